@@ -1,0 +1,3 @@
+"""RoboRefer for ROS 2: from an instruction and an RGB-D camera to a pose a planner can act on."""
+
+__version__ = "0.1.0"
