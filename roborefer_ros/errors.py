@@ -1,3 +1,5 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
 """The numbered errors of the package.
 
 Every way a request can fail has one number (the constants of
@@ -19,6 +21,9 @@ class RoboReferError(Exception):
     """Base of all errors of this package; ``code`` is its number in action results."""
 
     code: ClassVar[int] = 2500
+
+    #: the model's text, where it had answered before the failure
+    answer: str = ""
 
 
 class UnknownError(RoboReferError):

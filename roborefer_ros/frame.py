@@ -1,3 +1,5 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
 """The values that travel through the package: frozen, SI units, numpy, no ROS.
 
 Pixels are ``(u, v)`` with (0, 0) the centre of the top-left pixel; normalised points
@@ -147,8 +149,9 @@ class ReferredPoint:
         frame_id: frame of the three above.
         valid_depth_ratio: valid readings / pixels in the window that was used.
         nearest_reading_px: distance from the pixel to the nearest valid reading, pixels.
-        confidence: in [0, 1].
+        confidence: trust in the 3D point, in [0, 1].
         flags: reasons for less trust.
+        model_confidence: the model's trust in its 2D point, in [0, 1]; None where it tells none.
     """
 
     pixel: Pixel
@@ -161,6 +164,7 @@ class ReferredPoint:
     nearest_reading_px: float
     confidence: float
     flags: PointFlag = PointFlag.NONE
+    model_confidence: float | None = None
 
 
 @dataclass(frozen=True)

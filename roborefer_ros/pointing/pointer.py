@@ -1,3 +1,5 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
 """The Pointer protocol: what every pointing model offers, whatever runs behind it."""
 
 from __future__ import annotations

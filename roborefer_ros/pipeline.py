@@ -1,0 +1,207 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The main job on one page: a frame and an instruction become points in space.
+
+    frame -> relative depth -> pointer -> 2D points -> lifting -> ReferResult
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import (
+    CanceledError,
+    DeadlineExceededError,
+    InstructionTooLongError,
+    InvalidInstructionError,
+    RoboReferError,
+)
+from roborefer_ros.frame import (
+    Mode,
+    Pixel,
+    PointFlag,
+    ReferredPoint,
+    ReferResult,
+    RGBDFrame,
+)
+from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
+
+#: RGB ``[H, W, 3]`` uint8 -> relative inverse depth ``[H, W]`` uint8
+DepthEstimator = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+
+#: names of the stages that ``on_stage`` reports, in order
+STAGES = ("depth", "infer", "lift")
+
+DEFAULT_MAX_INSTRUCTION_LENGTH = 2000
+
+
+def check_instruction(text: str, max_length: int = DEFAULT_MAX_INSTRUCTION_LENGTH) -> str:
+    """Return the instruction without surrounding blanks and control characters.
+
+    Raises:
+        InvalidInstructionError: nothing is left.
+        InstructionTooLongError: more than ``max_length`` characters.
+    """
+    if len(text) > max_length:
+        raise InstructionTooLongError(
+            f"the instruction has {len(text)} characters, at most {max_length} are allowed "
+            "(parameter max_instruction_length); say it shorter"
+        )
+    cleaned = "".join(c if c.isprintable() else " " for c in text).strip()
+    if not cleaned:
+        raise InvalidInstructionError(
+            'the instruction is empty; say what to find, e.g. "the red mug left of the box"'
+        )
+    return cleaned
+
+
+def pixel_from_normalised(
+    point: tuple[float, float], width: int, height: int
+) -> tuple[Pixel, PointFlag]:
+    """Map a normalised point to a pixel: ``u = x * width - 0.5``, kept inside the image.
+
+    A coordinate of exactly 1.0 lies on the image's far edge, outside the last pixel; it is
+    moved there and flagged, since models do write 1.0.
+    """
+    x, y = point
+    flag = PointFlag.CLAMPED if x >= 1.0 or y >= 1.0 else PointFlag.NONE
+    u = min(max(x * width - 0.5, 0.0), width - 1.0)
+    v = min(max(y * height - 0.5, 0.0), height - 1.0)
+    return (u, v), flag
+
+
+@dataclass
+class ReferPipeline:
+    """Answers instructions with points in the camera's optical frame.
+
+    Attributes:
+        pointer: the model that points.
+        lifting: thresholds of the lifting to 3D.
+        depth_estimator: makes the model's depth picture from RGB (the reference's way);
+            None converts the sensor's depth instead.
+        max_instruction_length: characters.
+    """
+
+    pointer: Pointer
+    lifting: LiftingOptions = field(default_factory=LiftingOptions)
+    depth_estimator: DepthEstimator | None = None
+    max_instruction_length: int = DEFAULT_MAX_INSTRUCTION_LENGTH
+
+    def refer(
+        self,
+        frame: RGBDFrame,
+        instruction: str,
+        mode: Mode = Mode.AUTO,
+        *,
+        max_points: int = 0,
+        deadline: float | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_text: Callable[[str], None] = lambda _: None,
+        on_stage: Callable[[str], None] = lambda _: None,
+    ) -> ReferResult:
+        """Answer one instruction on one frame.
+
+        Args:
+            frame: the observation.
+            instruction: what to find, in words.
+            mode: object or free space, or let the model decide.
+            max_points: keep at most this many; 0 keeps all.
+            deadline: ``time.monotonic()`` value after which to give up.
+            cancelled: polled between stages and between tokens.
+            on_text: receives the model's text as it grows.
+            on_stage: receives each stage's name (see ``STAGES``) as it begins.
+
+        Returns:
+            The points in ``frame.frame_id``, at least one.
+
+        Raises:
+            RoboReferError: one of its numbered subclasses.  When lifting fails, the
+                exception carries the model's text as ``answer``.
+        """
+
+        def enter(stage: str) -> float:
+            check_interrupts(deadline, cancelled)
+            on_stage(stage)
+            return time.perf_counter()
+
+        text = check_instruction(instruction, self.max_instruction_length)
+        timings: dict[str, float] = {}
+
+        started = enter("depth")
+        relative_depth = self._relative_depth(frame)
+        timings["depth"] = time.perf_counter() - started
+
+        enter("infer")
+        answer = self.pointer.point(
+            frame.rgb,
+            relative_depth,
+            text,
+            mode,
+            max_points=max_points,
+            deadline=deadline,
+            cancelled=cancelled,
+            on_text=on_text,
+        )
+        timings.update(answer.timings_s)
+
+        started = enter("lift")
+        points = self._lift(frame, answer, mode, max_points)
+        timings["lift"] = time.perf_counter() - started
+        return ReferResult(points, answer.text, frame.frame_id, frame.stamp_ns, timings)
+
+    def close(self) -> None:
+        """Free the model."""
+        self.pointer.close()
+
+    def _relative_depth(self, frame: RGBDFrame) -> npt.NDArray[np.uint8] | None:
+        if not self.pointer.uses_depth:
+            return None
+        if self.depth_estimator is not None:
+            return self.depth_estimator(frame.rgb)
+        return relative_depth_from_metric(frame.depth.metres())
+
+    def _lift(
+        self, frame: RGBDFrame, answer: PointerAnswer, mode: Mode, max_points: int
+    ) -> tuple[ReferredPoint, ...]:
+        """Lift each 2D point; points that cannot be lifted are dropped unless all fail."""
+        lifted: list[ReferredPoint] = []
+        first_error: RoboReferError | None = None
+        kept = answer.points[:max_points] if max_points else answer.points
+        for index, normalised in enumerate(kept):
+            pixel, flag = pixel_from_normalised(normalised, frame.width, frame.height)
+            try:
+                point = lift_point(frame, pixel, self.lifting, mode)
+            except RoboReferError as error:
+                first_error = first_error or error
+                continue
+            referred = point.to_referred(pixel, normalised, frame.frame_id)
+            model_confidence = answer.confidences[index] if answer.confidences else None
+            lifted.append(
+                replace(referred, flags=referred.flags | flag, model_confidence=model_confidence)
+            )
+        if first_error is not None and not lifted:
+            first_error.answer = answer.text
+            raise first_error
+        return tuple(lifted)
+
+
+def check_interrupts(deadline: float | None, cancelled: Callable[[], bool]) -> None:
+    """Raise if the goal was cancelled or its deadline has passed.
+
+    Raises:
+        CanceledError, DeadlineExceededError
+    """
+    if cancelled():
+        raise CanceledError("the goal was cancelled")
+    if deadline is not None and time.monotonic() > deadline:
+        late_s = time.monotonic() - deadline
+        raise DeadlineExceededError(
+            f"the deadline passed {late_s:.2f} s ago; allow a longer timeout, or a smaller model"
+        )
