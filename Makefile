@@ -1,0 +1,63 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /bin/bash
+.ONESHELL:
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+SETUP_STAMP := $(VENV)/.setup-stamp
+MSGS_STAMP := install/.messages-stamp
+MSGS_SOURCES := $(shell find roborefer_msgs roborefer_ros/standalone/tf2_msgs -type f)
+ENV := . scripts/env.sh
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup msgs demo test lint typecheck bench clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(SETUP_STAMP) $(MSGS_STAMP) ## make the environment and build the messages (once; 2 to 10 minutes)
+
+$(SETUP_STAMP): requirements/torch.txt requirements/core.txt requirements/dev.txt requirements/ros-kilted.txt setup.py setup.cfg scripts/setup_environment.py
+	@$(PYTHON) scripts/setup_environment.py --only packages
+	touch $@
+
+$(MSGS_STAMP): $(SETUP_STAMP) $(MSGS_SOURCES)
+	@$(PYTHON) scripts/setup_environment.py --only messages
+	touch $@
+
+msgs: ## build roborefer_msgs again
+	@rm -f $(MSGS_STAMP)
+	$(MAKE) --no-print-directory $(MSGS_STAMP)
+
+demo: setup ## the whole chain on this machine: simulated camera, model, action, picture
+	@$(ENV)
+	roborefer demo
+
+test: setup ## lint, types and all tests
+	@$(ENV)
+	ruff check .
+	mypy
+	python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff
+	@$(ENV)
+	ruff check .
+
+typecheck: setup ## mypy
+	@$(ENV)
+	mypy
+
+bench: setup ## the benchmarks that need no GPU
+	@$(ENV)
+	for file in benchmarks/*.py; do echo "== $$file"; python "$$file"; done
+
+clean: ## remove what the builds and tests made
+	rm -rf build install log dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment as well
+	rm -rf $(VENV)

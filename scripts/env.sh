@@ -1,0 +1,24 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Source this (bash or zsh) to work with what `make setup` made:   . scripts/env.sh
+# It activates .venv, adds the built messages and lets Fast DDS pass camera images.
+
+if [ -n "${BASH_SOURCE:-}" ]; then _roborefer_file=${BASH_SOURCE[0]}; _roborefer_shell=bash
+else _roborefer_file=${(%):-%x}; _roborefer_shell=zsh; fi 2>/dev/null
+_roborefer_root=$(cd "$(dirname "$_roborefer_file")/.." && pwd)
+
+# Another environment with ROS 2 wheels must not leave its library path to this one.
+if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then unset _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH; fi
+
+. "$_roborefer_root/.venv/bin/activate"
+if [ -f "$_roborefer_root/install/local_setup.$_roborefer_shell" ]; then
+  . "$_roborefer_root/install/local_setup.$_roborefer_shell"
+else
+  echo "roborefer_msgs is not built: run \`make setup\` in $_roborefer_root" >&2
+fi
+# Both names: the first is read by Fast DDS 3 (Kilted), the second by Fast DDS 2 (Humble, Jazzy).
+: "${FASTDDS_DEFAULT_PROFILES_FILE:=$_roborefer_root/config/fastdds_shm.xml}"
+: "${FASTRTPS_DEFAULT_PROFILES_FILE:=$FASTDDS_DEFAULT_PROFILES_FILE}"
+export FASTDDS_DEFAULT_PROFILES_FILE FASTRTPS_DEFAULT_PROFILES_FILE
+unset _roborefer_file _roborefer_shell _roborefer_root

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Make the environment that `make demo` and `make test` use; run again, it only does what is missing.
+
+With a ROS 2 distribution sourced, `.venv` sits on top of it and only the Python packages are
+added.  Without one, ROS 2 itself is installed into `.venv` from Python wheels.  Either way
+`roborefer_msgs` is built with colcon into `install/`.  Only the standard library is used here.
+
+    python3 scripts/setup_environment.py [--venv .venv] [--only packages|messages]
+
+Environment: TORCH_INDEX_URL chooses another index for torch, e.g. one with CPU or other CUDA builds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes.util
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
+STANDIN_MESSAGES = ROOT / "roborefer_ros" / "standalone" / "tf2_msgs"
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
+
+#: shared library (as the linker knows it) -> Debian package; what Open3D's wheel loads
+SYSTEM_LIBRARIES = {
+    "usb-1.0": "libusb-1.0-0",
+    "GL": "libgl1",
+    "gomp": "libgomp1",
+    "EGL": "libegl1",
+    "X11": "libx11-6",
+}
+
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Print one line of progress with the seconds since the start."""
+    print(f"[setup {time.monotonic() - _started:5.0f} s] {text}", flush=True)
+
+
+def fail(text: str) -> None:
+    """Say what is wrong and how to mend it, and stop."""
+    sys.exit(f"[setup] {text}")
+
+
+# --- the machine -----------------------------------------------------------------------
+
+
+def sourced_distribution() -> str | None:
+    """Name of the ROS 2 distribution that is sourced in this shell, if this Python can use it."""
+    name = os.environ.get("ROS_DISTRO")
+    if not name or not os.environ.get("AMENT_PREFIX_PATH"):
+        return None
+    probe = subprocess.run([sys.executable, "-c", "import rclpy"], capture_output=True, text=True)
+    if probe.returncode:
+        fail(
+            f"ROS 2 {name} is sourced, but {sys.executable} cannot import its rclpy. Run with the "
+            f"distribution's Python (`make PYTHON=/usr/bin/python3 setup`), or use a shell "
+            f"without it to take ROS 2 from Python wheels.\n{probe.stderr.strip()}"
+        )
+    return name
+
+
+def check_python() -> None:
+    """Stop on a Python that has no wheels for what is needed."""
+    if not OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON:
+        fail(
+            f"Python {sys.version.split()[0]} is not supported; 3.{OLDEST_PYTHON[1]} to "
+            f"3.{NEWEST_PYTHON[1]} are. Choose one: `make PYTHON=python3.12 setup`"
+        )
+
+
+def apt_command() -> list[str] | None:
+    """The prefix that runs apt-get without asking, or None when that is not possible."""
+    if not shutil.which("apt-get"):
+        return None
+    if os.geteuid() == 0:
+        return ["apt-get"]
+    if shutil.which("sudo") and not subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode:
+        return ["sudo", "-n", "apt-get"]
+    return None
+
+
+def install_system_packages(needs_wheels: bool) -> None:
+    """Install the compiler and the shared libraries that are missing, or print the line that does."""
+    missing = [deb for lib, deb in SYSTEM_LIBRARIES.items() if not ctypes.util.find_library(lib)]
+    if needs_wheels and not shutil.which("g++") and not shutil.which("c++"):
+        missing.append("g++")
+    if needs_wheels and not shutil.which("make"):
+        missing.append("make")
+    if not missing:
+        return
+    apt = apt_command()
+    line = f"apt-get install --no-install-recommends {' '.join(missing)}"
+    if apt is None:
+        fail(f"these system packages are missing; install them and run again:\n    sudo {line}")
+    say(f"system packages: {' '.join(missing)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run([*apt, "update", "-qq"], env=environment, check=False)
+    command = [*apt, "install", "-y", "-qq", "--no-install-recommends", *missing]
+    if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
+        fail(f"apt-get failed; install them by hand and run again:\n    sudo {line}")
+
+
+# --- Python packages -------------------------------------------------------------------
+
+
+def make_venv(venv: Path, distribution: str | None) -> Path:
+    """Create the virtual environment where there is none; returns its Python."""
+    python = venv / "bin" / "python"
+    if not python.exists():
+        say(f"virtual environment in {venv}")
+        on_top = ["--system-site-packages"] if distribution else []
+        # A shell in which another wheel-based ROS 2 runs would leak its library path to the child.
+        if subprocess.run([sys.executable, "-m", "venv", *on_top, str(venv)], env=clean_environment()).returncode:
+            fail(f"could not create {venv}; on Debian and Ubuntu: sudo apt-get install python3-venv")
+    return python
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what another venv with ROS 2 wheels left in it."""
+    environment = dict(os.environ)
+    if environment.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None):
+        environment.pop("LD_LIBRARY_PATH", None)
+    return environment
+
+
+def pip_install(python: Path, title: str, *arguments: str) -> None:
+    """One pip run; its output is shown only when it fails (or with VERBOSE=1)."""
+    say(title)
+    quiet = [] if os.environ.get("VERBOSE") else ["-q"]
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *quiet, *arguments]
+    if subprocess.run(command, env=clean_environment()).returncode:
+        fail(f"pip failed; the command was:\n    {' '.join(command)}")
+
+
+def install_packages(venv: Path, distribution: str | None) -> None:
+    """All Python packages, torch first, so that nothing else picks another build of it."""
+    python = make_venv(venv, distribution)
+    index = os.environ.get("TORCH_INDEX_URL")
+    chosen = ["--index-url", index] if index else []
+    pip_install(python, "torch (the largest download)", *chosen, "-r", str(REQUIREMENTS / "torch.txt"))
+    files = ["core.txt", "dev.txt"] if distribution else ["core.txt", "ros-kilted.txt", "dev.txt"]
+    arguments = [part for name in files for part in ("-r", str(REQUIREMENTS / name))]
+    build = ["setuptools>=64,<80"]  # colcon still runs `setup.py install` and `develop`
+    if not distribution and not shutil.which("cmake"):
+        build.append("cmake<4")
+    source = f"ROS 2 {distribution}" if distribution else "ROS 2 Kilted from Python wheels"
+    pip_install(python, f"packages on top of {source}", *build, *arguments)
+    if not distribution:
+        adapt_wheel_paths(python)
+    pip_install(python, "roborefer_ros itself", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+
+
+def adapt_wheel_paths(python: Path) -> None:
+    """Point the CMake files of the ROS 2 wheels at this Python instead of the one that built them."""
+    code = (
+        "import json, sys, sysconfig, numpy; print(json.dumps([sys.prefix, "
+        "sysconfig.get_paths()['include'], numpy.get_include()]))"
+    )
+    prefix, include, numpy_include = json.loads(subprocess.check_output([str(python), "-c", code]))
+    built = r"/opt/python/cp3\d+-cp3\d+"
+    replacements = [
+        (re.compile(built + r"/lib/python3\.\d+/site-packages/numpy/(?:_core|core)/include"), numpy_include),
+        (re.compile(built + r"/include/python3\.\d+"), include),
+    ]
+    for folder in (Path(prefix, "share"), Path(prefix, "lib", "cmake")):
+        for path in folder.rglob("*.cmake"):
+            old = path.read_text(encoding="utf-8", errors="surrogateescape")
+            new = old
+            for pattern, replacement in replacements:
+                new = pattern.sub(lambda _match, text=replacement: text, new)
+            if new != old:
+                path.write_text(new, encoding="utf-8", errors="surrogateescape")
+
+
+# --- message packages ------------------------------------------------------------------
+
+
+def build_messages(venv: Path, distribution: str | None) -> None:
+    """Build roborefer_msgs (and the stand-in tf2_msgs without a distribution) into install/."""
+    sources = [ROOT / "roborefer_msgs"] + ([] if distribution else [STANDIN_MESSAGES])
+    stamp = ROOT / "install" / ".messages-stamp"
+    fingerprint = message_fingerprint(sources, venv, distribution)
+    if stamp.exists() and stamp.read_text() == fingerprint:
+        return
+    names = " and ".join(path.name for path in sources)
+    say(f"colcon builds {names} (about 20 s)")
+    environment = clean_environment()
+    environment["PATH"] = f"{venv / 'bin'}{os.pathsep}{environment['PATH']}"
+    environment["VIRTUAL_ENV"] = str(venv)
+    if not distribution:
+        environment["AMENT_PREFIX_PATH"] = environment["CMAKE_PREFIX_PATH"] = str(venv)
+    python = venv / "bin" / "python"
+    command = [
+        str(python), "-m", "colcon", "build", "--base-paths", *map(str, sources),
+        "--packages-select", *(path.name for path in sources),
+        "--event-handlers", "console_cohesion-", "console_direct-", "status-", "desktop_notification-",
+        "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={python}", "--no-warn-unused-cli",
+    ]  # fmt: skip
+    # A build folder of another Python or another place keeps paths that are wrong here.
+    for path in sources:
+        shutil.rmtree(ROOT / "build" / path.name, ignore_errors=True)
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        fail(f"colcon failed:\n{result.stdout}\n{result.stderr}")
+    stamp.write_text(fingerprint)
+
+
+def message_fingerprint(sources: list[Path], venv: Path, distribution: str | None) -> str:
+    """Changes whenever the messages must be built again."""
+    digest = hashlib.sha256(f"{ROOT} {venv} {distribution} {sys.version_info[:2]}".encode())
+    for source in sources:
+        for path in sorted(p for p in source.rglob("*") if p.is_file()):
+            digest.update(str(path.relative_to(source)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def main() -> None:
+    """Run the steps that were asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="default: .venv")
+    parser.add_argument("--only", choices=["packages", "messages"], help="one step; default: both")
+    options = parser.parse_args()
+    check_python()
+    distribution = sourced_distribution()
+    venv = options.venv.absolute()
+    if options.only != "messages":
+        install_system_packages(needs_wheels=distribution is None)
+        install_packages(venv, distribution)
+    if options.only != "packages":
+        build_messages(venv, distribution)
+    say("ready")
+
+
+if __name__ == "__main__":
+    main()

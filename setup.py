@@ -1,0 +1,51 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+from glob import glob
+
+from setuptools import find_packages, setup
+
+package_name = "roborefer_ros"
+
+model = ["torch>=2.6", "transformers>=5,<6", "safetensors>=0.4", "tokenizers>=0.22"]
+sim = ["open3d>=0.19"]
+serve = ["fastapi>=0.115", "uvicorn>=0.30"]
+evaluate = ["datasets>=3", "tqdm>=4.66"]
+dev = ["pytest>=8.3", "pytest-timeout>=2.3", "pytest-cov>=5", "hypothesis>=6.100", "ruff", "mypy", "types-PyYAML"]
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    description="From an instruction and an RGB-D camera to a pose that a planner can act on",
+    author="roborefer_ros contributors",
+    maintainer="roborefer_ros maintainers",
+    maintainer_email="maintainers@roborefer-ros.org",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[package_name, f"{package_name}.*"]),
+    package_data={package_name: ["py.typed", "demo_brain/*", "demo_brain/*/*"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+        (f"share/{package_name}/launch", sorted(glob("launch/*.py"))),
+        (f"share/{package_name}/config", sorted(glob("config/*.yaml") + glob("config/*.xml"))),
+        (f"share/{package_name}/rviz", sorted(glob("rviz/*.rviz"))),
+    ],
+    install_requires=["numpy>=1.26", "pillow>=10", "opencv-python-headless>=4.9,<5", "PyYAML>=6"],
+    extras_require={
+        "model": model,
+        "sim": sim,
+        "serve": serve,
+        "eval": evaluate,
+        "dev": dev,
+        "all": model + sim + serve + evaluate,
+    },
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "roborefer = roborefer_ros.cli:main",
+            "roborefer_node = roborefer_ros.nodes.refer_node:main",
+            "sim_camera_node = roborefer_ros.nodes.sim_camera_node:main",
+            "replay_camera_node = roborefer_ros.nodes.replay_camera_node:main",
+        ],
+    },
+)
