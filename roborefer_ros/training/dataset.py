@@ -1,0 +1,138 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading RefSpatial-style conversations as single questions about one image.
+
+The layout is that of RefSpatial (LLaVA-style JSON, several turns an image).  At
+inference every question is asked alone, so the turns are taken apart here: each is
+trained as if it were the first, and they share the image (see ``packing``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_PLACEHOLDERS = ("<image>", "<depth>", "<vila/video>")
+
+#: patches with less of their area on one object count as background in the auxiliary target
+_MIN_PATCH_COVERAGE = 0.15
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and its answer, placeholders removed."""
+
+    question: str
+    answer: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with everything asked about it; paths are relative to the dataset's root."""
+
+    image: Path
+    depth: Path | None
+    instance: Path | None
+    turns: tuple[Turn, ...]
+    instances: tuple[dict[str, Any], ...] = ()
+
+
+def read_samples(root: Path) -> list[Sample]:
+    """Read ``root/questions.json``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a sample lacks a field, or turns do not alternate human, gpt.
+    """
+    entries = json.loads((root / "questions.json").read_text())
+    return [_sample(entry) for entry in entries]
+
+
+def _sample(entry: dict[str, Any]) -> Sample:
+    conversation = entry["conversations"]
+    if len(conversation) % 2:
+        raise ValueError(f"sample {entry['id']!r}: {len(conversation)} turns do not pair up")
+    kinds = [q.get("kind", "") for q in entry.get("questions", [])]
+    turns = []
+    for index in range(0, len(conversation), 2):
+        human, gpt = conversation[index : index + 2]
+        if (human["from"], gpt["from"]) != ("human", "gpt"):
+            raise ValueError(f"sample {entry['id']!r}: turn {index} is not human then gpt")
+        kind = kinds[index // 2] if index // 2 < len(kinds) else ""
+        turns.append(Turn(strip_placeholders(human["value"]), gpt["value"].strip(), kind))
+    return Sample(
+        image=Path("image") / entry["image"],
+        depth=Path("depth") / entry["depth"] if entry.get("depth") else None,
+        instance=Path("instance") / entry["instance"] if entry.get("instance") else None,
+        turns=tuple(turns),
+        instances=tuple(entry.get("instances", ())),
+    )
+
+
+def strip_placeholders(text: str) -> str:
+    """Remove media placeholders with one following newline each, and surrounding blanks."""
+    for placeholder in _PLACEHOLDERS:
+        text = text.replace(placeholder + "\n", "").replace(placeholder, "")
+    return text.strip()
+
+
+def read_tile(path: Path, size: int, mode: str) -> npt.NDArray[np.uint8]:
+    """Read a picture as one ``[size, size]`` tile, resized as the processor does it."""
+    with Image.open(path) as image:
+        picture = image.convert(mode)
+    # Width first, then height: the pass order of the reference's Pillow (see processing.py).
+    tile = picture.resize((size, picture.height)).resize((size, size))
+    return np.asarray(tile, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class PatchTargets:
+    """What each patch of the tower shows, for auxiliary supervision.
+
+    Attributes:
+        colour, shape: ``[G, G]`` int64 class per patch, 0 = no object.
+        centre: ``[G, G, 2]`` float32 normalised centroid of the patch's object.
+    """
+
+    colour: npt.NDArray[np.int64]
+    shape: npt.NDArray[np.int64]
+    centre: npt.NDArray[np.float32]
+
+
+def patch_targets(
+    instance: npt.NDArray[np.uint8],
+    instances: Sequence[dict[str, Any]],
+    grid: int,
+    colours: Sequence[str],
+    shapes: Sequence[str],
+) -> PatchTargets:
+    """Reduce an instance map to the object that covers most of each patch.
+
+    Args:
+        instance: ``[S, S]`` instance ids at the tile's size (nearest neighbour).
+        instances: their descriptions (``id``, ``colour``, ``shape``, ``pixel_centroid_normalised``).
+        grid: patches along each side; S must be a multiple.
+        colours, shapes: class names; class k + 1 is the k-th name.
+    """
+    side = instance.shape[0] // grid
+    blocks = instance.reshape(grid, side, grid, side).transpose(0, 2, 1, 3).reshape(grid, grid, -1)
+    best = np.full((grid, grid), side * side * _MIN_PATCH_COVERAGE)
+    colour = np.zeros((grid, grid), np.int64)
+    shape = np.zeros((grid, grid), np.int64)
+    centre = np.zeros((grid, grid, 2), np.float32)
+    for item in instances:
+        area = (blocks == item["id"]).sum(-1)
+        wins = area > best
+        best[wins] = area[wins]
+        colour[wins] = colours.index(item["colour"]) + 1
+        shape[wins] = shapes.index(item["shape"]) + 1
+        centre[wins] = item["pixel_centroid_normalised"]
+    return PatchTargets(colour, shape, centre)

@@ -1,0 +1,91 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that defines a training run: the network's shape and how it is trained.
+
+The defaults are those of the bundled demonstration network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from roborefer_ros.models.roborefer.modeling import RoboRefer
+from roborefer_ros.models.roborefer.processing import RoboReferProcessor
+from roborefer_ros.simulation.instructions import COLOURS, SHAPES
+
+#: weight of each token of "[(0.412, 0.655)]<|im_end|>": brackets and zeros are learned at once,
+#: the third decimal (a tenth of a percent of the image) is below what the mask asks for
+_ANSWER_WEIGHTS = (0.1, 0.1, 0.1, 1.0, 1.0, 0.2, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 0.2, 0.1, 0.1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes, schedule and seed of a run."""
+
+    # the network: one tile, towers of SigLIP's kind, a language model of Qwen2's kind
+    image_size: int = 252
+    patch_size: int = 14
+    vision_width: int = 128
+    vision_layers: int = 5  # the last one is not used: the feature is the one before (as RoboRefer)
+    depth_width: int = 64
+    depth_layers: int = 4
+    hidden_width: int = 192
+    hidden_layers: int = 5
+    attention_heads: int = 6
+    key_value_heads: int = 2
+    mlp_width: int = 512
+    vocabulary: int = 640
+
+    # the run
+    seed: int = 0
+    batch_images: int = 16
+    questions_per_image: int = 10
+    validation_images: int = 128
+    learning_rate: float = 1e-3
+    matrix_learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
+    auxiliary_weight: float = 0.3
+
+    colours: tuple[str, ...] = tuple(COLOURS)
+    shapes: tuple[str, ...] = tuple(SHAPES)
+    answer_weights: dict[int, tuple[float, ...]] = field(
+        default_factory=lambda: {len(_ANSWER_WEIGHTS): _ANSWER_WEIGHTS}
+    )
+
+    @property
+    def rows_per_tile(self) -> int:
+        """Rows that the 3x3 projector makes of one tile."""
+        grid = math.ceil(self.image_size / self.patch_size / 3)
+        return grid * grid
+
+    def learning_rate_factor(self, done: float, step: int) -> float:
+        """Linear warm-up, constant, then linear to zero over the cooldown."""
+        warm = min(1.0, (step + 1) / self.warmup_steps)
+        return warm * min(1.0, max(0.0, (1.0 - done) / self.cooldown))
+
+    def optimisers(self, module: nn.Module) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices inside the layers, AdamW for everything else."""
+        matrices, others = [], []
+        for name, parameter in module.named_parameters():
+            inside = "layers" in name and parameter.ndim == 2
+            (matrices if inside else others).append(parameter)
+        muon = torch.optim.Muon(
+            matrices,
+            lr=self.matrix_learning_rate,
+            weight_decay=self.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        adamw = torch.optim.AdamW(
+            others, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
+        )
+        for optimiser in (muon, adamw):
+            for group in optimiser.param_groups:
+                group["base_lr"] = group["lr"]
+        return [muon, adamw]

@@ -1,0 +1,248 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer train``: train a RoboRefer network of any size from scratch.
+
+The same command runs on CPU and GPU.  It shows progress, writes a loss curve, keeps its
+state after every ``--save-every`` steps and goes on from it when called again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from roborefer_ros.training.curve import draw_curve
+from roborefer_ros.training.dataset import read_samples
+from roborefer_ros.training.loader import BatchLoader
+from roborefer_ros.training.objective import Objective, segments_of
+from roborefer_ros.training.recipe import Recipe, build_network
+
+_STATE = "state.pt"
+_CURVE = "loss.csv"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with its state."""
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    images: int = 0
+    questions: int = 0
+
+
+class Trainer:
+    """One run: the network, its optimisers, a moving average of its weights, and its files."""
+
+    def __init__(self, data: Path, out: Path, recipe: Recipe, device: str, limit: int = 0) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.out, self.device = recipe, out, torch.device(device)
+        out.mkdir(parents=True, exist_ok=True)
+        samples = read_samples(data)
+        samples = samples[:limit] if limit else samples
+        if len(samples) <= recipe.validation_images:
+            raise SystemExit(
+                f"{data} holds {len(samples)} images, more than {recipe.validation_images} are "
+                "needed; make them with `roborefer simulate`"
+            )
+        texts = (t for s in samples for turn in s.turns for t in (turn.question, turn.answer))
+        self.model, self.processor = build_network(recipe, texts)
+        segments, prefix = segments_of(self.processor, samples, recipe)
+        self.objective = Objective(self.model, prefix, recipe).to(self.device)
+        self.loader = BatchLoader(
+            data,
+            samples,
+            segments,
+            tile=recipe.image_size,
+            grid=recipe.image_size // recipe.patch_size,
+            prefix_length=self.objective.prefix_length,
+            pad_id=self.processor.tokenizer.pad_token_id,
+            colours=recipe.colours,
+            shapes=recipe.shapes,
+            digit_weights=recipe.answer_weights,
+        )
+        self.train_indices = list(range(recipe.validation_images, len(samples)))
+        self.validation_indices = list(range(recipe.validation_images))
+        self.optimisers = recipe.optimisers(self.objective)
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.objective, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+        )
+        self.progress = Progress()
+        self._resume()
+
+    def run(self, steps: int, minutes: float, save_every: int) -> None:
+        """Train until ``steps`` or ``minutes`` (whichever is given and first) are reached."""
+        started, before = time.monotonic(), self.progress.elapsed_s
+        bar = tqdm(total=steps or None, initial=self.progress.step, unit="step", file=sys.stderr)
+        for indices in self._batches():
+            done = self._done(steps, minutes)
+            if done >= 1.0:
+                break
+            loss, parts = self._step(indices, done)
+            self.progress.step += 1
+            self.progress.elapsed_s = before + time.monotonic() - started
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.3f}", **{k: f"{v:.3f}" for k, v in parts.items()})
+            if self.progress.step % 20 == 0:
+                self._log("train", loss, parts)
+            if self.progress.step % save_every == 0:
+                self._save()
+        bar.close()
+        self._save()
+
+    def _done(self, steps: int, minutes: float) -> float:
+        fractions = [0.0]
+        if steps:
+            fractions.append(self.progress.step / steps)
+        if minutes:
+            fractions.append(self.progress.elapsed_s / (60.0 * minutes))
+        return max(fractions)
+
+    def _batches(self) -> Any:
+        """Endless shuffled batches of indices, the same order for the same step after a resume."""
+        size = self.recipe.batch_images
+        per_epoch = len(self.train_indices) // size
+        for epoch in itertools.count(self.progress.step // per_epoch):
+            order = np.random.default_rng((self.recipe.seed, epoch)).permutation(self.train_indices)
+            first = self.progress.step % per_epoch
+            for start in range(first * size, per_epoch * size, size):
+                yield order[start : start + size].tolist()
+
+    def _step(self, indices: list[int], done: float) -> tuple[float, dict[str, float]]:
+        rng = np.random.default_rng((self.recipe.seed, 1, self.progress.step))
+        batch = self.loader.batch(indices, self.recipe.questions_per_image, rng)
+        scale = self.recipe.learning_rate_factor(done, self.progress.step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["base_lr"] * scale
+        self.objective.train()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            losses = self.objective(batch, self.device)
+        loss = losses["answer"] + self.recipe.auxiliary_weight * losses["patches"]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.average.update_parameters(self.objective)
+        self.progress.images += len(indices)
+        self.progress.questions += len(indices) * self.recipe.questions_per_image
+        return float(loss.detach()), {k: float(v.detach()) for k, v in losses.items()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Losses of the averaged weights on images that are never trained on."""
+        self.average.eval()
+        sums: dict[str, float] = {}
+        size = self.recipe.batch_images
+        rng = np.random.default_rng(0)
+        count = 0
+        for start in range(0, len(self.validation_indices), size):
+            indices = self.validation_indices[start : start + size]
+            batch = self.loader.batch(indices, self.recipe.questions_per_image, rng, augment=False)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                losses = self.average(batch, self.device)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
+            count += len(indices)
+        return {name: value / count for name, value in sums.items()}
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged weights in the official checkpoint layout."""
+        from roborefer_ros.models.roborefer.checkpoint import save_roborefer
+
+        averaged = self.average.module.model
+        save_roborefer(averaged, self.processor.tokenizer, folder, dtype=torch.bfloat16)
+
+    def _log(self, split: str, loss: float, parts: dict[str, float]) -> None:
+        path = self.out / _CURVE
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if is_new:
+                writer.writerow(["split", "step", "seconds", "questions", "loss", *parts])
+            row = [split, self.progress.step, round(self.progress.elapsed_s, 1)]
+            row += [self.progress.questions, round(loss, 4)]
+            writer.writerow([*row, *(round(v, 4) for v in parts.values())])
+
+    def _save(self) -> None:
+        parts = self.validate()
+        self._log("validation", parts["answer"], parts)
+        draw_curve(self.out / _CURVE, self.out / "loss.png")
+        state = {
+            "objective": self.objective.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "progress": asdict(self.progress),
+        }
+        partial = self.out / (_STATE + ".partial")
+        torch.save(state, partial)
+        partial.replace(self.out / _STATE)  # an interruption leaves the old state or the new one
+        self.export(self.out / "checkpoint")
+        text = ", ".join(f"{k} {v:.3f}" for k, v in parts.items() if not math.isnan(v))
+        tqdm.write(f"step {self.progress.step}: validation {text}", file=sys.stderr)
+
+    def _resume(self) -> None:
+        path = self.out / _STATE
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.objective.load_state_dict(state["objective"])
+        self.average.load_state_dict(state["average"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.progress = Progress(**state["progress"])
+        print(f"going on from step {self.progress.step} of {path}", file=sys.stderr)
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line of ``roborefer train``."""
+    parser = argparse.ArgumentParser(prog="roborefer train", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of `roborefer simulate`")
+    parser.add_argument("--out", type=Path, required=True, help="state, loss curve, checkpoint")
+    parser.add_argument("--recipe", type=Path, help="JSON file with fields of Recipe to change")
+    parser.add_argument("--steps", type=int, default=0, help="stop after so many steps (0: none)")
+    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so long (0: none)")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between states")
+    parser.add_argument("--limit", type=int, default=0, help="use only the first N images")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu"
+    )
+    arguments = parser.parse_args(argv)
+    if not arguments.steps and not arguments.minutes:
+        parser.error("say when to stop: --steps or --minutes")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = parse_arguments(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    changes = json.loads(arguments.recipe.read_text()) if arguments.recipe else {}
+    recipe = Recipe(**changes)
+    trainer = Trainer(
+        arguments.data, arguments.out, recipe, arguments.device, arguments.limit
+    )
+    size = sum(p.numel() for p in trainer.model.parameters())
+    print(f"{size / 1e6:.2f} M parameters on {arguments.device}", file=sys.stderr)
+    trainer.run(arguments.steps, arguments.minutes, arguments.save_every)
+    print(f"checkpoint: {arguments.out / 'checkpoint'}, curve: {arguments.out / 'loss.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
