@@ -1,0 +1,121 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of depth readings: what is valid, what flies, what is near.
+
+Only the window around a point is ever converted; a whole 1280x720 image would cost more
+than the lifting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import InvalidImageError, NoValidDepthError, UnsupportedEncodingError
+from roborefer_ros.frame import DepthImage, Pixel
+from roborefer_ros.lifting.options import LiftingOptions
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DepthWindow:
+    """Readings around a point, on the colour image's grid.
+
+    Attributes:
+        z_m: ``[h, w]`` metres, NaN where there is no reading in [z_min, z_max].
+        out_of_range: ``[h, w]`` where there is a reading, but outside that range.
+        u0, v0: pixel of element [0, 0].
+    """
+
+    z_m: Array
+    out_of_range: Mask
+    u0: int
+    v0: int
+
+    def distances_px(self, pixel: Pixel) -> Array:
+        """``[h, w]`` distance of every element's centre to ``pixel``."""
+        du = np.arange(self.u0, self.u0 + self.z_m.shape[1]) - pixel[0]
+        dv = np.arange(self.v0, self.v0 + self.z_m.shape[0]) - pixel[1]
+        distances: Array = np.hypot(du[None, :], dv[:, None])
+        return distances
+
+
+def check_depth(depth: DepthImage) -> None:
+    """Check that the image holds depth in a form that this package reads.
+
+    Raises:
+        InvalidImageError: not ``[H, W]``, empty, or a unit that is not positive.
+        UnsupportedEncodingError: neither an unsigned integer nor a float type.
+    """
+    if depth.raw.ndim != 2 or depth.raw.size == 0:
+        raise InvalidImageError(f"a depth image is [H, W] and not empty, not {depth.raw.shape}")
+    if depth.raw.dtype.kind not in "uf":
+        raise UnsupportedEncodingError(
+            f"depth of type {depth.raw.dtype} is not supported; send 16UC1 (mm) or 32FC1 (m)"
+        )
+    if not (np.isfinite(depth.unit_m) and depth.unit_m > 0.0):
+        raise InvalidImageError(f"the depth unit must be positive, not {depth.unit_m} m")
+
+
+def read_window(
+    depth: DepthImage, pixel: Pixel, radius_px: int, options: LiftingOptions
+) -> DepthWindow:
+    """Read the square window of ``radius_px`` around ``pixel``, cut at the image's borders."""
+    u, v = round(pixel[0]), round(pixel[1])
+    rows = slice(max(0, v - radius_px), min(depth.height, v + radius_px + 1))
+    columns = slice(max(0, u - radius_px), min(depth.width, u + radius_px + 1))
+    z_m = depth.metres(rows, columns).astype(np.float64)
+    return window_of(z_m, columns.start, rows.start, options)
+
+
+def window_of(z_m: Array, u0: int, v0: int, options: LiftingOptions) -> DepthWindow:
+    """Sort readings (NaN where none) into those in and out of the depth range."""
+    in_range = (z_m >= options.z_min_m) & (z_m <= options.z_max_m)
+    out_of_range = np.isfinite(z_m) & ~in_range
+    z_m[~in_range] = np.nan
+    return DepthWindow(z_m, out_of_range, u0, v0)
+
+
+def supported(z_m: Array, options: LiftingOptions, width_px: int, at_least: int = 2) -> Mask:
+    """Readings that belong to a surface rather than fly between two.
+
+    A reading flies if fewer than ``at_least`` of its eight neighbours lie within
+    max(10 mm, 4 sigma) of it.
+
+    Args:
+        z_m: ``[h, w]`` metres, NaN where invalid.
+
+    Returns:
+        ``[h, w]``, False also where there is no reading.
+    """
+    h, w = z_m.shape
+    padded = np.full((h + 2, w + 2), np.nan)
+    padded[1:-1, 1:-1] = z_m
+    sigma = options.sigma_z_m(1.0, width_px) * z_m * z_m
+    tolerance = np.maximum(0.010, 4.0 * sigma)
+    count = np.zeros((h, w), dtype=np.int8)
+    for dv in (0, 1, 2):
+        for du in (0, 1, 2):
+            if (dv, du) != (1, 1):
+                # comparisons with NaN are False, which is what an absent neighbour deserves
+                count += np.abs(padded[dv : dv + h, du : du + w] - z_m) <= tolerance
+    return count >= at_least
+
+
+def raise_if_empty(depth: DepthImage) -> None:
+    """Tell a dead depth camera from a hole.
+
+    Raises:
+        NoValidDepthError: the whole image holds no reading.
+    """
+    raw = depth.raw
+    # NaN > 0 is False; the upper bound only matters to floats, which know infinity
+    if not np.any((raw > 0) & (raw < np.inf)):
+        raise NoValidDepthError(
+            f"none of the {raw.size} depth readings is valid; is the depth stream running, "
+            "the lens covered, or the scene nearer than the sensor's minimum?"
+        )
