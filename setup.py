@@ -10,7 +10,15 @@ model = ["torch>=2.6", "transformers>=5,<6", "safetensors>=0.4", "tokenizers>=0.
 sim = ["open3d>=0.19"]
 serve = ["fastapi>=0.115", "uvicorn>=0.30"]
 evaluate = ["datasets>=3", "tqdm>=4.66"]
-dev = ["pytest>=8.3", "pytest-timeout>=2.3", "pytest-cov>=5", "hypothesis>=6.100", "ruff", "mypy", "types-PyYAML"]
+dev = [
+    "pytest>=8.3",
+    "pytest-timeout>=2.3",
+    "pytest-cov>=5",
+    "hypothesis>=6.100",
+    "ruff",
+    "mypy",
+    "types-PyYAML",
+]
 
 setup(
     name=package_name,

@@ -17,8 +17,9 @@ if [ -f "$_roborefer_root/install/local_setup.$_roborefer_shell" ]; then
 else
   echo "roborefer_msgs is not built: run \`make setup\` in $_roborefer_root" >&2
 fi
-# Both names: the first is read by Fast DDS 3 (Kilted), the second by Fast DDS 2 (Humble, Jazzy).
-: "${FASTDDS_DEFAULT_PROFILES_FILE:=$_roborefer_root/config/fastdds_shm.xml}"
-: "${FASTRTPS_DEFAULT_PROFILES_FILE:=$FASTDDS_DEFAULT_PROFILES_FILE}"
-export FASTDDS_DEFAULT_PROFILES_FILE FASTRTPS_DEFAULT_PROFILES_FILE
+# Fast DDS 2 reads one name, Fast DDS 3 the other and complains about the first.
+case "${ROS_DISTRO:-}" in
+  humble | iron | jazzy) : "${FASTRTPS_DEFAULT_PROFILES_FILE:=$_roborefer_root/config/fastdds_shm.xml}"; export FASTRTPS_DEFAULT_PROFILES_FILE ;;
+  *) : "${FASTDDS_DEFAULT_PROFILES_FILE:=$_roborefer_root/config/fastdds_shm.xml}"; export FASTDDS_DEFAULT_PROFILES_FILE ;;
+esac
 unset _roborefer_file _roborefer_shell _roborefer_root

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Make the environment that `make demo` and `make test` use; run again, it only does what is missing.
+"""Make the environment that `make demo` and `make test` use; a second run only adds what is missing.
 
 With a ROS 2 distribution sourced, `.venv` sits on top of it and only the Python packages are
 added.  Without one, ROS 2 itself is installed into `.venv` from Python wheels.  Either way
@@ -9,7 +9,7 @@ added.  Without one, ROS 2 itself is installed into `.venv` from Python wheels. 
 
     python3 scripts/setup_environment.py [--venv .venv] [--only packages|messages]
 
-Environment: TORCH_INDEX_URL chooses another index for torch, e.g. one with CPU or other CUDA builds.
+TORCH_INDEX_URL in the environment chooses another index for torch, e.g. one with CPU builds.
 """
 
 from __future__ import annotations
@@ -86,13 +86,16 @@ def apt_command() -> list[str] | None:
         return None
     if os.geteuid() == 0:
         return ["apt-get"]
-    if shutil.which("sudo") and not subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode:
+    if (
+        shutil.which("sudo")
+        and not subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode
+    ):
         return ["sudo", "-n", "apt-get"]
     return None
 
 
 def install_system_packages(needs_wheels: bool) -> None:
-    """Install the compiler and the shared libraries that are missing, or print the line that does."""
+    """Install the missing compiler and shared libraries, or print the line that does."""
     missing = [deb for lib, deb in SYSTEM_LIBRARIES.items() if not ctypes.util.find_library(lib)]
     if needs_wheels and not shutil.which("g++") and not shutil.which("c++"):
         missing.append("g++")
@@ -122,8 +125,12 @@ def make_venv(venv: Path, distribution: str | None) -> Path:
         say(f"virtual environment in {venv}")
         on_top = ["--system-site-packages"] if distribution else []
         # A shell in which another wheel-based ROS 2 runs would leak its library path to the child.
-        if subprocess.run([sys.executable, "-m", "venv", *on_top, str(venv)], env=clean_environment()).returncode:
-            fail(f"could not create {venv}; on Debian and Ubuntu: sudo apt-get install python3-venv")
+        if subprocess.run(
+            [sys.executable, "-m", "venv", *on_top, str(venv)], env=clean_environment()
+        ).returncode:
+            fail(
+                f"could not create {venv}; on Debian and Ubuntu: sudo apt-get install python3-venv"
+            )
     return python
 
 
@@ -139,7 +146,15 @@ def pip_install(python: Path, title: str, *arguments: str) -> None:
     """One pip run; its output is shown only when it fails (or with VERBOSE=1)."""
     say(title)
     quiet = [] if os.environ.get("VERBOSE") else ["-q"]
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", *quiet, *arguments]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        *quiet,
+        *arguments,
+    ]
     if subprocess.run(command, env=clean_environment()).returncode:
         fail(f"pip failed; the command was:\n    {' '.join(command)}")
 
@@ -149,7 +164,9 @@ def install_packages(venv: Path, distribution: str | None) -> None:
     python = make_venv(venv, distribution)
     index = os.environ.get("TORCH_INDEX_URL")
     chosen = ["--index-url", index] if index else []
-    pip_install(python, "torch (the largest download)", *chosen, "-r", str(REQUIREMENTS / "torch.txt"))
+    pip_install(
+        python, "torch (the largest download)", *chosen, "-r", str(REQUIREMENTS / "torch.txt")
+    )
     files = ["core.txt", "dev.txt"] if distribution else ["core.txt", "ros-kilted.txt", "dev.txt"]
     arguments = [part for name in files for part in ("-r", str(REQUIREMENTS / name))]
     build = ["setuptools>=64,<80"]  # colcon still runs `setup.py install` and `develop`
@@ -159,11 +176,13 @@ def install_packages(venv: Path, distribution: str | None) -> None:
     pip_install(python, f"packages on top of {source}", *build, *arguments)
     if not distribution:
         adapt_wheel_paths(python)
-    pip_install(python, "roborefer_ros itself", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    pip_install(
+        python, "roborefer_ros itself", "--no-deps", "--no-build-isolation", "-e", str(ROOT)
+    )
 
 
 def adapt_wheel_paths(python: Path) -> None:
-    """Point the CMake files of the ROS 2 wheels at this Python instead of the one that built them."""
+    """Point the CMake files of the ROS 2 wheels at this Python, not the one that built them."""
     code = (
         "import json, sys, sysconfig, numpy; print(json.dumps([sys.prefix, "
         "sysconfig.get_paths()['include'], numpy.get_include()]))"
@@ -171,7 +190,10 @@ def adapt_wheel_paths(python: Path) -> None:
     prefix, include, numpy_include = json.loads(subprocess.check_output([str(python), "-c", code]))
     built = r"/opt/python/cp3\d+-cp3\d+"
     replacements = [
-        (re.compile(built + r"/lib/python3\.\d+/site-packages/numpy/(?:_core|core)/include"), numpy_include),
+        (
+            re.compile(built + r"/lib/python3\.\d+/site-packages/numpy/(?:_core|core)/include"),
+            numpy_include,
+        ),
         (re.compile(built + r"/include/python3\.\d+"), include),
     ]
     for folder in (Path(prefix, "share"), Path(prefix, "lib", "cmake")):
@@ -205,8 +227,9 @@ def build_messages(venv: Path, distribution: str | None) -> None:
     command = [
         str(python), "-m", "colcon", "build", "--base-paths", *map(str, sources),
         "--packages-select", *(path.name for path in sources),
-        "--event-handlers", "console_cohesion-", "console_direct-", "status-", "desktop_notification-",
-        "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={python}", "--no-warn-unused-cli",
+        "--event-handlers", "status-", "desktop_notification-",
+        "--cmake-args", "-DBUILD_TESTING=OFF", f"-DPython3_EXECUTABLE={python}",
+        "--no-warn-unused-cli",
     ]  # fmt: skip
     # A build folder of another Python or another place keeps paths that are wrong here.
     for path in sources:
