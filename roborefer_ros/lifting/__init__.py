@@ -2,7 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a pixel and a depth image to a point in space, honest about its error."""
 
+from roborefer_ros.lifting.cloud import Cloud, crop_cloud
+from roborefer_ros.lifting.intrinsics import adjusted_intrinsics, deproject, project
 from roborefer_ros.lifting.lift import LiftedPoint, lift_point, lift_points
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw
+from roborefer_ros.lifting.registration import is_aligned, register_depth
 
-__all__ = ["LiftedPoint", "LiftingOptions", "lift_point", "lift_points"]
+__all__ = [
+    "Cloud",
+    "LiftedPoint",
+    "LiftingOptions",
+    "adjusted_intrinsics",
+    "approach_rotation",
+    "crop_cloud",
+    "deproject",
+    "is_aligned",
+    "lift_point",
+    "lift_points",
+    "project",
+    "quaternion_xyzw",
+    "register_depth",
+]

@@ -9,6 +9,7 @@ than the lifting.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ def raise_if_empty(depth: DepthImage) -> None:
     Raises:
         NoValidDepthError: the whole image holds no reading.
     """
-    raw = depth.raw
+    raw: npt.NDArray[Any] = depth.raw
     # NaN > 0 is False; the upper bound only matters to floats, which know infinity
     if not np.any((raw > 0) & (raw < np.inf)):
         raise NoValidDepthError(

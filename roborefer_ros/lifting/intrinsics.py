@@ -9,7 +9,6 @@ along the optical axis (REP-118).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -160,10 +159,11 @@ def _project_in_front(points: Array, i: CameraIntrinsics) -> Array:
         pinhole: Array = points[:, :2] / points[:, 2:] * focal + centre
         return pinhole
     zero = np.zeros(3)
-    projector: Callable[..., tuple[npt.NDArray[np.floating], object]] = (
-        cv2.fisheye.projectPoints if i.distortion_model == "equidistant" else cv2.projectPoints
-    )
-    pixels, _ = projector(points.reshape(-1, 1, 3), zero, zero, i.matrix, np.array(i.distortion))
+    object_points, coefficients = points.reshape(-1, 1, 3), np.array(i.distortion)
+    if i.distortion_model == "equidistant":
+        pixels, _ = cv2.fisheye.projectPoints(object_points, zero, zero, i.matrix, coefficients)
+    else:
+        pixels, _ = cv2.projectPoints(object_points, zero, zero, i.matrix, coefficients)
     return np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
 
 

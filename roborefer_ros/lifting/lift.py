@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from roborefer_ros.errors import (
     NoDepthAtPointError,
     OutOfRangeError,
     PointOutsideImageError,
-    SizeMismatchError,
+    RoboReferError,
 )
 from roborefer_ros.frame import Mode, Pixel, PointFlag, ReferredPoint, RGBDFrame
 from roborefer_ros.lifting.depth_image import (
@@ -33,7 +33,9 @@ from roborefer_ros.lifting.orientation import (
     quaternion_xyzw,
     rotation_covariance,
 )
-from roborefer_ros.lifting.surface import Surface, find_surface
+from roborefer_ros.lifting.registration import check_alignment, is_aligned, registered_window
+from roborefer_ros.lifting.support import check_support, find_support, footprint_radius_px
+from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
 
 Array = npt.NDArray[np.float64]
 
@@ -116,13 +118,17 @@ def lift_point(
     _check(frame, pixel)
     scale = frame.width / REFERENCE_WIDTH_PX
     radius_px = math.ceil(options.search_radius_px * scale) + 2
-    window = read_window(frame.depth, pixel, radius_px, options)
-    surface = find_surface(
-        window, pixel, options, frame.width, front=mode != Mode.FREE_SPACE
-    )
+    window = _window(frame, pixel, radius_px, options)
+    _refuse_out_of_range(window, pixel, options)
+    surface = find_surface(window, pixel, options, frame.width, front=mode != Mode.FREE_SPACE)
     if surface is None:
         raise _nothing_there(frame, window, pixel, options)
-    return _assemble(frame, pixel, options, surface)
+    lifted = _assemble(frame, pixel, options, surface)
+    if mode == Mode.FREE_SPACE:
+        lifted = _on_support(frame, pixel, options, surface, lifted)
+    if lifted.confidence < options.confident_above and options.on_low_confidence == "refuse":
+        raise _too_uncertain(lifted, surface, pixel, options)
+    return lifted
 
 
 def lift_points(
@@ -143,12 +149,30 @@ def _check(frame: RGBDFrame, pixel: Pixel) -> None:
         raise PointOutsideImageError(
             f"pixel ({u:g}, {v:g}) lies outside the {frame.width}x{frame.height} image"
         )
-    sizes = (frame.depth.width, frame.depth.height)
-    if sizes != (frame.width, frame.height):
-        raise SizeMismatchError(
-            f"depth is {sizes[0]}x{sizes[1]}, colour {frame.width}x{frame.height}; use the "
-            "aligned depth topic, or give the depth camera's info topic"
-        )
+    check_alignment(frame)
+
+
+def _window(
+    frame: RGBDFrame, pixel: Pixel, radius_px: int, options: LiftingOptions
+) -> DepthWindow:
+    if is_aligned(frame):
+        return read_window(frame.depth, pixel, radius_px, options)
+    return registered_window(frame, pixel, radius_px, options)
+
+
+def _refuse_out_of_range(window: DepthWindow, pixel: Pixel, options: LiftingOptions) -> None:
+    """A pixel that shows something too far must not be put on what is near beside it."""
+    close = window.distances_px(pixel) <= SQUARE_3X3_PX
+    outside = int(np.count_nonzero(window.out_of_range & close))
+    if outside > np.count_nonzero(np.isfinite(window.z_m) & close):
+        raise _out_of_range(pixel, options)
+
+
+def _out_of_range(pixel: Pixel, options: LiftingOptions) -> OutOfRangeError:
+    return OutOfRangeError(
+        f"the readings at pixel ({pixel[0]:.0f}, {pixel[1]:.0f}) lie outside "
+        f"{options.z_min_m} to {options.z_max_m} m; check the depth unit, or widen z_min and z_max"
+    )
 
 
 def _nothing_there(
@@ -156,10 +180,7 @@ def _nothing_there(
 ) -> NoDepthAtPointError | OutOfRangeError:
     where = f"pixel ({pixel[0]:.0f}, {pixel[1]:.0f})"
     if window.out_of_range.any():
-        return OutOfRangeError(
-            f"the readings at {where} lie outside {options.z_min_m} to {options.z_max_m} m; "
-            "check the depth unit, or widen z_min and z_max"
-        )
+        return _out_of_range(pixel, options)
     raise_if_empty(frame.depth)
     return NoDepthAtPointError(
         f"no depth reading within {window.z_m.shape[1] // 2} px of {where}; transparent, shiny "
@@ -191,11 +212,6 @@ def _assemble(
     covariance, residual = _covariance(frame, options, surface, z, sigma, ray, jacobian, normal)
     flags = _flags(surface, options, incidence)
     confidence = _confidence(surface, options, incidence, residual, sigma, frame.width)
-    if confidence < options.confident_above and options.on_low_confidence == "refuse":
-        raise DepthAmbiguousError(
-            f"confidence {confidence:.2f} at ({pixel[0]:.0f}, {pixel[1]:.0f}) is below "
-            f"{options.confident_above} ({flags!r}); point elsewhere or move the camera"
-        )
     return LiftedPoint(
         position_m=position,
         normal=normal,
@@ -208,6 +224,62 @@ def _assemble(
         incidence_rad=incidence,
         confidence=confidence,
         flags=flags,
+    )
+
+
+def _on_support(
+    frame: RGBDFrame,
+    pixel: Pixel,
+    options: LiftingOptions,
+    surface: Surface,
+    lifted: LiftedPoint,
+) -> LiftedPoint:
+    """The same point as a place to put something: on the plane under the footprint.
+
+    Raises:
+        NotFreeSpaceError: that plane is not there, uneven, occupied or tilted.
+    """
+    focal_px = max(frame.intrinsics.fx, frame.intrinsics.fy)
+    radius_px = footprint_radius_px(float(lifted.position_m[2]), focal_px, options)
+    window = _window(frame, pixel, min(radius_px, max(frame.width, frame.height)), options)
+    h, w = window.z_m.shape
+    v, u = np.mgrid[window.v0 : window.v0 + h, window.u0 : window.u0 + w]
+    grid = np.column_stack((u.ravel(), v.ravel()))
+    rays = rays_through(grid, frame.intrinsics).reshape(h, w, 3)
+    support = find_support(
+        window, pixel, rays, lifted.position_m, lifted.normal, options, frame.width
+    )
+    placed = _assemble(frame, pixel, options, replace(surface, plane=support.plane))
+    lift_m = float(placed.normal @ (lifted.position_m - placed.position_m))
+    check_support(support, placed.normal, lift_m, frame.width, pixel, options)
+    flags = placed.flags | PointFlag.SUPPORT_PLANE
+    if support.uneven_ratio > options.max_uneven_ratio / 3.0:
+        flags |= PointFlag.NOT_FLAT
+    confidence = placed.confidence * (1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0)
+    return replace(placed, flags=flags, confidence=confidence, valid_ratio=support.valid_ratio)
+
+
+def _too_uncertain(
+    lifted: LiftedPoint, surface: Surface, pixel: Pixel, options: LiftingOptions
+) -> RoboReferError:
+    """The error for the strongest reason against a point."""
+    what = (
+        f"confidence {lifted.confidence:.2f} at pixel ({pixel[0]:.0f}, {pixel[1]:.0f}) is below "
+        f"{options.confident_above}"
+    )
+    if lifted.flags & PointFlag.GRAZING:
+        return GrazingSurfaceError(
+            f"{what}: the surface is seen at {math.degrees(lifted.incidence_rad):.0f} deg; "
+            "look at it from another side"
+        )
+    if surface.other_ratio > 0.2 or surface.rivalry > 0.5:
+        return DepthAmbiguousError(
+            f"{what}: {surface.other_ratio:.0%} of the readings around it lie on another "
+            "surface; point further inside the object or move the camera"
+        )
+    return NoDepthAtPointError(
+        f"{what}: the nearest of {lifted.inliers} readings is {lifted.nearest_reading_px:.0f} px "
+        "away; transparent, shiny or black surfaces give none"
     )
 
 
@@ -249,7 +321,7 @@ def _covariance(
     """
     plane = surface.plane
     residual = plane.rms * z * z
-    deadband = 1.0 + 3.0 * math.sqrt(2.0 / max(plane.count, 1))
+    deadband = 1.0 + 3.0 * math.sqrt(2.0 / max(plane.near, 1))
     unexplained = max(0.0, residual**2 - deadband * sigma**2)
     edge = surface.other_ratio * options.step_m**2 / 4.0
     var_z = sigma**2 * float(plane.covariance[0, 0]) + unexplained + edge

@@ -34,14 +34,15 @@ def approach_rotation(normal: Array, up: npt.ArrayLike | None = None) -> Array:
         normal: ``[3]`` unit surface normal, towards the camera.
         up: ``[3]`` direction that the z axis shall lean to, of any length; None for the image's.
     """
-    x = -normal / np.linalg.norm(normal)
+    x: Array = -normal / np.linalg.norm(normal)
     if up is not None:
         hint = np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
         z = hint - x * float(x @ hint)
         if np.linalg.norm(z) > _MIN_SINE_TO_UP:
             z /= np.linalg.norm(z)
             return np.column_stack((x, np.cross(z, x), z))
-    return _smallest_rotation(np.array([0.0, 0.0, 1.0]), x) @ _BODY_IN_OPTICAL
+    rotation: Array = _smallest_rotation(np.array([0.0, 0.0, 1.0]), x) @ _BODY_IN_OPTICAL
+    return rotation
 
 
 def _smallest_rotation(a: Array, b: Array) -> Array:

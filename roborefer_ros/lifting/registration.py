@@ -1,0 +1,148 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth that is not aligned with colour: other resolution, intrinsics or frame.
+
+For one point only the depth pixels that can land near it are moved: samples along the
+colour pixel's ray, from z_min to z_max, are projected into the depth image; the rectangle
+around them holds every reading that can be seen near the pixel.  Those readings are
+projected into the colour image and z-buffered (nearest wins).  ``register_depth`` does the
+same with the whole image, for topics that people look at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import InvalidCameraInfoError, SizeMismatchError
+from roborefer_ros.frame import CameraIntrinsics, Pixel, RGBDFrame
+from roborefer_ros.lifting.depth_image import DepthWindow, window_of
+from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
+from roborefer_ros.lifting.options import LiftingOptions
+
+Array = npt.NDArray[np.float64]
+
+_RAY_SAMPLES = 64
+
+
+def is_aligned(frame: RGBDFrame) -> bool:
+    """Whether depth and colour share one pixel grid."""
+    same_frame = frame.camera_T_depth is None
+    same_intrinsics = frame.depth_intrinsics in (None, frame.intrinsics)
+    return same_frame and same_intrinsics
+
+
+def check_alignment(frame: RGBDFrame) -> None:
+    """Check that the sizes agree with the intrinsics, and the transform is one.
+
+    Raises:
+        SizeMismatchError: an image does not have its intrinsics' size.
+        InvalidCameraInfoError, UnsupportedDistortionError: the depth camera's intrinsics.
+    """
+    i = frame.intrinsics
+    if (i.width, i.height) != (frame.width, frame.height):
+        raise SizeMismatchError(
+            f"the colour image is {frame.width}x{frame.height}, its camera info says "
+            f"{i.width}x{i.height}; use the info topic of the same stream"
+        )
+    d = i if frame.depth_intrinsics is None else frame.depth_intrinsics
+    if (d.width, d.height) != (frame.depth.width, frame.depth.height):
+        raise SizeMismatchError(
+            f"the depth image is {frame.depth.width}x{frame.depth.height}, expected "
+            f"{d.width}x{d.height}; use the aligned depth topic, or give the depth camera's info"
+        )
+    check_intrinsics(d)
+    transform = frame.camera_T_depth
+    if transform is not None and not (
+        transform.shape == (4, 4) and bool(np.all(np.isfinite(transform)))
+    ):
+        raise InvalidCameraInfoError("camera_T_depth must be a finite [4, 4] transform")
+
+
+def registered_window(
+    frame: RGBDFrame, pixel: Pixel, radius_px: int, options: LiftingOptions
+) -> DepthWindow:
+    """The readings that fall into the window of ``radius_px`` around a colour pixel."""
+    u0, v0 = max(0, round(pixel[0]) - radius_px), max(0, round(pixel[1]) - radius_px)
+    u1 = min(frame.width, round(pixel[0]) + radius_px + 1)
+    v1 = min(frame.height, round(pixel[1]) + radius_px + 1)
+    rows, columns = _depth_rectangle(frame, (u0, v0, u1 - 1, v1 - 1), options)
+    z_m = np.full((v1 - v0, u1 - u0), np.nan)
+    if rows.stop > rows.start and columns.stop > columns.start:
+        _z_buffer(frame, rows, columns, z_m, u0, v0)
+    return window_of(z_m, u0, v0, options)
+
+
+def register_depth(
+    frame: RGBDFrame, options: LiftingOptions = LiftingOptions()  # noqa: B008 (frozen)
+) -> npt.NDArray[np.float32]:
+    """The whole depth image on the colour image's grid: ``[H, W]`` metres, NaN where none."""
+    check_intrinsics(frame.intrinsics)
+    check_alignment(frame)
+    if is_aligned(frame):
+        return frame.depth.metres()
+    z_m = np.full((frame.height, frame.width), np.nan)
+    _z_buffer(frame, slice(0, frame.depth.height), slice(0, frame.depth.width), z_m, 0, 0)
+    return window_of(z_m, 0, 0, options).z_m.astype(np.float32)
+
+
+def _depth_intrinsics(frame: RGBDFrame) -> CameraIntrinsics:
+    return frame.depth_intrinsics if frame.depth_intrinsics is not None else frame.intrinsics
+
+
+def _transform(frame: RGBDFrame) -> Array:
+    return np.eye(4) if frame.camera_T_depth is None else frame.camera_T_depth
+
+
+def _depth_rectangle(
+    frame: RGBDFrame, box: tuple[int, int, int, int], options: LiftingOptions
+) -> tuple[slice, slice]:
+    """Rows and columns of the depth image that can land in ``box`` of the colour image."""
+    u0, v0, u1, v1 = box
+    rays = rays_through([(u0, v0), (u1, v0), (u0, v1), (u1, v1)], frame.intrinsics)
+    # even steps in 1/z are even steps in the depth image
+    z = 1.0 / np.linspace(1.0 / options.z_max_m, 1.0 / options.z_min_m, _RAY_SAMPLES)
+    points = (rays[None, :, :] * z[:, None, None]).reshape(-1, 3)
+    depth_T_camera = np.linalg.inv(_transform(frame))
+    in_depth = points @ depth_T_camera[:3, :3].T + depth_T_camera[:3, 3]
+    seen = project(in_depth, _depth_intrinsics(frame))
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if not len(seen):
+        return slice(0, 0), slice(0, 0)
+    limit = np.array([frame.depth.width, frame.depth.height])
+    low = np.clip(np.floor(seen.min(axis=0)) - 2, 0, limit).astype(int)
+    high = np.clip(np.ceil(seen.max(axis=0)) + 3, 0, limit).astype(int)
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+
+def _z_buffer(
+    frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int, v0: int
+) -> None:
+    """Project a rectangle of depth readings into ``z_m``; the nearest reading wins."""
+    i, d = frame.intrinsics, _depth_intrinsics(frame)
+    depth = frame.depth.metres(rows, columns)
+    v, u = np.nonzero(np.isfinite(depth))
+    if not len(u):
+        return
+    pixels = np.column_stack((u + columns.start, v + rows.start)).astype(np.float64)
+    rays = rays_through(pixels, d)
+    transform = _transform(frame)
+    points = rays * depth[v, u, None] @ transform[:3, :3].T + transform[:3, 3]
+    landed = project(points, i)
+    ahead = np.isfinite(landed).all(axis=1)
+    landed, z = landed[ahead], points[ahead, 2]
+    h, w = z_m.shape
+    # Where colour is finer than depth a reading covers several pixels, else there are gaps
+    # that the background would shine through.
+    half = max(0, int(np.ceil((i.fx / d.fx - 1.0) / 2.0 - 1e-6)))
+    buffer = np.full(h * w, np.inf)
+    centre_u = np.round(landed[:, 0]) - u0
+    centre_v = np.round(landed[:, 1]) - v0
+    for dv in range(-half, half + 1):
+        for du in range(-half, half + 1):
+            x, y = centre_u + du, centre_v + dv
+            inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+            index = (y[inside] * w + x[inside]).astype(np.int64)
+            np.minimum.at(buffer, index, z[inside])
+    hit = np.isfinite(buffer)
+    z_m.reshape(-1)[hit] = buffer[hit]

@@ -1,0 +1,138 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Free space: is there a flat, empty support under the footprint, and which pose has it?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import NotFreeSpaceError
+from roborefer_ros.frame import Pixel
+from roborefer_ros.lifting.depth_image import DepthWindow
+from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.lifting.surface import PlaneFit, fit_plane
+
+Array = npt.NDArray[np.float64]
+
+#: at most about this many readings are fitted; more only cost time
+_MAX_READINGS = 1200
+
+
+@dataclass(frozen=True)
+class Support:
+    """A plane under the footprint.
+
+    Attributes:
+        plane: fit of the readings under the footprint, at the pixel.
+        uneven_ratio: share of those readings that deviate from the plane.
+        valid_ratio: readings / pixels under the footprint.
+    """
+
+    plane: PlaneFit
+    uneven_ratio: float
+    valid_ratio: float
+
+
+def footprint_radius_px(z_m: float, focal_px: float, options: LiftingOptions) -> int:
+    """Radius of the footprint in the image, for a support square to the view."""
+    return max(3, math.ceil(options.footprint_radius_m * focal_px / z_m))
+
+
+def find_support(
+    window: DepthWindow,
+    pixel: Pixel,
+    rays: Array,
+    start: Array,
+    normal: Array,
+    options: LiftingOptions,
+    width_px: int,
+) -> Support:
+    """Fit the plane under the footprint and measure how much does not lie on it.
+
+    Args:
+        window: readings that cover the footprint.
+        pixel: the point.
+        rays: ``[h, w, 3]`` rays of the window's elements.
+        start: ``[3]`` the point on the surface at the pixel.
+        normal: ``[3]`` its normal: the footprint is a disc around ``start`` square to it.
+        options: thresholds.
+        width_px: width of the colour image.
+
+    Raises:
+        NotFreeSpaceError: a quarter of the footprint or less has readings, or the readings
+            on one plane are too few.
+    """
+    # where the rays meet the plane at the pixel: in or out of the footprint by geometry
+    # alone, so that what stands on the footprint counts, whatever its height
+    facing = rays @ normal
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meets = rays * (float(normal @ start) / facing)[..., None]
+    inside = (facing < -1e-6) & (
+        np.linalg.norm(meets - start, axis=-1) <= options.footprint_radius_m
+    )
+    readings = inside & np.isfinite(window.z_m)
+    valid_ratio = float(readings.sum() / max(1, inside.sum()))
+    if readings.sum() < options.min_inliers or valid_ratio < 0.25:
+        raise NotFreeSpaceError(
+            f"only {valid_ratio:.0%} of the footprint ({options.footprint_radius_m * 100:.0f} cm "
+            f"radius) at ({pixel[0]:.0f}, {pixel[1]:.0f}) has depth readings; it may be occupied"
+        )
+    v, u = np.nonzero(readings)
+    stride = max(1, len(u) // _MAX_READINGS)
+    v, u = v[::stride], u[::stride]
+    z = window.z_m[v, u]
+    sigma_m = options.sigma_z_m(float(start[2]), width_px)
+    du = u.astype(np.float64) + (window.u0 - pixel[0])
+    dv = v.astype(np.float64) + (window.v0 - pixel[1])
+    plane = fit_plane(du, dv, 1.0 / z, sigma_m / float(start[2]) ** 2, iterations=8)
+    q = plane.q + plane.gradient[0] * du + plane.gradient[1] * dv
+    # a deviation in z, seen along the ray, is a height above the plane by the incidence
+    unit_q = np.abs(rays[v, u] @ normal)
+    height = (1.0 / np.maximum(q, 1e-3) - z) * unit_q
+    uneven = np.abs(height) > max(options.flatness_m, 4.0 * sigma_m)
+    return Support(plane, float(uneven.mean()), valid_ratio)
+
+
+def check_support(
+    support: Support,
+    normal: Array,
+    lift_m: float,
+    width_px: int,
+    pixel: Pixel,
+    options: LiftingOptions,
+) -> None:
+    """Refuse what nothing can be placed on.
+
+    Args:
+        support: what ``find_support`` found.
+        normal: ``[3]`` of its plane.
+        lift_m: height of the surface at the pixel itself over that plane.
+        width_px: of the colour image.
+
+    Raises:
+        NotFreeSpaceError: uneven, occupied at the pixel, or tilted against ``options.up``.
+    """
+    where = f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f})"
+    z_m = 1.0 / support.plane.q
+    if support.uneven_ratio > options.max_uneven_ratio:
+        raise NotFreeSpaceError(
+            f"{where} is occupied or uneven: {support.uneven_ratio:.0%} of the readings within "
+            f"{options.footprint_radius_m * 100:.0f} cm are off its plane by more than "
+            f"{options.flatness_m * 1000:.0f} mm; ask for a larger free spot or a smaller footprint"
+        )
+    if abs(lift_m) > max(options.flatness_m, 4.0 * options.sigma_z_m(z_m, width_px)):
+        raise NotFreeSpaceError(
+            f"{where} is occupied: what it shows is {lift_m * 1000:.0f} mm over its support"
+        )
+    if options.up is not None:
+        up = np.array(options.up) / math.hypot(*options.up)
+        tilt = math.acos(max(-1.0, min(1.0, float(up @ normal))))
+        if tilt > options.max_tilt_rad:
+            raise NotFreeSpaceError(
+                f"{where} is tilted by {math.degrees(tilt):.0f} deg, more than "
+                f"{math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
+            )
