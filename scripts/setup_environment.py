@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Make the environment that `make demo` and `make test` use; a second run only adds what is missing.
+"""Make the environment that `make demo` and `make test` use; runs again only add what is missing.
 
 With a ROS 2 distribution sourced, `.venv` sits on top of it and only the Python packages are
 added.  Without one, ROS 2 itself is installed into `.venv` from Python wheels.  Either way

@@ -128,7 +128,7 @@ class ApproximateTimeSynchronizer(TimeSynchronizer):
             stamp_ns = ROSClock().now().nanoseconds
         else:
             get_logger("message_filters_approx").warning(
-                "dropped a message without a header; allow_headerless=True uses its time of arrival",
+                "dropped a message without a header; allow_headerless=True takes its arrival time",
                 throttle_duration_sec=10.0,
             )
             return

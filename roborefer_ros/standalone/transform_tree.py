@@ -124,8 +124,8 @@ class Link:
             side = "past" if time_ns < first else "future"
             raise ExtrapolationException(
                 f"Lookup would require extrapolation into the {side}.  "
-                f"Requested time {time_ns * 1e-9:.6f} but the"
-                f"  {'earliest' if side == 'past' else 'latest'} data is at time "
+                f"Requested time {time_ns * 1e-9:.6f} but the "
+                f"{'earliest' if side == 'past' else 'latest'} data is at time "
                 f"{(first if side == 'past' else last) * 1e-9:.6f}"
             )
         after = bisect.bisect_left(self.times_ns, time_ns)
@@ -165,8 +165,10 @@ class TransformTree:
             return f"frame {child!r} is its own parent"
         if not (np.isfinite(pose.translation).all() and np.isfinite(pose.rotation).all()):
             return f"the transform of {child!r} holds NaN or infinity"
-        if abs(float(pose.rotation @ pose.rotation) - 1.0) > 0.01:
-            return f"the quaternion of {child!r} is not normalised"
+        length = float(np.linalg.norm(pose.rotation))
+        if length < 1e-6:
+            return f"the quaternion of {child!r} is zero"
+        pose = Transform(pose.translation, pose.rotation / length)
         link = self._links.get(child)
         if link is None or link.is_static != is_static:
             link = self._links[child] = Link(is_static)

@@ -378,9 +378,9 @@ def test_unknown_frame_and_separate_trees(buffer: Any) -> None:
 
 def test_old_samples_leave_the_cache(ros_domain_id: int) -> None:
     buffer = tf2_ros.Buffer(cache_time=Duration(seconds=2.0))
-    for seconds in (10.0, 11.0, 13.0):
+    for seconds in (10.0, 12.0, 13.0, 13.1):
         buffer.set_transform(transform("world", "base", seconds), "test")
-    assert buffer.can_transform("world", "base", at(11.0))
+    assert buffer.can_transform("world", "base", at(12.0))
     with pytest.raises(tf2_ros.ExtrapolationException):
         buffer.lookup_transform("world", "base", at(10.0))
     buffer.set_transform(transform("world", "base", 10.5), "test")  # older than the cache: ignored
@@ -395,11 +395,9 @@ def test_late_samples_are_sorted_in(buffer: Any) -> None:
 
 def test_broken_transforms_are_ignored(buffer: Any) -> None:
     nan = transform("world", "a", 1.0, x=math.nan)
-    skewed = transform("world", "b", 1.0)
-    skewed.transform.rotation.w = 2.0
-    for bad in (nan, skewed, transform("c", "c", 1.0), transform("", "d", 1.0)):
+    for bad in (nan, transform("b", "b", 1.0), transform("", "c", 1.0)):
         buffer.set_transform(bad, "test")
-    for name in "abcd":
+    for name in "abc":
         assert not buffer.can_transform("world", name, Time())
 
 
