@@ -281,6 +281,61 @@ def synthetic(count: int = 1000) -> dict[str, float]:
     }
 
 
+def synthetic_edge(
+    rng: np.random.Generator, options: LiftingOptions
+) -> tuple[RGBDFrame, list[Pixel], Array, tuple[float, float]]:
+    """A box in front of a wall with what a stereo camera makes of it; exact truth.
+
+    Gives (frame, pixels within 4 px of the outline, ``[H, W]`` true depth, the two depths).
+    The wall has no readings where the second camera sees the box (left of it); 30 % of the
+    readings within a pixel of the outline fly between the two surfaces.
+    """
+    width, height, focal = 1280, 720, 921.0
+    near = rng.uniform(0.4, 0.8)
+    far = near + rng.uniform(0.03, 0.15)
+    truth = np.full((height, width), far)
+    u0, v0 = int(rng.integers(200, 900)), int(rng.integers(150, 450))
+    box = np.zeros((height, width), np.uint8)
+    box[v0 : v0 + int(rng.integers(40, 160)), u0 : u0 + int(rng.integers(40, 160))] = 1
+    truth[box > 0] = near
+    z = truth + options.sigma_z_m(1.0, width) * truth**2 * rng.normal(size=truth.shape)
+    side = np.ones((3, 3), np.uint8)
+    rim = cv2.dilate(box, side) > cv2.erode(box, side)
+    fly = rim & (rng.random(truth.shape) < 0.3)
+    z[fly] = rng.uniform(near, far, size=int(fly.sum()))
+    shadow = round(focal * options.baseline_m * (1.0 / near - 1.0 / far))
+    shifted = np.zeros_like(box)
+    shifted[:, :-shadow] = box[:, shadow:]
+    z[(shifted > 0) & (box == 0)] = np.nan
+    z[rng.random(z.shape) < 0.02] = np.nan
+    kernel = np.ones((2 * EDGE_RADIUS_PX + 1,) * 2, np.uint8)
+    v, u = np.nonzero(cv2.dilate(box, kernel) > cv2.erode(box, kernel))
+    chosen = rng.permutation(u.size)[:40]
+    pixels = [(float(u[k]), float(v[k])) for k in chosen]
+    intrinsics = CameraIntrinsics(width, height, focal, focal, 642.0, 359.0)
+    rgb = np.zeros((height, width, 3), np.uint8)
+    frame = RGBDFrame(rgb, DepthImage(z.astype(np.float32), 1.0), intrinsics, "camera")
+    return frame, pixels, truth, (near, far)
+
+
+def synthetic_edges(scenes: int = 60) -> dict[str, float]:
+    """Wrong surfaces and averaged depths around exact depth steps of 3 to 15 cm."""
+    rng = np.random.default_rng(11)
+    options = LiftingOptions()
+    errors, confident, averaged = [], [], []
+    for _ in range(scenes):
+        frame, pixels, truth, depths = synthetic_edge(rng, options)
+        for u, v in pixels:
+            answer = _ours(frame, (u, v))
+            errors.append(None if answer is None else abs(answer[0] - truth[int(v), int(u)]))
+            confident.append(answer is not None and answer[1])
+            if answer is not None:
+                off = min(abs(answer[0] - z) / options.sigma_z_m(z, 1280) for z in depths)
+                averaged.append(off > 4.0)
+    figures = summarise(errors, confident)
+    return figures | {"between_surfaces": float(np.mean(averaged))}
+
+
 def speed(repeats: int = 300) -> dict[str, float]:
     """Milliseconds for one point and for fifty in a 1280x720 frame."""
     rng = np.random.default_rng(5)
@@ -324,7 +379,7 @@ def _print(report: dict[str, dict]) -> None:
             f"{row['error_mm']:6.1f} mm" if "error_mm" in row else "no reference"
         )
         print(f"{row['frame']:22s} {row['label'][:34]:34s} {row['kind'][:11]:11s} {outcome}")
-    for title in ("synthetic", "speed"):
+    for title in ("synthetic", "synthetic edges", "speed"):
         print(f"\n{title}")
         for key, value in report[title].items():
             print(f"  {key:30s} {value:.4g}")
@@ -344,6 +399,7 @@ def main(arguments: list[str] | None = None) -> int:
         "methods": compare_methods(samples, options.pixels),
         "points": check_points(samples),
         "synthetic": synthetic(),
+        "synthetic edges": synthetic_edges(),
         "speed": speed(),
     }
     if options.json:

@@ -81,11 +81,12 @@ def window_of(z_m: Array, u0: int, v0: int, options: LiftingOptions) -> DepthWin
     return DepthWindow(z_m, out_of_range, u0, v0)
 
 
-def supported(z_m: Array, options: LiftingOptions, width_px: int, at_least: int = 2) -> Mask:
+def supported(z_m: Array, options: LiftingOptions, width_px: int, at_least: int = 3) -> Mask:
     """Readings that belong to a surface rather than fly between two.
 
     A reading flies if fewer than ``at_least`` of its eight neighbours lie within
-    max(10 mm, 4 sigma) of it.
+    max(10 mm, 4 sigma) of it: the corner of a surface has three, a line of interpolated
+    readings between two surfaces has two.
 
     Args:
         z_m: ``[h, w]`` metres, NaN where invalid.

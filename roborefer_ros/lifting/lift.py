@@ -272,9 +272,10 @@ def _too_uncertain(
             f"{what}: the surface is seen at {math.degrees(lifted.incidence_rad):.0f} deg; "
             "look at it from another side"
         )
-    if surface.other_ratio > 0.2 or surface.rivalry > 0.5:
+    other_ratio = max(surface.other_ratio, surface.rim_ratio, surface.rivalry)
+    if other_ratio > 0.1:
         return DepthAmbiguousError(
-            f"{what}: {surface.other_ratio:.0%} of the readings around it lie on another "
+            f"{what}: {other_ratio:.0%} of the readings around it lie on another "
             "surface; point further inside the object or move the camera"
         )
     return NoDepthAtPointError(
@@ -343,7 +344,7 @@ def _covariance(
 
 def _flags(surface: Surface, options: LiftingOptions, incidence: float) -> PointFlag:
     flags = PointFlag.NONE
-    if surface.other_ratio > 0.0:
+    if surface.other_ratio > 0.0 or surface.rim_ratio > 0.0:
         flags |= PointFlag.EDGE
     if surface.nearest_px > 0.0:
         flags |= PointFlag.HOLE
@@ -367,6 +368,7 @@ def _confidence(
         min(1.0, surface.plane.count / options.min_inliers),
         1.0 - 0.9 * surface.rivalry,
         1.0 - surface.other_ratio,
+        1.0 - min(0.9, 5.0 * surface.rim_ratio),
         1.0 / (1.0 + (surface.nearest_px / (8.0 * scale)) ** 2),
         1.0 if incidence < options.grazing_rad else 0.4,
         min(1.0, 3.0 * max(sigma, 0.001) / max(residual, 1e-9)),

@@ -73,7 +73,7 @@ class LiftingOptions:
     on_low_confidence: LowConfidencePolicy = "flag"
     footprint_radius_m: float = 0.05
     flatness_m: float = 0.008
-    max_uneven_ratio: float = 0.25
+    max_uneven_ratio: float = 0.10
     max_tilt_rad: float = math.radians(20.0)
     up: tuple[float, float, float] | None = None
 

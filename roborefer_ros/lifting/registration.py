@@ -53,10 +53,17 @@ def check_alignment(frame: RGBDFrame) -> None:
         )
     check_intrinsics(d)
     transform = frame.camera_T_depth
-    if transform is not None and not (
-        transform.shape == (4, 4) and bool(np.all(np.isfinite(transform)))
-    ):
-        raise InvalidCameraInfoError("camera_T_depth must be a finite [4, 4] transform")
+    if transform is not None and not _is_rigid(transform):
+        raise InvalidCameraInfoError(
+            f"camera_T_depth must be a rigid [4, 4] transform, not {transform.tolist()}"
+        )
+
+
+def _is_rigid(transform: Array) -> bool:
+    if transform.shape != (4, 4) or not np.isfinite(transform).all():
+        return False
+    rotation = transform[:3, :3]
+    return bool(np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3))
 
 
 def registered_window(

@@ -24,6 +24,10 @@ Mask = npt.NDArray[np.bool_]
 #: Huber's constant: 95 % efficient on Gaussian noise
 _HUBER_K = 1.345
 
+#: 16 unit vectors (u, v)
+_ANGLES = np.arange(16) * (2.0 * np.pi / 16)
+_DIRECTIONS: Array = np.concatenate((np.cos(_ANGLES), np.sin(_ANGLES)))
+
 _RIDGE = np.diag([0.0, 1e-3, 1e-3])
 
 #: radii (at 1280 px) at which the growth stops to count
@@ -72,6 +76,7 @@ class Surface:
         other_ratio: share of the readings around the pixel on another surface.
         rivalry: weight of the best rival cluster of the seed / weight of the seed, [0, 1].
         own_reading: whether the pixel itself has a reading of this surface.
+        rim_ratio: where it has none, the share of the hole's rim on another surface.
     """
 
     plane: PlaneFit
@@ -81,6 +86,7 @@ class Surface:
     other_ratio: float
     rivalry: float
     own_reading: bool
+    rim_ratio: float
 
 
 def fit_plane(du: Array, dv: Array, q: Array, sigma_q: float, iterations: int = 3) -> PlaneFit:
@@ -131,9 +137,8 @@ def find_surface(
     """
     scale = width_px / REFERENCE_WIDTH_PX
     distance = window.distances_px(pixel)
-    usable = supported(window.z_m, options, width_px) & (
-        distance <= options.search_radius_px * scale + 1.0
-    )
+    usable_anywhere = supported(window.z_m, options, width_px)
+    usable = usable_anywhere & (distance <= options.search_radius_px * scale + 1.0)
     if not usable.any():
         usable = np.isfinite(window.z_m)
         if not usable.any():
@@ -148,6 +153,7 @@ def find_surface(
     radius, near = _grow(patch, distance, 0.0, options, scale)
     plane = _refine_offset(plane, offsets, z, near)
 
+    own_reading = bool(near_seed[distance <= _OWN_PIXEL_PX].any())
     valid = np.isfinite(z)
     nearest = float(distance[valid].min())
     return Surface(
@@ -157,7 +163,10 @@ def find_surface(
         nearest_px=nearest if nearest > _OWN_PIXEL_PX else 0.0,
         other_ratio=_other_ratio(plane, offsets, z, distance, nearest, options, scale, sigma),
         rivalry=rivalry,
-        own_reading=bool(near_seed[distance <= _OWN_PIXEL_PX].any()),
+        own_reading=own_reading,
+        rim_ratio=0.0
+        if own_reading
+        else _rim_ratio(plane, offsets, z, usable_anywhere, options, sigma),
     )
 
 
@@ -195,7 +204,7 @@ def _fit_twice(
     plane = fit_plane(du, dv, q[first], sigma_q, iterations=2)
     tolerance = max(_ON_PLANE_M, 4.0 * sigma) * seed_q**2
     second = within & (np.abs(q - offsets.plane(plane)) <= tolerance)
-    if np.count_nonzero(second) < np.count_nonzero(first) // 2:
+    if np.count_nonzero(second) <= np.count_nonzero(first) // 2:
         return plane, first
     return fit_plane(*offsets.of(second), q[second], sigma_q), second
 
@@ -268,6 +277,37 @@ def _seed(
     rest = np.delete(weights, best)
     rivalry = float(min(1.0, rest.max() / weights[best])) if rest.size else 0.0
     return float(np.median(depths[clusters[best]])), rivalry
+
+
+def _rim_ratio(
+    plane: PlaneFit,
+    offsets: _Offsets,
+    z: Array,
+    usable: Mask,
+    options: LiftingOptions,
+    sigma: float,
+) -> float:
+    """Share of a hole's rim that lies a step off the plane.
+
+    A hole within one surface is closed all around by it; one between two surfaces, such as
+    the shadow that a near object casts for one of two stereo cameras, shows both.  Looks
+    along 16 directions from the pixel for the first usable reading.
+    """
+    reach = int(options.search_radius_px * 2)
+    du, dv = np.outer(_DIRECTIONS, np.arange(1, reach)).reshape(2, 16, -1)
+    h, w = z.shape
+    u = np.rint(du - offsets.du[0]).astype(np.intp)
+    v = np.rint(dv - offsets.dv[0]).astype(np.intp)
+    inside = (u >= 0) & (u < w) & (v >= 0) & (v < h)
+    u, v = np.clip(u, 0, w - 1), np.clip(v, 0, h - 1)
+    seen = inside & usable[v, u]
+    first = np.argmax(seen, axis=1)
+    hit = np.nonzero(seen.any(axis=1))[0]
+    if not hit.size:
+        return 0.0
+    u, v = u[hit, first[hit]], v[hit, first[hit]]
+    off = np.abs(z[v, u] - 1.0 / np.maximum(offsets.plane(plane)[v, u], 1e-3))
+    return float(np.mean(off > max(options.step_m, 5.0 * sigma)))
 
 
 def _grow(
