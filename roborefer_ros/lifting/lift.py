@@ -162,6 +162,8 @@ def _window(
 
 def _refuse_out_of_range(window: DepthWindow, pixel: Pixel, options: LiftingOptions) -> None:
     """A pixel that shows something too far must not be put on what is near beside it."""
+    if not window.out_of_range.any():
+        return
     close = window.distances_px(pixel) <= SQUARE_3X3_PX
     outside = int(np.count_nonzero(window.out_of_range & close))
     if outside > np.count_nonzero(np.isfinite(window.z_m) & close):

@@ -258,7 +258,7 @@ def _seed(
         tolerance = max(options.seed_tolerance_m, 4.0 * options.sigma_z_m(centre, width_px))
         agreeing = z[close & (np.abs(z - centre) <= tolerance)]
         if agreeing.size >= 4:
-            return float(np.median(agreeing)), 0.0
+            return _median(agreeing), 0.0
     depths, distances = z[usable], distance[usable]
     if depths.size > 24:
         nearest = np.argpartition(distances, 24)[:24]
@@ -276,7 +276,8 @@ def _seed(
         best = int(plausible[0] if front else plausible[-1])
     rest = np.delete(weights, best)
     rivalry = float(min(1.0, rest.max() / weights[best])) if rest.size else 0.0
-    return float(np.median(depths[clusters[best]])), rivalry
+    # the upper median is one of the readings, so that something always lies at the seed
+    return _median(depths[clusters[best]]), rivalry
 
 
 def _rim_ratio(
