@@ -1,0 +1,169 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The node's health on /diagnostics: camera, model, goals."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+
+from roborefer_ros.nodes.camera_input import FAST_DDS_HINT, CameraInput
+
+#: errors that say nothing about the node's health: the request's own, cancelled, rejected
+_HARMLESS = range(2501, 2520)
+
+
+class GoalStatistics:
+    """Counts of results; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.succeeded = 0
+        self.failed = 0
+        self.last_error = ""
+        self.last_code = 0
+        self.last_total_s = 0.0
+
+    def count(self, error_code: int, error_msg: str, total_s: float) -> None:
+        """Add a result."""
+        with self._lock:
+            self.last_code = error_code
+            self.last_total_s = total_s
+            if error_code:
+                self.failed += 1
+                self.last_error = f"{error_code}: {error_msg}"
+            else:
+                self.succeeded += 1
+
+
+class Diagnostics:
+    """Publishes the state of the node periodically."""
+
+    def __init__(
+        self,
+        node: Node,
+        period_s: float,
+        camera: Callable[[], CameraInput | None],
+        model: Callable[[], tuple[str, str]],
+        goals: GoalStatistics,
+        queue: Callable[[], tuple[int, bool]],
+    ) -> None:
+        """Start publishing.
+
+        Args:
+            node: whose name the entries carry.
+            period_s: between messages.
+            camera: the camera input, None while unconfigured.
+            model: (lifecycle state, model spec or why there is none).
+            goals: counts of results.
+            queue: (waiting goals, whether one runs).
+        """
+        self._node = node
+        self._camera, self._model, self._goals, self._queue = camera, model, goals, queue
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 5)
+        self._timer = node.create_timer(
+            period_s, self._publish, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+
+    def close(self) -> None:
+        """Stop."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
+
+    def _publish(self) -> None:
+        try:
+            msg = DiagnosticArray(
+                status=[self._camera_status(), self._model_status(), self._goal_status()]
+            )
+            msg.header.stamp = self._node.get_clock().now().to_msg()
+            self._publisher.publish(msg)
+        except Exception as error:  # a raising callback would end the process
+            if self._node.context.ok():
+                self._node.get_logger().error(
+                    f"diagnostics: {type(error).__name__}: {error}", throttle_duration_sec=10.0
+                )
+
+    def _status(
+        self, part: str, level: bytes, message: str, values: dict[str, Any]
+    ) -> DiagnosticStatus:
+        return DiagnosticStatus(
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: {part}",
+            hardware_id=part,
+            level=level,
+            message=message,
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+
+    def _camera_status(self) -> DiagnosticStatus:
+        camera = self._camera()
+        if camera is None:
+            return self._status("camera", DiagnosticStatus.STALE, "not configured", {})
+        values: dict[str, Any] = {}
+        for topic in camera.topics:
+            values[f"{topic.name} rate [Hz]"] = (
+                f"{1.0 / topic.period_s:.1f}" if topic.period_s else "unknown"
+            )
+            values[f"{topic.name} messages taken"] = topic.received
+        stamp_ns = camera.newest_stamp_ns()
+        if stamp_ns is not None:
+            age_s = (self._node.get_clock().now().nanoseconds - stamp_ns) * 1e-9
+            values["age of the newest frame [s]"] = f"{age_s:.3f}"
+        taken = min(topic.received for topic in camera.topics)
+        values["synchronised frames"] = camera.matched
+        values["taken without partners"] = max(0, taken - camera.matched)
+        values["backward jumps of time"] = camera.jumps
+        level, message = self._judge(camera, taken)
+        return self._status("camera", level, message, values)
+
+    def _judge(self, camera: CameraInput, taken: int) -> tuple[bytes, str]:
+        refusals = camera.refusals()
+        if refusals:
+            return DiagnosticStatus.ERROR, "; ".join(refusals)
+        silent = camera.silent_but_published()
+        if silent:
+            message = f"published but not received: {', '.join(silent)}; {FAST_DDS_HINT}"
+            self._node.get_logger().warning(message, throttle_duration_sec=30.0)
+            return DiagnosticStatus.WARN, message
+        if not taken:
+            return DiagnosticStatus.WARN, "no camera yet"
+        if taken > 10 and camera.matched < taken // 10:
+            return DiagnosticStatus.WARN, "hardly any frame finds its partners; see sync_slop_s"
+        return DiagnosticStatus.OK, "receiving"
+
+    def _model_status(self) -> DiagnosticStatus:
+        state, text = self._model()
+        values = {"state": state, "model": text, **_gpu_memory()}
+        level = DiagnosticStatus.OK if state == "active" else DiagnosticStatus.WARN
+        return self._status("model", level, state if state != "active" else "ready", values)
+
+    def _goal_status(self) -> DiagnosticStatus:
+        goals = self._goals
+        waiting, busy = self._queue()
+        values = {
+            "running": busy,
+            "waiting": waiting,
+            "succeeded": goals.succeeded,
+            "failed": goals.failed,
+            "last error": goals.last_error or "none",
+            "last duration [s]": f"{goals.last_total_s:.3f}",
+        }
+        worried = goals.last_code and goals.last_code not in _HARMLESS
+        level = DiagnosticStatus.WARN if worried else DiagnosticStatus.OK
+        return self._status("goals", level, goals.last_error if worried else "ok", values)
+
+
+def _gpu_memory() -> dict[str, str]:
+    torch = sys.modules.get("torch")  # never import it for this
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    free, total = torch.cuda.mem_get_info()
+    return {
+        "GPU memory allocated [MiB]": f"{torch.cuda.memory_allocated() / 2**20:.0f}",
+        "GPU memory free [MiB]": f"{free / 2**20:.0f} of {total / 2**20:.0f}",
+    }

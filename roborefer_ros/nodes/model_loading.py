@@ -1,0 +1,103 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From the parameters to a pipeline that is ready to answer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from roborefer_ros.errors import (
+    DependencyMissingError,
+    NoPointInAnswerError,
+    PointOutsideImageError,
+)
+from roborefer_ros.nodes.parameters import NodeOptions
+from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
+from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
+
+_WARM_UP_SIZE = (480, 640)
+
+
+class RgbOnlyPointer:
+    """A pointer that is never given depth (``depth_source: none``)."""
+
+    uses_depth = False
+
+    def __init__(self, pointer: Pointer) -> None:
+        self._pointer = pointer
+
+    @property
+    def name(self) -> str:
+        """The spec of the pointer behind it."""
+        return self._pointer.name
+
+    def point(self, rgb: Any, relative_depth: Any, *args: Any, **kwargs: Any) -> PointerAnswer:
+        """See ``Pointer.point``; the depth is dropped."""
+        return self._pointer.point(rgb, None, *args, **kwargs)
+
+    def close(self) -> None:
+        """See ``Pointer.close``."""
+        self._pointer.close()
+
+
+def open_pipeline(options: NodeOptions) -> ReferPipeline:
+    """Load the model (and the depth network where one is asked for) and warm it up.
+
+    Raises:
+        CheckpointNotFoundError, CheckpointInvalidError, ModelOutOfMemoryError,
+        DependencyMissingError, InvalidPointerSpecError, Backend*Error
+    """
+    from roborefer_ros.pointing.factory import open_pointer
+
+    pointer: Pointer = open_pointer(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        max_new_tokens=options.max_new_tokens,
+    )
+    try:
+        if options.depth_source == "none":
+            pointer = RgbOnlyPointer(pointer)
+        estimator = _depth_estimator(options) if options.depth_source == "model" else None
+        pipeline = ReferPipeline(
+            pointer=pointer,
+            lifting=options.lifting,
+            depth_estimator=estimator,
+            max_instruction_length=options.max_instruction_length,
+        )
+        if options.warm_up:
+            _warm_up(pipeline)
+    except BaseException:
+        pointer.close()
+        raise
+    return pipeline
+
+
+def _depth_estimator(options: NodeOptions) -> DepthEstimator:
+    try:
+        module = importlib.import_module("roborefer_ros.models.depth_anything")
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"depth_source 'model' needs the depth network ({error}); pip install "
+            "'roborefer_ros[model]', or set "
+            "depth_source to 'sensor'"
+        ) from error
+    estimator: DepthEstimator = module.DepthAnything(device=options.device, dtype=options.dtype)
+    return estimator
+
+
+def _warm_up(pipeline: ReferPipeline) -> None:
+    """One answer that nobody reads: allocations, kernels and caches are there for the first "
+    "goal."""
+    height, width = _WARM_UP_SIZE
+    rgb = np.full((height, width, 3), 128, dtype=np.uint8)
+    depth = np.full((height, width), 128, dtype=np.uint8) if pipeline.pointer.uses_depth else None
+    if pipeline.depth_estimator is not None and depth is not None:
+        depth = pipeline.depth_estimator(rgb)
+    try:
+        pipeline.pointer.point(rgb, depth, "the object", max_points=1)
+    except (NoPointInAnswerError, PointOutsideImageError):
+        pass  # there is nothing to see

@@ -1,0 +1,270 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The table of the node's parameters: the truth that everything else is made from.
+
+The thresholds of the lifting come from ``LiftingOptions`` (name, type, default, description), with
+the prefix ``lifting.``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from roborefer_ros.lifting import LiftingOptions
+
+LIFTING_PREFIX = "lifting."
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One parameter.
+
+    Attributes:
+        name: as in YAML files and on the command line; the unit is its suffix.
+        default: also tells the type: bool, int, float, str or a list of floats.
+        description: one or two sentences.
+        minimum, maximum: range of numbers, both ends included; None = open.
+        choices: allowed strings; empty = any.
+        read_only: cannot change while the node runs.
+        when: when a change takes effect, where it is not with the next goal.
+    """
+
+    name: str
+    default: Any
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+    when: str = ""
+
+    @property
+    def type(self) -> type:
+        """Python type of the value."""
+        return type(self.default)
+
+
+_MODEL_WHEN = "at the next activation"
+_CONFIGURE_WHEN = "at the next configuration"
+
+_NODE = (
+    # --- model
+    Spec(
+        "model",
+        "roborefer:demo",
+        "What points: 'roborefer:<checkpoint folder or Hugging Face id>'. 'roborefer:demo' is the "
+        "bundled network, which knows the simulated scenes only; "
+        "'roborefer:Zhoues/RoboRefer-2B-SFT' "
+        "is the released one.",
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "device",
+        "auto",
+        "Where the model runs: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.",
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "dtype",
+        "auto",
+        "Number type of the weights; 'auto' takes bfloat16 on a GPU and float32 on a CPU.",
+        choices=("auto", "bfloat16", "float16", "float32"),
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "depth_source",
+        "sensor",
+        "Depth picture for the model: 'sensor' converts the camera's depth, 'model' predicts it "
+        "from RGB as the authors of RoboRefer do, 'none' gives RGB only. Poses always come from "
+        "the "
+        "camera's depth.",
+        choices=("sensor", "model", "none"),
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "max_new_tokens",
+        256,
+        "Longest answer of the model [tokens].",
+        minimum=1,
+        maximum=8192,
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "warm_up",
+        True,
+        "Answer one made-up instruction while activating, so that the first goal is not the slow "
+        "one.",
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "auto_activate",
+        True,
+        "Configure and activate at start-up without a lifecycle manager.",
+        read_only=True,
+    ),
+    # --- goals
+    Spec(
+        "target_frame",
+        "",
+        "Frame of the resulting poses where the goal names none; empty: the camera's optical "
+        "frame.",
+    ),
+    Spec(
+        "goal_timeout_s",
+        60.0,
+        "Longest time from accepting a goal to its result [s], where the goal names none.",
+        minimum=0.01,
+        maximum=86400.0,
+    ),
+    Spec(
+        "max_queued_goals",
+        4,
+        "Goals that may wait while one runs, first in, first out; more are rejected. 0: one at a "
+        "time.",
+        minimum=0,
+        maximum=1000,
+    ),
+    Spec(
+        "max_instruction_length",
+        2000,
+        "Longest instruction that is accepted [characters].",
+        minimum=1,
+        maximum=100000,
+    ),
+    Spec(
+        "result_timeout_s",
+        300,
+        "How long results are kept for clients that ask late [s].",
+        minimum=1,
+        maximum=86400,
+        read_only=True,
+    ),
+    # --- camera
+    Spec(
+        "sync_slop_s",
+        0.02,
+        "Largest difference of stamps within one frame of RGB, depth and camera info [s]; keep it "
+        "under half a frame period.",
+        minimum=0.0001,
+        maximum=10.0,
+        when=_CONFIGURE_WHEN,
+    ),
+    Spec(
+        "sync_queue_size",
+        5,
+        "Messages per topic that wait for their partners.",
+        minimum=1,
+        maximum=100,
+        when=_CONFIGURE_WHEN,
+    ),
+    Spec(
+        "frame_tolerance_s",
+        0.1,
+        "A frame this much older than the goal still answers it [s]; 0 waits for one taken after "
+        "it.",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    Spec(
+        "frame_timeout_s",
+        5.0,
+        "Longest wait for a fresh frame before a goal fails with a camera error [s].",
+        minimum=0.01,
+        maximum=3600.0,
+    ),
+    Spec(
+        "rgb_is_rectified",
+        False,
+        "The RGB topic carries rectified images: use P of the camera info, not K and D.",
+        when=_CONFIGURE_WHEN,
+    ),
+    Spec(
+        "image_reliability",
+        "best_effort",
+        "Reliability of the camera subscriptions; 'best_effort' receives from any camera.",
+        choices=("best_effort", "reliable"),
+        when=_CONFIGURE_WHEN,
+    ),
+    Spec(
+        "camera_mode",
+        "sampled",
+        "'sampled' leaves images in the middleware and takes the newest when a goal needs them, "
+        "'continuous' takes every message.",
+        choices=("sampled", "continuous"),
+        when=_CONFIGURE_WHEN,
+    ),
+    # --- transforms
+    Spec(
+        "transform_timeout_s",
+        1.0,
+        "Longest wait for the transform at the image's stamp [s].",
+        minimum=0.0,
+        maximum=60.0,
+    ),
+    Spec("publish_target_tf", False, "Also broadcast the target as a TF frame."),
+    Spec(
+        "target_tf_frame",
+        "refer_target",
+        "Name of that TF frame; must not be empty while publish_target_tf is set.",
+    ),
+    # --- what can be watched
+    Spec(
+        "marker_lifetime_s",
+        30.0,
+        "How long the RViz markers of an answer stay [s]; 0: until the next answer.",
+        minimum=0.0,
+        maximum=86400.0,
+    ),
+    Spec(
+        "cloud_radius_m",
+        0.15,
+        "Radius of the point cloud crop around the first target [m].",
+        minimum=0.005,
+        maximum=5.0,
+    ),
+    Spec(
+        "diagnostics_period_s",
+        1.0,
+        "Period of /diagnostics [s].",
+        minimum=0.1,
+        maximum=3600.0,
+        when=_CONFIGURE_WHEN,
+    ),
+)
+
+
+def _lifting_specs() -> tuple[Spec, ...]:
+    descriptions = _attribute_descriptions(inspect.getdoc(LiftingOptions) or "")
+    specs = []
+    for field in fields(LiftingOptions):
+        text = descriptions.get(field.name, field.name.replace("_", " "))
+        default: Any = field.default
+        choices: tuple[str, ...] = ()
+        if field.name == "up":
+            default, text = [0.0, 0.0, 0.0], text + " [0, 0, 0] stands for unknown."
+        if field.name == "on_low_confidence":
+            choices = ("flag", "refuse")
+        numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
+        specs.append(
+            Spec(
+                LIFTING_PREFIX + field.name,
+                default,
+                text,
+                minimum=0 if numeric else None,
+                choices=choices,
+            )
+        )
+    return tuple(specs)
+
+
+def _attribute_descriptions(doc: str) -> dict[str, str]:
+    """The ``Attributes:`` section of a docstring as {name: text}."""
+    _, _, section = doc.partition("Attributes:")
+    entries = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section, re.MULTILINE | re.DOTALL)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+PARAMETERS: tuple[Spec, ...] = _NODE + _lifting_specs()

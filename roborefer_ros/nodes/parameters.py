@@ -1,0 +1,237 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The node's parameters at work: declared, checked, read and documented from one table.
+
+``config/roborefer.yaml`` and the reference in the documentation are printed from the table
+(``python -m roborefer_ros.nodes.parameters yaml|markdown``); tests compare them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.lifting import LiftingOptions
+from roborefer_ros.nodes.parameter_table import LIFTING_PREFIX, PARAMETERS, Spec
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """The values of all parameters at one moment; ``parameter_table`` says what they mean."""
+
+    model: str
+    device: str
+    dtype: str
+    depth_source: str
+    max_new_tokens: int
+    warm_up: bool
+    auto_activate: bool
+    target_frame: str
+    goal_timeout_s: float
+    max_queued_goals: int
+    max_instruction_length: int
+    result_timeout_s: int
+    sync_slop_s: float
+    sync_queue_size: int
+    frame_tolerance_s: float
+    frame_timeout_s: float
+    rgb_is_rectified: bool
+    image_reliability: str
+    camera_mode: str
+    transform_timeout_s: float
+    publish_target_tf: bool
+    target_tf_frame: str
+    marker_lifetime_s: float
+    cloud_radius_m: float
+    diagnostics_period_s: float
+    lifting: LiftingOptions
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare every parameter of the table and check all changes from then on.
+
+    Raises:
+        ValueError: the values given at start-up contradict each other.
+        rclpy.exceptions.InvalidParameterValueException, InvalidParameterTypeException
+    """
+    for spec in PARAMETERS:
+        node.declare_parameter(spec.name, spec.default, _descriptor(spec))
+    reason = why_refused(_read(node))
+    if reason:
+        raise ValueError(reason)
+    node.add_on_set_parameters_callback(lambda changes: _check_changes(node, changes))
+
+
+def read_options(node: Node) -> NodeOptions:
+    """The present values of all parameters."""
+    return _as_options(_read(node))
+
+
+def default_options() -> NodeOptions:
+    """The values of the table."""
+    return _as_options({spec.name: spec.default for spec in PARAMETERS})
+
+
+def why_refused(values: Mapping[str, Any]) -> str:
+    """Why values that are fine one by one contradict each other; empty when they do not."""
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name} must be a finite number, not {value}"
+    if not values["model"].strip():
+        return "model must not be empty; 'roborefer:demo' is the bundled network"
+    if values["publish_target_tf"] and not values["target_tf_frame"].strip("/ "):
+        return "publish_target_tf needs a target_tf_frame"
+    if values["frame_timeout_s"] > values["goal_timeout_s"]:
+        return (
+            f"frame_timeout_s ({values['frame_timeout_s']:g} s) must not exceed goal_timeout_s "
+            f"({values['goal_timeout_s']:g} s): goals would end before the camera error shows"
+        )
+    if len(values[LIFTING_PREFIX + "up"]) != 3:
+        return f"{LIFTING_PREFIX}up needs three numbers; [0, 0, 0] stands for unknown"
+    try:
+        _lifting_options(values)
+    except RoboReferError as error:
+        return str(error)
+    return ""
+
+
+def _check_changes(node: Node, changes: Iterable[Parameter]) -> SetParametersResult:
+    """Accept or refuse; effects come when the values are next read."""
+    known = {spec.name for spec in PARAMETERS}
+    values = _read(node)
+    values.update({p.name: p.value for p in changes if p.name in known})
+    try:
+        reason = why_refused(values)
+    except (TypeError, KeyError, AttributeError) as error:
+        reason = f"not a valid value: {error}"
+    return SetParametersResult(successful=not reason, reason=reason)
+
+
+def _read(node: Node) -> dict[str, Any]:
+    return {spec.name: node.get_parameter(spec.name).value for spec in PARAMETERS}
+
+
+def _as_options(values: Mapping[str, Any]) -> NodeOptions:
+    own = {name: value for name, value in values.items() if not name.startswith(LIFTING_PREFIX)}
+    return NodeOptions(**own, lifting=_lifting_options(values))
+
+
+def _lifting_options(values: Mapping[str, Any]) -> LiftingOptions:
+    own = {
+        name.removeprefix(LIFTING_PREFIX): value
+        for name, value in values.items()
+        if name.startswith(LIFTING_PREFIX)
+    }
+    up = tuple(own["up"])
+    own["up"] = up if any(up) else None
+    return LiftingOptions(**own)
+
+
+def _descriptor(spec: Spec) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        name=spec.name, description=_long_description(spec), read_only=spec.read_only
+    )
+    if spec.choices:
+        descriptor.additional_constraints = "one of " + ", ".join(spec.choices)
+    low, high = spec.minimum, spec.maximum
+    if spec.type is int and low is not None:
+        top = 2**31 - 1 if high is None else int(high)
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=top, step=0)]
+    if spec.type is float and low is not None:
+        limit = math.inf if high is None else float(high)
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(low), to_value=limit, step=0.0)
+        ]
+    return descriptor
+
+
+def _long_description(spec: Spec) -> str:
+    return spec.description + (f" A change takes effect {spec.when}." if spec.when else "")
+
+
+def _range_text(spec: Spec) -> str:
+    if spec.choices:
+        return " or ".join(spec.choices)
+    if spec.minimum is None:
+        return ""
+    return (
+        f"{spec.minimum:g} to {spec.maximum:g}"
+        if spec.maximum is not None
+        else f"from {spec.minimum:g}"
+    )
+
+
+def as_yaml() -> str:
+    """A parameter file with every default, commented."""
+    lines = [
+        "# All parameters of the roborefer node with their defaults.",
+        "# Written by: python -m roborefer_ros.nodes.parameters yaml",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    lifting = False
+    for spec in PARAMETERS:
+        indent = "    "
+        name = spec.name
+        if name.startswith(LIFTING_PREFIX):
+            if not lifting:
+                lines += [
+                    "",
+                    "    # Thresholds of the lifting from pixels to points in space.",
+                    "    lifting:",
+                ]
+                lifting = True
+            indent, name = "      ", name.removeprefix(LIFTING_PREFIX)
+        comment = " ".join(filter(None, (_long_description(spec), _bracketed(spec))))
+        lines += [
+            "",
+            *textwrap.wrap(
+                comment,
+                100 - len(indent),
+                initial_indent=indent + "# ",
+                subsequent_indent=indent + "# ",
+            ),
+        ]
+        lines.append(f"{indent}{name}: {json.dumps(spec.default)}")
+    return "\n".join(lines) + "\n"
+
+
+def _bracketed(spec: Spec) -> str:
+    text = _range_text(spec)
+    return (
+        f"({text})"
+        if text and not spec.choices
+        else (f"(one of {', '.join(spec.choices)})" if text else "")
+    )
+
+
+def as_markdown() -> str:
+    """The reference table of the documentation."""
+    rows = ["| parameter | type | default | range | meaning |", "|---|---|---|---|---|"]
+    kinds = {bool: "bool", int: "int", float: "double", str: "string", list: "double[]"}
+    for spec in PARAMETERS:
+        meaning = _long_description(spec) + (" Read-only." if spec.read_only else "")
+        rows.append(
+            f"| `{spec.name}` | {kinds[spec.type]} | `{json.dumps(spec.default)}` "
+            f"| {_range_text(spec)} | {meaning} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown() if "markdown" in sys.argv[1:] else as_yaml())

@@ -1,0 +1,427 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The action server: accept, queue, cancel, deadline, feedback, and exactly one result.
+
+Policy for concurrent goals: one runs, ``max_queued_goals`` wait (first in, first out), more are
+rejected.  The answering itself happens in one worker thread, so the model sees one call at a time.
+A second thread, idle while the queue is empty, ends waiting goals that are cancelled or too late.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+
+from roborefer_ros.errors import (
+    CanceledError,
+    DeadlineExceededError,
+    InvalidGoalError,
+    NodeInactiveError,
+    QueueFullError,
+    RoboReferError,
+    ShuttingDownError,
+    UnknownError,
+)
+from roborefer_ros.frame import Mode
+from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.nodes.parameters import NodeOptions
+
+#: pause between two feedback messages that only bring more text, seconds
+_TEXT_PERIOD_S = 0.1
+
+#: longest wait for rclpy to enter the cancelling state after our cancel callback, seconds
+_CANCELING_WAIT_S = 1.0
+
+Result = Any  #: ReferPoint.Result
+_STATES = {
+    "wait_frame": ReferPoint.Feedback.WAITING_FOR_FRAME,
+    "depth": ReferPoint.Feedback.INFERRING,
+    "infer": ReferPoint.Feedback.INFERRING,
+    "lift": ReferPoint.Feedback.LIFTING,
+    "transform": ReferPoint.Feedback.TRANSFORMING,
+}
+
+
+class ReferGoal:
+    """One accepted goal, from its acceptance to its result."""
+
+    def __init__(
+        self,
+        request: Any,
+        goal_timeout_s: float,
+        stamp_ns: int,
+        handle: ServerGoalHandle[Any, Any, Any] | None = None,
+        name: str = "topic",
+    ) -> None:
+        """Accept now.
+
+        Args:
+            request: the ``ReferPoint.Goal``.
+            goal_timeout_s: used where the request names no timeout.
+            stamp_ns: ROS time of the acceptance, nanoseconds.
+            handle: None for an instruction that came by topic.
+            name: for the log.
+        """
+        self.request = request
+        self.handle = handle
+        self.name = name
+        self.stamp_ns = stamp_ns
+        self.accepted_s = time.monotonic()
+        timeout_s = request.timeout if request.timeout > 0.0 else goal_timeout_s
+        self.deadline = self.accepted_s + timeout_s
+        self.timings_s: dict[str, float] = {}
+        self.finished = threading.Event()
+        self.result: Result = None
+        self._cancelled = False
+        self._shutting_down = ""
+        self._text, self._state = "", ReferPoint.Feedback.QUEUED
+        self._text_sent_s = 0.0
+
+    def cancel(self) -> None:
+        """The client wants no answer any more."""
+        self._cancelled = True
+
+    def shut_down(self, reason: str) -> None:
+        """The node cannot answer any more."""
+        self._shutting_down = reason
+
+    def is_cancelled(self) -> bool:
+        """Whether work on this goal must stop, for whatever reason."""
+        return self._cancelled or bool(self._shutting_down)
+
+    def why_stopped(self) -> RoboReferError:
+        """The error of a goal that was stopped."""
+        if self._shutting_down:
+            return ShuttingDownError(self._shutting_down)
+        return CanceledError("the goal was cancelled by its client")
+
+    def too_late(self) -> DeadlineExceededError:
+        """The error of a goal whose deadline passed while it waited."""
+        return DeadlineExceededError(
+            f"the goal waited {time.monotonic() - self.accepted_s:.2f} s in the queue and its "
+            "timeout passed; "
+            "allow more time or send fewer goals at once"
+        )
+
+    def enter(self, stage: str) -> None:
+        """Tell the client which stage begins."""
+        self._state = _STATES.get(stage, self._state)
+        self._send_feedback()
+
+    def hear(self, text: str) -> None:
+        """Tell the client the model's text so far, not too often."""
+        self._text = text
+        if time.monotonic() - self._text_sent_s >= _TEXT_PERIOD_S:
+            self._text_sent_s = time.monotonic()
+            self._send_feedback()
+
+    def _send_feedback(self) -> None:
+        if self.handle is None:
+            return
+        self.handle.publish_feedback(
+            ReferPoint.Feedback(
+                state=self._state,
+                elapsed=time.monotonic() - self.accepted_s,
+                partial_answer=self._text,
+            )
+        )
+
+
+def check_request(request: Any) -> None:
+    """Check the fields that need no image.
+
+    Raises:
+        InvalidGoalError
+    """
+    if request.mode not in tuple(Mode):
+        raise InvalidGoalError(
+            f"mode {request.mode} is not one of {', '.join(f'{m.value} ({m.name})' for m in Mode)}"
+        )
+    if not (math.isfinite(request.timeout) and request.timeout >= 0.0):
+        raise InvalidGoalError(
+            "timeout must be a number of seconds from 0 (the node's default), not "
+            f"{request.timeout}"
+        )
+    if len(request.target_frame) > 256:
+        raise InvalidGoalError(
+            f"target_frame has {len(request.target_frame)} characters, at most 256 are sensible"
+        )
+
+
+def failure_result(error: RoboReferError) -> Result:
+    """The action result of an error."""
+    return ReferPoint.Result(error_code=error.code, error_msg=str(error), answer=error.answer)
+
+
+class ReferActionServer:
+    """The server for ``~/refer_point``."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        options: Callable[[], NodeOptions],
+        answer: Callable[[ReferGoal], Result],
+        on_done: Callable[[ReferGoal, Result], None],
+    ) -> None:
+        """Start serving; goals get NODE_INACTIVE until ``open``.
+
+        Args:
+            node: in whose executor the protocol runs.
+            options: the parameters of the moment.
+            answer: does the work, in the worker thread; may raise.
+            on_done: told about every result, in any thread.
+        """
+        self._node = node
+        self._options = options
+        self._answer = answer
+        self._on_done = on_done
+        self._log = node.get_logger()
+        self._lock = threading.Condition()
+        self._queue: deque[ReferGoal] = deque()
+        self._running: ReferGoal | None = None
+        self._goals: dict[bytes, ReferGoal] = {}
+        self._is_open = False
+        self._closing = False
+        self._server: ActionServer[Any, Any, Any] = ActionServer(
+            node,
+            ReferPoint,
+            "~/refer_point",
+            execute_callback=self._conclude,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            goal_callback=self._on_goal,
+            handle_accepted_callback=self._on_accepted,
+            cancel_callback=self._on_cancel,
+            result_timeout=options().result_timeout_s,
+        )
+        self._threads = [
+            threading.Thread(target=self._work, name="roborefer_worker", daemon=True),
+            threading.Thread(target=self._watch_queue, name="roborefer_queue", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # --- for the node ------------------------------------------------------------------
+
+    @property
+    def queued(self) -> int:
+        """Goals that wait."""
+        return len(self._queue)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a goal runs."""
+        return self._running is not None
+
+    def open(self) -> None:
+        """Answer goals from now on."""
+        self._is_open = True
+
+    def stop(self, reason: str, timeout_s: float = 30.0) -> bool:
+        """Answer no more goals, end those at hand with SHUTTING_DOWN, wait for the worker.
+
+        Returns:
+            Whether the running goal ended in time.
+        """
+        with self._lock:
+            self._is_open = False
+            waiting = list(self._queue)
+            self._queue.clear()
+            if self._running is not None:
+                self._running.shut_down(reason)
+        for goal in waiting:
+            goal.shut_down(reason)
+            self._finish(goal, failure_result(goal.why_stopped()), started=False)
+        with self._lock:
+            return self._lock.wait_for(lambda: self._running is None, timeout_s)
+
+    def submit(self, request: Any) -> None:
+        """Queue an instruction that came by topic; its result goes to topics only."""
+        goal = ReferGoal(request, self._options().goal_timeout_s, self._now_ns())
+        if self._is_open and self._is_full():
+            self._on_done(goal, failure_result(self._full()))
+            return
+        self._enqueue(goal)
+
+    def close(self) -> None:
+        """Stop, join the threads, take the action off the graph."""
+        self.stop("the node is shutting down", timeout_s=30.0)
+        with self._lock:
+            self._closing = True
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._server.destroy()
+
+    # --- the protocol, in the executor -------------------------------------------------
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def _is_full(self) -> bool:
+        with self._lock:
+            # A goal that nobody runs yet does not count as waiting.
+            waiting = len(self._queue) - (self._running is None)
+            return waiting >= self._options().max_queued_goals
+
+    def _full(self) -> QueueFullError:
+        return QueueFullError(
+            f"{len(self._queue)} goals already wait (max_queued_goals); wait for a result before "
+            "sending more"
+        )
+
+    def _on_goal(self, request: Any) -> GoalResponse:
+        if self._is_open and self._is_full():
+            error = self._full()
+            self._log.warning(f"rejected a goal: {error}")
+            self._on_done(ReferGoal(request, 0.0, 0, name="rejected"), failure_result(error))
+            return GoalResponse.REJECT
+        return GoalResponse.ACCEPT
+
+    def _on_accepted(self, handle: ServerGoalHandle[Any, Any, Any]) -> None:
+        key = bytes(handle.goal_id.uuid)
+        goal = ReferGoal(
+            handle.request, self._options().goal_timeout_s, self._now_ns(), handle, key.hex()[:8]
+        )
+        self._goals[key] = goal
+        self._enqueue(goal)
+
+    def _enqueue(self, goal: ReferGoal) -> None:
+        try:
+            check_request(goal.request)
+            if not self._is_open:
+                raise NodeInactiveError(
+                    "the node is not active; activate it (ros2 lifecycle set <node> configure, "
+                    "then activate), and "
+                    "see its log if that fails"
+                )
+        except RoboReferError as error:
+            self._finish(goal, failure_result(error), started=False)
+            return
+        self._log.info(f"goal {goal.name}: '{goal.request.instruction[:80]}'")
+        with self._lock:
+            self._queue.append(goal)
+            self._lock.notify_all()
+
+    def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
+        goal = self._goals.get(bytes(handle.goal_id.uuid))
+        if goal is None or goal.finished.is_set():
+            return CancelResponse.REJECT  # its result is on the way
+        goal.cancel()
+        with self._lock:
+            self._lock.notify_all()
+        return CancelResponse.ACCEPT
+
+    def _conclude(self, handle: ServerGoalHandle[Any, Any, Any]) -> Result:
+        """rclpy's execute callback: wait for the worker, then make the one terminal call."""
+        key = bytes(handle.goal_id.uuid)
+        goal = self._goals[key]
+        goal.finished.wait()
+        result = goal.result
+        if result.error_code == CanceledError.code:
+            # rclpy enters the cancelling state only after our cancel callback has returned.
+            give_up_s = time.monotonic() + _CANCELING_WAIT_S
+            while not handle.is_cancel_requested and time.monotonic() < give_up_s:
+                time.sleep(0.001)
+        try:
+            if result.error_code == 0:
+                handle.succeed()  # also allowed when a cancel came too late
+            elif result.error_code == CanceledError.code and handle.is_cancel_requested:
+                handle.canceled()
+            else:
+                handle.abort()
+        except Exception as error:  # the context is going down
+            self._log.warning(f"goal {goal.name}: could not send its final state: {error}")
+        self._goals.pop(key, None)
+        return result
+
+    # --- the worker --------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._queue or self._closing)
+                if self._closing:
+                    return
+                goal = self._running = self._queue.popleft()
+            goal.timings_s["queue"] = time.monotonic() - goal.accepted_s
+            try:
+                if goal.handle is not None:
+                    goal.handle.execute()
+                result = self._answer_safely(goal)
+                self._finish(goal, result, started=True)
+            except Exception as error:  # only rclpy itself can end here, while it shuts down
+                self._log.error(f"goal {goal.name}: {type(error).__name__}: {error}")
+            finally:
+                with self._lock:
+                    self._running = None
+                    self._lock.notify_all()
+
+    def _answer_safely(self, goal: ReferGoal) -> Result:
+        """Every way it can end as a filled result."""
+        try:
+            if goal.is_cancelled():
+                raise goal.why_stopped()
+            return self._answer(goal)
+        except CanceledError as error:
+            stopped = goal.why_stopped() if goal.is_cancelled() else error
+            stopped.answer = error.answer
+            return failure_result(stopped)
+        except RoboReferError as error:
+            return failure_result(error)
+        except Exception as error:
+            self._log.error(f"goal {goal.name}: {_traceback_of(error)}")
+            return failure_result(
+                UnknownError(
+                    f"unexpected {type(error).__name__}: {error}; the node's log has the traceback"
+                )
+            )
+
+    def _finish(self, goal: ReferGoal, result: Result, *, started: bool) -> None:
+        total_s = time.monotonic() - goal.accepted_s
+        goal.result = result
+        if result.error_code:
+            self._log.warning(
+                f"goal {goal.name}: error {result.error_code} after {total_s:.3f} s: "
+                f"{result.error_msg}"
+            )
+        else:
+            self._log.info(f"goal {goal.name}: {len(result.points)} point(s) after {total_s:.3f} s")
+        goal.finished.set()
+        if goal.handle is not None and not started:
+            goal.handle.execute()
+        try:
+            self._on_done(goal, result)
+        except Exception as error:
+            self._log.error(f"goal {goal.name}: {_traceback_of(error)}")
+
+    # --- the queue ---------------------------------------------------------------------
+
+    def _watch_queue(self) -> None:
+        """End waiting goals at once when they are cancelled or their deadline passes."""
+        while True:
+            with self._lock:
+                now_s = time.monotonic()
+                ended = [g for g in self._queue if g.is_cancelled() or now_s > g.deadline]
+                for goal in ended:
+                    self._queue.remove(goal)
+                if not ended:
+                    if self._closing:
+                        return
+                    pause_s = min((g.deadline - now_s for g in self._queue), default=None)
+                    self._lock.wait(pause_s)
+            for goal in ended:
+                error = goal.why_stopped() if goal.is_cancelled() else goal.too_late()
+                self._finish(goal, failure_result(error), started=False)
+
+
+def _traceback_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()

@@ -1,0 +1,216 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What is done for one goal: camera frame, pipeline, transform, result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import (
+    FrameMismatchError,
+    ModelOutOfMemoryError,
+    NodeInactiveError,
+    SizeMismatchError,
+    TransformExtrapolationError,
+    TransformUnavailableError,
+)
+from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
+from roborefer_ros.nodes.camera_input import DEPTH_INFO, CameraInput, CameraMessages
+from roborefer_ros.nodes.conversions import (
+    check_frame_ids,
+    frame_from_messages,
+    result_message,
+    stamp_ns,
+)
+from roborefer_ros.nodes.parameters import NodeOptions
+from roborefer_ros.nodes.refer_action import ReferGoal
+from roborefer_ros.nodes.transforms import Transforms, move_point
+from roborefer_ros.pipeline import ReferPipeline, check_instruction, check_interrupts
+
+#: transforms below these leave depth aligned with colour
+_SAME_PLACE_M = 0.0005
+_SAME_DIRECTION = 1e-3
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished goal, for whoever draws it.
+
+    Attributes:
+        frame: the observation.
+        camera: the points in the camera's frame.
+        target: the points in the requested frame.
+        instruction: what was asked.
+    """
+
+    frame: RGBDFrame
+    camera: ReferResult
+    target: ReferResult
+    instruction: str
+
+
+class ReferJob:
+    """Answers goals while the node is active; one at a time, from one thread."""
+
+    def __init__(
+        self,
+        camera: CameraInput,
+        transforms: Transforms,
+        pipeline: ReferPipeline,
+        options: Callable[[], NodeOptions],
+        on_answer: Callable[[Answer], None],
+    ) -> None:
+        self._camera = camera
+        self._transforms = transforms
+        self._pipeline: ReferPipeline | None = pipeline
+        self._options = options
+        self._on_answer = on_answer
+
+    def close(self) -> None:
+        """Free the model."""
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close()
+
+    def answer(self, goal: ReferGoal) -> Any:
+        """The action result of a goal.
+
+        Raises:
+            RoboReferError: one of its numbered subclasses.
+        """
+        pipeline, options, request = self._pipeline, self._options(), goal.request
+        if pipeline is None:
+            raise NodeInactiveError("the node was deactivated")
+        # An empty instruction should fail at once, not after the camera.
+        check_instruction(request.instruction, options.max_instruction_length)
+        pipeline.max_instruction_length = options.max_instruction_length
+        pipeline.lifting = options.lifting
+
+        frame = self._frame(goal, options)
+        try:
+            found = pipeline.refer(
+                frame,
+                request.instruction,
+                Mode(request.mode),
+                max_points=int(request.max_points),
+                deadline=goal.deadline,
+                cancelled=goal.is_cancelled,
+                on_text=goal.hear,
+                on_stage=goal.enter,
+            )
+        except MemoryError as error:
+            raise ModelOutOfMemoryError(f"out of memory while answering: {error}") from error
+
+        goal.enter("transform")
+        started_s = time.perf_counter()
+        target = request.target_frame or options.target_frame or frame.frame_id
+        moved = self._moved(found, target, goal, options)
+        goal.timings_s["transform"] = time.perf_counter() - started_s
+        check_interrupts(goal.deadline, goal.is_cancelled)
+        goal.timings_s["total"] = time.monotonic() - goal.accepted_s
+        result = result_message(moved, goal.timings_s)
+        self._on_answer(Answer(frame, found, moved, request.instruction))
+        return result
+
+    def _frame(self, goal: ReferGoal, options: NodeOptions) -> RGBDFrame:
+        goal.enter("wait_frame")
+        started_s = time.perf_counter()
+        # "Newer than the goal" counts from its acceptance, also when it had to queue.
+        messages = self._camera.wait_for_frame(
+            goal.stamp_ns - round(options.frame_tolerance_s * 1e9), goal.deadline, goal.is_cancelled
+        )
+        received_s = time.perf_counter()
+        goal.timings_s["wait_frame"] = received_s - started_s
+        frame = self._converted(messages, goal, options)
+        goal.timings_s["convert"] = time.perf_counter() - received_s
+        return frame
+
+    def _converted(
+        self, messages: CameraMessages, goal: ReferGoal, options: NodeOptions
+    ) -> RGBDFrame:
+        rgb, depth, info = messages.rgb, messages.depth, messages.info
+        depth_frame = check_frame_ids(
+            rgb.header.frame_id, depth.header.frame_id, info.header.frame_id
+        )
+        camera_T_depth = self._depth_pose(depth_frame, messages, goal, options)
+        same_size = (rgb.width, rgb.height) == (depth.width, depth.height)
+        depth_info = None
+        if camera_T_depth is not None or not same_size:
+            depth_info = messages.depth_info
+            if depth_info is None:
+                raise _no_depth_info(messages)
+        return frame_from_messages(
+            rgb,
+            depth,
+            info,
+            depth_info=depth_info,
+            camera_T_depth=camera_T_depth,
+            rectified=options.rgb_is_rectified,
+        )
+
+    def _depth_pose(
+        self, depth_frame: str, messages: CameraMessages, goal: ReferGoal, options: NodeOptions
+    ) -> npt.NDArray[np.float64] | None:
+        """Pose of the depth camera in the colour camera; None where they are the same place."""
+        if not depth_frame:
+            return None
+        rgb_frame = messages.rgb.header.frame_id
+        try:
+            pose = self._transforms.lookup(
+                rgb_frame,
+                depth_frame,
+                stamp_ns(messages.depth.header.stamp),
+                timeout_s=options.transform_timeout_s,
+                deadline=goal.deadline,
+                cancelled=goal.is_cancelled,
+            )
+        except (TransformUnavailableError, TransformExtrapolationError) as error:
+            raise FrameMismatchError(
+                f"RGB is in frame '{rgb_frame}' but depth in '{depth_frame}', and no transform "
+                f"relates them: {error}"
+            ) from error
+        same_place = np.linalg.norm(pose[:3, 3]) < _SAME_PLACE_M
+        same_direction = float(np.abs(pose[:3, :3] - np.eye(3)).max()) < _SAME_DIRECTION
+        return None if same_place and same_direction else pose
+
+    def _moved(
+        self, found: ReferResult, target: str, goal: ReferGoal, options: NodeOptions
+    ) -> ReferResult:
+        if target == found.frame_id:
+            return found
+        try:
+            pose = self._transforms.lookup(
+                target,
+                found.frame_id,
+                found.stamp_ns,
+                timeout_s=options.transform_timeout_s,
+                deadline=goal.deadline,
+                cancelled=goal.is_cancelled,
+            )
+        except (TransformUnavailableError, TransformExtrapolationError) as error:
+            error.answer = found.answer
+            raise
+        return replace(found, points=tuple(move_point(p, pose, target) for p in found.points))
+
+
+def _no_depth_info(messages: CameraMessages) -> FrameMismatchError | SizeMismatchError:
+    rgb, depth = messages.rgb, messages.depth
+    remedy = (
+        f"use the depth topic that is aligned to the colour camera, or remap {DEPTH_INFO} to the "
+        "depth camera's "
+        "info so that it can be registered"
+    )
+    if (rgb.width, rgb.height) != (depth.width, depth.height):
+        return SizeMismatchError(
+            f"RGB is {rgb.width}x{rgb.height} but depth is {depth.width}x{depth.height}; {remedy}"
+        )
+    return FrameMismatchError(
+        f"RGB is in frame '{rgb.header.frame_id}' but depth in '{depth.header.frame_id}', which "
+        f"is elsewhere; {remedy}"
+    )

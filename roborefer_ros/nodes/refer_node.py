@@ -1,0 +1,288 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The managed node: parameters and wiring only.
+
+    unconfigured --configure--> inactive (camera and TF subscribed)
+                 --activate---> active (weights loaded)
+
+Deactivating frees the weights, cleaning up the subscriptions.  The action exists in every state;
+outside of active it answers NODE_INACTIVE.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+
+from roborefer_ros.errors import NodeInactiveError, RoboReferError
+from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics
+from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.nodes.model_loading import open_pipeline
+from roborefer_ros.nodes.parameters import NodeOptions, declare_parameters, read_options
+from roborefer_ros.nodes.refer_action import ReferActionServer, ReferGoal
+from roborefer_ros.nodes.refer_job import Answer, ReferJob
+from roborefer_ros.nodes.transforms import Transforms
+from roborefer_ros.nodes.visualization import Visualization, target_transform
+from roborefer_ros.pipeline import ReferPipeline
+from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
+
+#: lifecycle transition, action protocol (one blocked while a goal runs), TF, diagnostics
+EXECUTOR_THREADS = 5
+
+Transition = Callable[["ReferNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _logged(transition: Transition) -> Transition:
+    """rclpy turns an exception in a transition into an error state without a word."""
+
+    @functools.wraps(transition)
+    def guarded(node: ReferNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except RoboReferError as error:
+            node.problem = f"{error.code}: {error}"
+            node.get_logger().error(f"{transition.__name__}: error {error.code}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            node.problem = f"{type(error).__name__}: {error}"
+            node.get_logger().error(f"{transition.__name__} failed:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+
+    return guarded
+
+
+class ReferNode(LifecycleNode):
+    """Answers ``ReferPoint`` goals about what an RGB-D camera sees."""
+
+    def __init__(
+        self,
+        node_name: str = "roborefer",
+        *,
+        open_model: Callable[[NodeOptions], ReferPipeline] = open_pipeline,
+        **kwargs: Any,
+    ) -> None:
+        """Create the node, unconfigured (see the parameter ``auto_activate``).
+
+        Args:
+            node_name: without namespace.
+            open_model: loads the model when the node is activated.
+            kwargs: of ``rclpy.node.Node``.
+        """
+        super().__init__(node_name, **kwargs)
+        declare_parameters(self)
+        self._open_model = open_model
+        self.problem = ""
+        self._camera: CameraInput | None = None
+        self._transforms: Transforms | None = None
+        self._visualization: Visualization | None = None
+        self._job: ReferJob | None = None
+        self._statistics = GoalStatistics()
+        self._server = ReferActionServer(self, self.options, self._answer, self._on_done)
+        self._instruction = self.create_subscription(
+            String,
+            "~/instruction",
+            self._on_instruction,
+            5,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        self._diagnostics = Diagnostics(
+            self,
+            self.options().diagnostics_period_s,
+            lambda: self._camera,
+            self._model_state,
+            self._statistics,
+            lambda: (self._server.queued, self._server.is_busy),
+        )
+        self._start_timer = None
+        if self.options().auto_activate:
+            self._start_timer = self.create_timer(0.0, self._start)
+
+    def options(self) -> NodeOptions:
+        """The parameters of the moment."""
+        return read_options(self)
+
+    # --- lifecycle ---------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Configure and activate without a manager; once."""
+        assert self._start_timer is not None
+        self._start_timer.cancel()
+        success = TransitionCallbackReturn.SUCCESS
+        if self.trigger_configure() == success and self.trigger_activate() == success:
+            return
+        self.get_logger().error(
+            f"could not activate itself ({self.problem}); put that right, then: ros2 lifecycle set "
+            f"{self.get_fully_qualified_name()} activate"
+        )
+
+    @_logged
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to camera and transforms."""
+        options = self.options()
+        self._transforms = Transforms(self)
+        self._visualization = Visualization(self)
+        self._camera = CameraInput(self, options, self._transforms.clear)
+        self.get_logger().info(
+            f"configured; camera topics: {', '.join(t.name for t in self._camera.topics)}"
+        )
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the weights; fails, with the remedy in the log, where that is not possible."""
+        options = self.options()
+        started_s = time.monotonic()
+        self.get_logger().info(f"loading '{options.model}' ...")
+        pipeline = self._open_model(options)
+        assert self._camera is not None and self._transforms is not None
+        self._job = ReferJob(self._camera, self._transforms, pipeline, self.options, self._show)
+        self.problem = ""
+        self._server.open()
+        self.get_logger().info(
+            f"active: '{pipeline.pointer.name}' ready after {time.monotonic() - started_s:.1f} s; "
+            f"action {self.get_fully_qualified_name()}/refer_point"
+        )
+        return super().on_activate(state)
+
+    @_logged
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End all goals and free the weights."""
+        self._release_model("the node was deactivated")
+        return super().on_deactivate(state)
+
+    @_logged
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe."""
+        self._release_all()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End all goals, free everything."""
+        self._release_model("the node was shut down")
+        self._release_all()
+        return TransitionCallbackReturn.SUCCESS
+
+    @_logged
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything and start again from unconfigured."""
+        self._release_model("the node ran into an error")
+        self._release_all()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release_model(self, reason: str) -> None:
+        if not self._server.stop(reason):
+            self.get_logger().error(
+                "the running goal did not stop within 30 s; its model stays in memory"
+            )
+        job, self._job = self._job, None
+        if job is None:
+            return
+        job.close()
+        gc.collect()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _release_all(self) -> None:
+        camera, self._camera = self._camera, None
+        visualization, self._visualization = self._visualization, None
+        transforms, self._transforms = self._transforms, None
+        for part in (camera, visualization, transforms):
+            if part is not None:
+                part.close()
+
+    def close(self) -> None:
+        """End all goals and threads; to be called while the executor still spins."""
+        self._server.close()
+        self._release_model("the node is shutting down")
+        self._release_all()
+        self._diagnostics.close()
+
+    # --- goals -------------------------------------------------------------------------
+
+    def _answer(self, goal: ReferGoal) -> Any:
+        job = self._job
+        if job is None:
+            raise NodeInactiveError("the node was deactivated")
+        return job.answer(goal)
+
+    def _on_instruction(self, msg: String) -> None:
+        self._server.submit(ReferPoint.Goal(instruction=msg.data))
+
+    def _show(self, answer: Answer) -> None:
+        options = self.options()
+        if self._visualization is not None:
+            self._visualization.show(answer, options)
+        if options.publish_target_tf and self._transforms is not None:
+            first = answer.target.points[0]
+            self._transforms.broadcast(
+                target_transform(first, answer.target.stamp_ns, options.target_tf_frame)
+            )
+
+    def _on_done(self, goal: ReferGoal, result: Any) -> None:
+        self._statistics.count(
+            result.error_code, result.error_msg, time.monotonic() - goal.accepted_s
+        )
+
+    def _model_state(self) -> tuple[str, str]:
+        state = str(self._state_machine.current_state[1])
+        return state, self.problem or str(self.get_parameter("model").value)
+
+
+def _spin(executor: MultiThreadedExecutor, node: ReferNode, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            executor.spin()
+            break
+        except (ExternalShutdownException, ShutdownException):
+            break
+        except Exception:  # of a callback; it must not end the node
+            node.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
+    stop.set()
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; both may come more than once."""
+    prepare_environment()
+    tune_allocator()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = ReferNode()
+    except Exception as error:
+        print(f"roborefer_node: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
+    executor.add_node(node)
+    thread = threading.Thread(target=_spin, args=(executor, node, stop), name="spin", daemon=True)
+    thread.start()
+    stop.wait()
+    node.close()
+    executor.shutdown(timeout_sec=5.0)
+    thread.join(10.0)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

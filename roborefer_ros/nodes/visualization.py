@@ -1,0 +1,154 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What people and planners can watch: poses, markers, a picture, a point cloud.
+
+Everything but the poses is drawn only while somebody subscribes.
+"""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Duration as DurationMsg
+from geometry_msgs.msg import PoseArray, PoseStamped, TransformStamped, Vector3
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from roborefer_ros.frame import ReferredPoint, RGBDFrame
+from roborefer_ros.lifting import Cloud, crop_cloud
+from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
+from roborefer_ros.nodes.parameters import NodeOptions
+from roborefer_ros.nodes.refer_job import Answer
+from roborefer_ros.nodes.transforms import rotation_matrix
+from roborefer_ros.standalone import cv_bridge
+
+_ARROW_M = 0.10
+_SPHERE_M = 0.015
+_FIRST = ColorRGBA(r=1.0, g=0.15, b=0.25, a=0.95)
+_OTHER = ColorRGBA(r=1.0, g=0.65, b=0.1, a=0.9)
+_FIRST_RGB, _OTHER_RGB = (255, 40, 64), (255, 166, 26)
+
+
+class Visualization:
+    """Publishes what an answer looks like."""
+
+    def __init__(self, node: Node) -> None:
+        # The last answer stays for those who come later.
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._pose = node.create_publisher(PoseStamped, "~/target_pose", latched)
+        self._points = node.create_publisher(PoseArray, "~/points", latched)
+        self._markers = node.create_publisher(MarkerArray, "~/markers", 5)
+        self._picture = node.create_publisher(Image, "~/annotated_image", 2)
+        self._cloud = node.create_publisher(PointCloud2, "~/target_cloud", 2)
+        self._publishers = (self._pose, self._points, self._markers, self._picture, self._cloud)
+        self._node = node
+
+    def show(self, answer: Answer, options: NodeOptions) -> None:
+        """Publish an answer."""
+        stamp = stamp_message(answer.target.stamp_ns)
+        header = Header(stamp=stamp, frame_id=answer.target.points[0].frame_id)
+        poses = [pose_from_point(point) for point in answer.target.points]
+        self._pose.publish(PoseStamped(header=header, pose=poses[0]))
+        self._points.publish(PoseArray(header=header, poses=poses))
+        if self._markers.get_subscription_count():
+            self._markers.publish(markers(answer, header, options.marker_lifetime_s))
+        if self._picture.get_subscription_count():
+            self._picture.publish(picture(answer))
+        if self._cloud.get_subscription_count():
+            centre = answer.camera.points[0].position_m
+            cloud = crop_cloud(answer.frame, centre, options.cloud_radius_m, options.lifting)
+            self._cloud.publish(cloud_message(cloud, answer.frame))
+
+    def close(self) -> None:
+        """Take the topics off the graph."""
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+
+
+def target_transform(point: ReferredPoint, stamp_ns: int, child: str) -> TransformStamped:
+    """The target as a TF frame."""
+    pose = pose_from_point(point)
+    msg = TransformStamped(child_frame_id=child)
+    msg.header = Header(stamp=stamp_message(stamp_ns), frame_id=point.frame_id)
+    msg.transform.translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)
+    msg.transform.rotation = pose.orientation
+    return msg
+
+
+def markers(answer: Answer, header: Header, lifetime_s: float) -> MarkerArray:
+    """Per point a ball and an arrow along the approach; the instruction above the first."""
+    lifetime = DurationMsg(sec=int(lifetime_s), nanosec=int(lifetime_s % 1.0 * 1e9))
+    array_ = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
+
+    def add(namespace: str, kind: int, number: int, size: tuple[float, float, float]) -> Any:
+        marker = Marker(header=header, ns=namespace, id=number, type=kind, action=Marker.ADD)
+        marker.scale = Vector3(x=size[0], y=size[1], z=size[2])
+        marker.color = _FIRST if number == 0 else _OTHER
+        marker.lifetime = lifetime
+        array_.markers.append(marker)
+        return marker
+
+    for number, point in enumerate(answer.target.points):
+        pose = pose_from_point(point)
+        add("points", Marker.SPHERE, number, (_SPHERE_M,) * 3).pose = pose
+        # An arrow marker starts at its pose; start it outside so that its tip is at the point.
+        arrow = add("approach", Marker.ARROW, number, (_ARROW_M, 0.006, 0.012))
+        arrow.pose = pose_from_point(point)
+        approach = rotation_matrix(np.asarray(point.orientation_xyzw, dtype=np.float64))[:, 0]
+        tail = np.asarray(point.position_m) - _ARROW_M * approach
+        arrow.pose.position.x, arrow.pose.position.y, arrow.pose.position.z = map(float, tail)
+    text = add("instruction", Marker.TEXT_VIEW_FACING, 0, (0.0, 0.0, 0.03))
+    text.pose = pose_from_point(answer.target.points[0])
+    text.pose.position.z += 0.05
+    text.text = answer.instruction[:120]
+    return array_
+
+
+def picture(answer: Answer) -> Image:
+    """The colour image with the points and the instruction drawn in."""
+    image = answer.frame.rgb.copy()
+    size = max(image.shape[1] / 640.0, 0.5)
+    for number, point in reversed(list(enumerate(answer.camera.points))):
+        colour = _FIRST_RGB if number == 0 else _OTHER_RGB
+        u, v = (round(c) for c in point.pixel)
+        cv2.circle(image, (u, v), round(9 * size), (255, 255, 255), round(4 * size), cv2.LINE_AA)
+        cv2.circle(image, (u, v), round(9 * size), colour, round(2 * size), cv2.LINE_AA)
+        cv2.circle(image, (u, v), max(1, round(1.5 * size)), colour, -1, cv2.LINE_AA)
+    # OpenCV's fonts are ASCII only.
+    text = answer.instruction[:90].encode("ascii", "replace").decode()
+    place = (round(8 * size), round(20 * size))
+    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
+        cv2.putText(
+            image,
+            text,
+            place,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.5 * size,
+            colour,
+            max(1, round(width * size)),
+            cv2.LINE_AA,
+        )
+    header = Header(stamp=stamp_message(answer.frame.stamp_ns), frame_id=answer.frame.frame_id)
+    return cv_bridge.CvBridge().cv2_to_imgmsg(image, "rgb8", header)
+
+
+def cloud_message(cloud: Cloud, frame: RGBDFrame) -> PointCloud2:
+    """x, y, z in metres and rgb packed as PCL and RViz expect it."""
+    rows = np.empty(len(cloud.points_m), dtype=[("xyz", "<f4", 3), ("rgb", "<u4")])
+    red, green, blue = cloud.rgb.astype(np.uint32).reshape(-1, 3).T
+    rows["xyz"], rows["rgb"] = cloud.points_m, red << 16 | green << 8 | blue
+    msg = PointCloud2(height=1, width=len(rows), point_step=16, row_step=16 * len(rows))
+    msg.header = Header(stamp=stamp_message(frame.stamp_ns), frame_id=frame.frame_id)
+    msg.fields = [
+        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+        for i, name in enumerate(("x", "y", "z", "rgb"))
+    ]
+    msg.is_dense = True
+    msg.data = array.array("B", rows.tobytes())
+    return msg
