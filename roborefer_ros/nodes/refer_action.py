@@ -157,6 +157,12 @@ def check_request(request: Any) -> None:
         )
 
 
+def _inactive() -> NodeInactiveError:
+    return NodeInactiveError(
+        "the node is not active; activate it (ros2 lifecycle set <node> configure, then activate)"
+    )
+
+
 def failure_result(error: RoboReferError) -> Result:
     """The action result of an error."""
     return ReferPoint.Result(error_code=error.code, error_msg=str(error), answer=error.answer)
@@ -190,6 +196,7 @@ class ReferActionServer:
         self._running: ReferGoal | None = None
         self._goals: dict[bytes, ReferGoal] = {}
         self._is_open = False
+        self._why_closed: RoboReferError = _inactive()
         self._closing = False
         self._server: ActionServer[Any, Any, Any] = ActionServer(
             node,
@@ -223,7 +230,12 @@ class ReferActionServer:
 
     def open(self) -> None:
         """Answer goals from now on."""
+        self._why_closed = _inactive()
         self._is_open = True
+
+    def fail_with(self, error: RoboReferError) -> None:
+        """Answer goals with this error until ``open``: why the node could not be activated."""
+        self._why_closed = error
 
     def stop(self, reason: str, timeout_s: float = 30.0) -> bool:
         """Answer no more goals, end those at hand with SHUTTING_DOWN, wait for the worker.
@@ -298,11 +310,7 @@ class ReferActionServer:
         try:
             check_request(goal.request)
             if not self._is_open:
-                raise NodeInactiveError(
-                    "the node is not active; activate it (ros2 lifecycle set <node> configure, "
-                    "then activate), and "
-                    "see its log if that fails"
-                )
+                raise self._why_closed
         except RoboReferError as error:
             self._finish(goal, failure_result(error), started=False)
             return

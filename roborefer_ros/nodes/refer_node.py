@@ -148,7 +148,12 @@ class ReferNode(LifecycleNode):
         options = self.options()
         started_s = time.monotonic()
         self.get_logger().info(f"loading '{options.model}' ...")
-        pipeline = self._open_model(options)
+        try:
+            pipeline = self._open_model(options)
+        except RoboReferError as error:
+            # Goals get the reason rather than just "inactive".
+            self._server.fail_with(error)
+            raise
         assert self._camera is not None and self._transforms is not None
         self._job = ReferJob(self._camera, self._transforms, pipeline, self.options, self._show)
         self.problem = ""

@@ -7,10 +7,11 @@ from __future__ import annotations
 import array
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 from lifecycle_msgs.msg import State
 from rclpy.action import ActionClient
 from rclpy.executors import MultiThreadedExecutor
@@ -232,6 +233,20 @@ class Graph:
             self.camera.stop()
         self.node.close()
         self.client.destroy()
+
+
+@pytest.fixture(name="graph")
+def graph_fixture(ros: Any) -> Iterator[Callable[..., Graph]]:
+    """Makes graphs and ends them."""
+    made: list[Graph] = []
+
+    def make(**kwargs: Any) -> Graph:
+        made.append(Graph(ros, **kwargs))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 def wait(future: Any, timeout_s: float = 15.0) -> Any:
