@@ -1,0 +1,274 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Reading and writing checkpoints in the official folder layout.
+
+    config.json, llm/, vision_tower/, mm_projector/, depth_tower/, depth_projector/
+
+Only safetensors are read, one tensor at a time straight to its device and type, so that
+opening needs little more memory than the weights themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from transformers import AutoTokenizer
+
+from roborefer_ros.errors import (
+    CheckpointInvalidError,
+    CheckpointNotFoundError,
+    ModelOutOfMemoryError,
+)
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.models.roborefer.modeling import RoboRefer
+from roborefer_ros.models.roborefer.processing import DEPTH, IMAGE, VIDEO, RoboReferProcessor
+
+SENTINEL = "<vila/sentinel>"
+
+_DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+#: transformers 5 dropped this prefix of SigLIP's weights; the files have it
+_TOWER_PREFIX = "vision_model."
+
+
+def load_roborefer(
+    source: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+) -> tuple[RoboRefer, RoboReferProcessor]:
+    """Open a checkpoint for inference.
+
+    Args:
+        source: folder, or hub id such as ``Zhoues/RoboRefer-2B-SFT``.
+        device: where the weights go.
+        dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto`` (float32 on CPU, else
+            bfloat16; the reference computes in float16).
+        revision: of the hub repository.
+
+    Raises:
+        CheckpointNotFoundError: no such folder, or the hub cannot be reached.
+        CheckpointInvalidError: a part is missing, of the wrong shape, cut off or a pickle.
+        ModelOutOfMemoryError: the weights do not fit on the device.
+    """
+    folder = resolve_folder(source, revision)
+    config = RoboReferConfig.from_folder(folder)
+    processor = RoboReferProcessor(_load_tokenizer(folder / "llm"), config)
+    target, kind = torch.device(device), torch_dtype(dtype, torch.device(device))
+    with torch.device("meta"):
+        model = RoboRefer(config)
+    try:
+        for name, part in model.named_children():
+            _load_part(part, folder / name, target, kind, tied=config.llm.tie_word_embeddings)
+    except torch.OutOfMemoryError as error:
+        raise ModelOutOfMemoryError(
+            f"the weights of {source} do not fit on {device}; free GPU memory or use a smaller model"
+        ) from error
+    _restore_buffers(model, config, target)
+    _fit_vocabulary(model, processor)
+    return model.eval().requires_grad_(False), processor
+
+
+def save_roborefer(
+    model: RoboRefer, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Write the official layout, ready for ``load_roborefer`` (and the reference)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = model.config
+    _write_json(folder / "config.json", config.top_level())
+    for name, part in model.named_children():
+        (folder / name).mkdir(exist_ok=True)
+        prefix = _TOWER_PREFIX if name.endswith("tower") else ""
+        skip = {"lm_head.weight"} if name == "llm" and config.llm.tie_word_embeddings else set()
+        tensors = {
+            prefix + key: value.detach().to("cpu", dtype).contiguous()
+            for key, value in part.state_dict().items()
+            if key not in skip and value.is_floating_point()
+        }
+        save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
+        _write_json(folder / name / "config.json", _part_config(name, config))
+    for name in ("vision_tower", "depth_tower"):
+        if (folder / name).exists():
+            _write_json(folder / name / "preprocessor_config.json", _preprocessor(config))
+    tokenizer.save_pretrained(folder / "llm")
+
+
+def resolve_folder(source: str | Path, revision: str | None = None) -> Path:
+    """The folder with ``config.json``: the given one, its ``model/``, or the hub's snapshot.
+
+    Raises:
+        CheckpointNotFoundError
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") != 1:
+            raise CheckpointNotFoundError(
+                f"there is no checkpoint folder {str(source)!r}; give a folder in RoboRefer's layout "
+                "or a hub id such as Zhoues/RoboRefer-2B-SFT"
+            )
+        folder = _download(str(source), revision)
+    return folder / "model" if (folder / "model").is_dir() else folder
+
+
+def torch_dtype(name: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The torch type of a ``dtype`` parameter.
+
+    Raises:
+        CheckpointInvalidError: unknown name.
+    """
+    if isinstance(name, torch.dtype):
+        return name
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in _DTYPES:
+        raise CheckpointInvalidError(f"dtype {name!r} is none of auto, {', '.join(_DTYPES)}")
+    return _DTYPES[name]
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        path = snapshot_download(
+            hub_id, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.jinja"]
+        )
+    except Exception as error:  # the hub client raises a dozen unrelated classes
+        raise CheckpointNotFoundError(
+            f"{hub_id} is neither a folder nor reachable on the Hugging Face hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}); check the name and the "
+            "network, or download it elsewhere and give the folder"
+        ) from error
+    return Path(path)
+
+
+def _load_part(
+    part: nn.Module, folder: Path, device: torch.device, dtype: torch.dtype, tied: bool
+) -> None:
+    """Fill one part from its safetensors files, in place of its meta tensors."""
+    expected = dict(part.named_parameters())
+    loaded: set[str] = set()
+    for key, tensor in _tensors(folder, device):
+        name = key.removeprefix(_TOWER_PREFIX)
+        if name not in expected:
+            continue  # heads and the like that the network does not use
+        if tensor.shape != expected[name].shape:
+            raise CheckpointInvalidError(
+                f"{folder.name}: {key} has shape {list(tensor.shape)}, its config.json asks for "
+                f"{list(expected[name].shape)}"
+            )
+        owner_name, _, attribute = name.rpartition(".")
+        owner = part.get_submodule(owner_name)
+        setattr(owner, attribute, nn.Parameter(tensor.to(device, dtype), requires_grad=False))
+        loaded.add(name)
+    if tied and hasattr(part, "lm_head"):
+        part.lm_head.weight = part.model.embed_tokens.weight  # type: ignore[union-attr]
+        loaded.add("lm_head.weight")
+    missing = sorted(set(expected) - loaded)
+    if missing:
+        raise CheckpointInvalidError(
+            f"{folder.name}: {len(missing)} weights are missing, the first is {missing[0]}"
+        )
+
+
+def _tensors(folder: Path, device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of a part, one at a time.
+
+    Raises:
+        CheckpointInvalidError: no safetensors, or a broken file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        pickles = [p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth")]
+        hint = f"; {pickles[0]} is a pickle, convert it to safetensors" if pickles else ""
+        raise CheckpointInvalidError(f"{folder} holds no .safetensors file{hint}")
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        wanted = set(json.loads(index.read_text())["weight_map"].values())
+        absent = wanted - {f.name for f in files}
+        if absent:
+            raise CheckpointInvalidError(f"{folder}: the index names {sorted(absent)[0]}, not here")
+        files = [f for f in files if f.name in wanted]
+    for file in files:
+        try:
+            with safe_open(file, framework="pt", device=str(device)) as opened:
+                for key in opened.keys():  # noqa: SIM118 (not a dict)
+                    yield key, opened.get_tensor(key)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointInvalidError(
+                f"{file} is damaged ({error}); download it again"
+            ) from error
+
+
+def _restore_buffers(model: RoboRefer, config: RoboReferConfig, device: torch.device) -> None:
+    """Compute the buffers that no checkpoint stores (rotary frequencies, position ids)."""
+    model.llm.model.rotary_emb = type(model.llm.model.rotary_emb)(config.llm).to(device)
+    for tower in (model.vision_tower, model.depth_tower):
+        if tower is not None:
+            count = tower.embeddings.num_positions
+            tower.embeddings.position_ids = torch.arange(count, device=device)[None]
+
+
+def _fit_vocabulary(model: RoboRefer, processor: RoboReferProcessor) -> None:
+    """Add missing media tokens and make the embedding as long as the tokenizer, as the reference."""
+    tokenizer = processor.tokenizer
+    vocabulary = tokenizer.get_vocab()
+    missing = [t for t in (SENTINEL, IMAGE, VIDEO, DEPTH) if t not in vocabulary]
+    if missing:
+        tokenizer.add_special_tokens({"additional_special_tokens": missing})
+    if len(tokenizer) != model.llm.get_input_embeddings().num_embeddings:
+        model.llm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # tokenizers raises bare Exception
+        raise CheckpointInvalidError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    if not tokenizer.chat_template:
+        raise CheckpointInvalidError(f"the tokenizer in {folder} has no chat template")
+    return tokenizer
+
+
+def _part_config(name: str, config: RoboReferConfig) -> dict[str, Any]:
+    if name == "llm":
+        return {**config.llm.to_dict(), "architectures": ["Qwen2ForCausalLM"]}
+    if name.endswith("tower"):
+        tower = config.vision if name == "vision_tower" else config.depth
+        assert tower is not None
+        return {**tower.to_dict(), "architectures": ["SiglipVisionModel"]}
+    kind = config.projector_type if name == "mm_projector" else config.depth_projector_type
+    return {
+        "architectures": ["MultimodalProjector"],
+        "mm_projector_type": kind,
+        "model_type": "v2l_projector",
+    }
+
+
+def _preprocessor(config: RoboReferConfig) -> dict[str, Any]:
+    side = config.tile_size
+    return {
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "image_processor_type": "SiglipImageProcessor",
+        "resample": 3,
+        "rescale_factor": 0.00392156862745098,
+        "size": {"height": side, "width": side},
+    }
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, sort_keys=True, default=str) + "\n")

@@ -1,0 +1,166 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From text, images and depth pictures to the tensors of one query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.models.roborefer.tiling import (
+    Tile,
+    dynamic_s2_tiles,
+    dynamic_tiles,
+    pixel_values,
+    resize,
+)
+
+__all__ = ["RoboReferInputs", "RoboReferProcessor", "expand_placeholders", "resize"]
+
+IMAGE, VIDEO, DEPTH = "<image>", "<vila/video>", "<depth>"
+
+Picture = npt.NDArray[np.uint8]
+BlockSizes = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Marks a picture of a prompt as depth: ``[H, W]`` or ``[H, W, 3]`` uint8, near = bright."""
+
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class RoboReferInputs:
+    """The tensors of one query.
+
+    Attributes:
+        input_ids: ``[N]`` long; one id per media placeholder.
+        image_pixel_values: ``[T, 3, S, S]`` float16, or None without images.
+        depth_pixel_values: likewise for depth.
+        image_block_sizes, depth_block_sizes: ``(rows, columns)`` per image in 8B mode, else empty.
+    """
+
+    input_ids: torch.Tensor
+    image_pixel_values: torch.Tensor | None = None
+    depth_pixel_values: torch.Tensor | None = None
+    image_block_sizes: BlockSizes = field(default_factory=list)
+    depth_block_sizes: BlockSizes = field(default_factory=list)
+
+
+class RoboReferProcessor:
+    """Tokeniser and image side of a checkpoint.
+
+    Args:
+        tokenizer: the checkpoint's Qwen2 tokenizer with the media tokens added.
+        config: of the same checkpoint.
+    """
+
+    def __init__(self, tokenizer: Any, config: RoboReferConfig) -> None:
+        self.tokenizer = tokenizer
+        self.config = config
+
+    def __call__(
+        self, text: str, images: Sequence[Picture] = (), depths: Sequence[Picture] = ()
+    ) -> RoboReferInputs:
+        """Images first, then depths, then the text, as the reference's server orders them."""
+        return self.from_parts([*images, *(Depth(d) for d in depths), text])
+
+    def from_parts(self, parts: Sequence[str | Picture | Depth]) -> RoboReferInputs:
+        """Build a query from text, images and ``Depth`` pictures in any order."""
+        content, media = "", {IMAGE: [], DEPTH: []}  # type: tuple[str, dict[str, list[Picture]]]
+        for part in parts:
+            if isinstance(part, str):
+                content += without_placeholders(part)
+            else:
+                kind = DEPTH if isinstance(part, Depth) else IMAGE
+                content += kind
+                media[kind].append(part.picture if isinstance(part, Depth) else part)
+        content = normalise_placeholders(content)
+        images, depths = self._tiles(media[IMAGE]), self._tiles(media[DEPTH])
+        if self.config.image_aspect_ratio == "dynamic":
+            content = expand_placeholders(content, IMAGE, [len(t) for t, _ in images])
+            content = expand_placeholders(content, DEPTH, [len(t) for t, _ in depths])
+        return RoboReferInputs(
+            input_ids=self.prompt_ids(content),
+            image_pixel_values=_pixels(images),
+            depth_pixel_values=_pixels(depths),
+            image_block_sizes=[b for _, b in images if b],
+            depth_block_sizes=[b for _, b in depths if b],
+        )
+
+    def prompt_ids(self, content: str) -> torch.Tensor:
+        """Token ids of one user message with the default system message, ready to be answered."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content.strip()}],
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        return torch.tensor(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _tiles(
+        self, pictures: Sequence[Picture]
+    ) -> list[tuple[list[Tile], tuple[int, int] | None]]:
+        config, result = self.config, []
+        for picture in pictures:
+            image = Image.fromarray(three_channels(picture))
+            if config.image_aspect_ratio == "dynamic":
+                tiles = dynamic_tiles(image, config.min_tiles, config.max_tiles, config.tile_size)
+                result.append((tiles, None))
+            else:
+                result.append(
+                    dynamic_s2_tiles(image, config.s2_scales, config.max_tiles, config.tile_size)
+                )
+        return result
+
+
+def three_channels(picture: Picture) -> Picture:
+    """Replicate a one-channel picture; the reference fails on those.
+
+    Raises:
+        ValueError: not uint8 with one or three channels.
+    """
+    picture = np.asarray(picture)
+    if picture.dtype == np.uint8 and picture.ndim == 2:
+        return np.repeat(picture[..., None], 3, axis=2)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"a picture must be uint8 [H, W] or [H, W, 3], not {picture.dtype} {picture.shape}"
+        )
+    return picture
+
+
+def without_placeholders(text: str) -> str:
+    """Remove media placeholders that a user typed; only such a text is stripped."""
+    for placeholder in (IMAGE, VIDEO, DEPTH):
+        if placeholder in text:
+            text = text.replace(placeholder, "").strip()
+    return text
+
+
+def normalise_placeholders(content: str) -> str:
+    """Bring paired images and depths to the front; leave anything else alone."""
+    pairs = content.count(DEPTH)
+    if pairs == 0 or content.count(IMAGE) != pairs:
+        return content
+    text = re.sub(r"(?:<image>|<depth>)\n?", "", content).strip("\n")
+    return f"{IMAGE} {DEPTH}\n" * pairs + text
+
+
+def expand_placeholders(content: str, placeholder: str, tile_counts: Sequence[int]) -> str:
+    """Repeat each placeholder, with a newline, once per tile of its picture (2B mode)."""
+    counts = iter(tile_counts)
+    return re.sub(re.escape(placeholder), lambda _: f"{placeholder}\n" * next(counts), content)
+
+
+def _pixels(tiled: Sequence[tuple[list[Tile], Any]]) -> torch.Tensor | None:
+    tiles = [tile for one, _ in tiled for tile in one]
+    return pixel_values(tiles) if tiles else None
