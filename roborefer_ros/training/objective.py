@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from roborefer_ros.models.roborefer.modeling import RoboRefer
-from roborefer_ros.models.roborefer.processing import RoboReferProcessor
-from roborefer_ros.pointing.prompts import POINT_SUFFIX
+from roborefer_ros.pointing.prompts import roborefer_prompt
 from roborefer_ros.training.auxiliary import PatchHeads
 from roborefer_ros.training.dataset import Sample
 from roborefer_ros.training.loader import Batch
@@ -33,21 +32,20 @@ class Prefix:
 
 
 def segments_of(
-    processor: RoboReferProcessor, samples: Sequence[Sample], recipe: Recipe
+    tokenizer: Any, samples: Sequence[Sample]
 ) -> tuple[list[list[Segment]], Prefix]:
     """Tokenise every question exactly as at inference and cut off the common prefix.
 
     Raises:
         ValueError: prompts do not share their prefix (more than one tile an image).
     """
-    tokenizer = processor.tokenizer
     image_id, depth_id = (tokenizer.convert_tokens_to_ids(t) for t in ("<image>", "<depth>"))
     newline = tokenizer.encode("\n", add_special_tokens=False)[-1]
     known: dict[str, tuple[int, ...]] = {}
 
     def prompt(question: str) -> tuple[int, ...]:
         if question not in known:
-            content = f"<image>\n <depth>\n\n{question} {POINT_SUFFIX}"
+            content = f"<image>\n <depth>\n\n{roborefer_prompt(question)}"
             text = tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
             )

@@ -8,14 +8,15 @@ The defaults are those of the bundled demonstration network.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import Qwen2Config, SiglipVisionConfig
 
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.modeling import RoboRefer
-from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.simulation.instructions import COLOURS, SHAPES
 
 #: weight of each token of "[(0.412, 0.655)]<|im_end|>": brackets and zeros are learned at once,
@@ -89,3 +90,42 @@ class Recipe:
             for group in optimiser.param_groups:
                 group["base_lr"] = group["lr"]
         return [muon, adamw]
+
+
+def build_network(recipe: Recipe, tokenizer: Any) -> RoboRefer:
+    """A network of the recipe's shape with random weights."""
+    head_width = recipe.hidden_width // recipe.attention_heads
+
+    def tower(width: int, layers: int) -> SiglipVisionConfig:
+        return SiglipVisionConfig(
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=max(1, width // head_width),
+            image_size=recipe.image_size,
+            patch_size=recipe.patch_size,
+            vision_use_head=False,
+        )
+
+    llm = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_width,
+        intermediate_size=recipe.mlp_width,
+        num_hidden_layers=recipe.hidden_layers,
+        num_attention_heads=recipe.attention_heads,
+        num_key_value_heads=recipe.key_value_heads,
+        max_position_embeddings=tokenizer.model_max_length,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = RoboReferConfig(
+        llm=llm,
+        vision=tower(recipe.vision_width, recipe.vision_layers),
+        depth=tower(recipe.depth_width, recipe.depth_layers),
+        projector_type="mlp_downsample_3x3_fix",
+        depth_projector_type="mlp_downsample_3x3_fix",
+        max_tiles=1,
+    )
+    return RoboRefer(config)

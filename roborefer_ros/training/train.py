@@ -15,6 +15,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import AutoTokenizer
 
 from roborefer_ros.training.curve import draw_curve
-from roborefer_ros.training.dataset import read_samples
+from roborefer_ros.training.dataset import Sample, read_samples
 from roborefer_ros.training.loader import BatchLoader
 from roborefer_ros.training.objective import Objective, segments_of
 from roborefer_ros.training.recipe import Recipe, build_network
+from roborefer_ros.training.tokenizer import train_tokenizer
 
 _STATE = "state.pt"
 _CURVE = "loss.csv"
@@ -57,9 +60,9 @@ class Trainer:
                 f"{data} holds {len(samples)} images, more than {recipe.validation_images} are "
                 "needed; make them with `roborefer simulate`"
             )
-        texts = (t for s in samples for turn in s.turns for t in (turn.question, turn.answer))
-        self.model, self.processor = build_network(recipe, texts)
-        segments, prefix = segments_of(self.processor, samples, recipe)
+        self.tokenizer = self._tokenizer(samples)
+        self.model = build_network(recipe, self.tokenizer)
+        segments, prefix = segments_of(self.tokenizer, samples)
         self.objective = Objective(self.model, prefix, recipe).to(self.device)
         self.loader = BatchLoader(
             data,
@@ -68,7 +71,7 @@ class Trainer:
             tile=recipe.image_size,
             grid=recipe.image_size // recipe.patch_size,
             prefix_length=self.objective.prefix_length,
-            pad_id=self.processor.tokenizer.pad_token_id,
+            pad_id=self.tokenizer.pad_token_id,
             colours=recipe.colours,
             shapes=recipe.shapes,
             digit_weights=recipe.answer_weights,
@@ -81,6 +84,16 @@ class Trainer:
         )
         self.progress = Progress()
         self._resume()
+
+    def _tokenizer(self, samples: Sequence[Sample]) -> Any:
+        """That of the run so far, since its weights depend on it; else learned from the text."""
+        folder = self.out / "tokenizer"
+        if folder.exists():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        texts = (t for s in samples for turn in s.turns for t in (turn.question, turn.answer))
+        tokenizer = train_tokenizer(texts, self.recipe.vocabulary)
+        tokenizer.save_pretrained(folder)
+        return tokenizer
 
     def run(self, steps: int, minutes: float, save_every: int) -> None:
         """Train until ``steps`` or ``minutes`` (whichever is given and first) are reached."""
@@ -110,7 +123,7 @@ class Trainer:
             fractions.append(self.progress.elapsed_s / (60.0 * minutes))
         return max(fractions)
 
-    def _batches(self) -> Any:
+    def _batches(self) -> Iterator[list[int]]:
         """Endless shuffled batches of indices, the same order for the same step after a resume."""
         size = self.recipe.batch_images
         per_epoch = len(self.train_indices) // size
@@ -164,7 +177,7 @@ class Trainer:
         from roborefer_ros.models.roborefer.checkpoint import save_roborefer
 
         averaged = self.average.module.model
-        save_roborefer(averaged, self.processor.tokenizer, folder, dtype=torch.bfloat16)
+        save_roborefer(averaged, self.tokenizer, folder, dtype=torch.bfloat16)
 
     def _log(self, split: str, loss: float, parts: dict[str, float]) -> None:
         path = self.out / _CURVE
