@@ -118,7 +118,8 @@ def patch_targets(
 
     Args:
         instance: ``[S, S]`` instance ids at the tile's size (nearest neighbour).
-        instances: their descriptions (``id``, ``colour``, ``shape``, ``pixel_centroid_normalised``).
+        instances: their descriptions (``id``, ``colour``, ``shape`` and
+            ``pixel_centroid_normalised``).
         grid: patches along each side; S must be a multiple.
         colours, shapes: class names; class k + 1 is the k-th name.
     """

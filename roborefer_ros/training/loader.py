@@ -58,12 +58,14 @@ class BatchLoader:
         colours: Sequence[str],
         shapes: Sequence[str],
         digit_weights: dict[int, Sequence[float]],
+        kind_weights: dict[str, float],
     ) -> None:
         self._root, self._samples, self._segments = root, samples, segments
         self._tile, self._grid = tile, grid
         self._prefix_length, self._pad_id = prefix_length, pad_id
         self._colours, self._shapes = colours, shapes
         self._digit_weights = digit_weights
+        self._kind_weights = kind_weights
         self._cache: dict[int, Tiles] = {}
 
     def __len__(self) -> int:
@@ -77,13 +79,17 @@ class BatchLoader:
         chosen = []
         for index in indices:
             pool = self._segments[index]
-            picks = rng.permutation(len(pool))[:questions]
+            kinds = [turn.kind for turn in self._samples[index].turns]
+            weights = np.array([self._kind_weights.get(kind, 1.0) for kind in kinds])
+            picks = rng.choice(
+                len(pool), min(questions, len(pool)), replace=False, p=weights / weights.sum()
+            )
             chosen.append([pool[p] for p in picks])
         rgb = np.stack([t.rgb for t in tiles]).astype(np.float32) / 255.0
         depth = np.stack([t.depth for t in tiles]).astype(np.float32) / 255.0
         if augment:
             rgb = _photometric(rgb, rng)
-            depth = np.clip(depth + rng.normal(0, 0.01, depth.shape).astype(np.float32), 0, 1)
+            depth = np.clip(depth + 0.01 * rng.standard_normal(depth.shape, np.float32), 0, 1)
         patches = PatchLabels(
             *(
                 torch.from_numpy(np.stack([getattr(t, name) for t in tiles])).flatten(1, 2)
@@ -125,11 +131,11 @@ def read_tile_nearest(path: Path, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _photometric(rgb: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Exposure, contrast, a slight colour cast and sensor noise; never enough to rename a colour."""
+    """Exposure, a slight colour cast and sensor noise; never enough to rename a colour."""
     count = len(rgb)
     gain = rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.96, 1.04, (count, 1, 1, 3))
     offset = rng.uniform(-0.04, 0.04, (count, 1, 1, 1))
-    noisy = rgb * gain + offset + rng.normal(0, 0.015, rgb.shape)
+    noisy = rgb * gain + offset + 0.015 * rng.standard_normal(rgb.shape, np.float32)
     clipped: npt.NDArray[np.float32] = np.clip(noisy, 0.0, 1.0).astype(np.float32)
     return clipped
 

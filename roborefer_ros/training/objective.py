@@ -31,9 +31,7 @@ class Prefix:
     newline: int
 
 
-def segments_of(
-    tokenizer: Any, samples: Sequence[Sample]
-) -> tuple[list[list[Segment]], Prefix]:
+def segments_of(tokenizer: Any, samples: Sequence[Sample]) -> tuple[list[list[Segment]], Prefix]:
     """Tokenise every question exactly as at inference and cut off the common prefix.
 
     Raises:

@@ -34,12 +34,12 @@ class Recipe:
     vision_width: int = 128
     vision_layers: int = 5  # the last one is not used: the feature is the one before (as RoboRefer)
     depth_width: int = 64
-    depth_layers: int = 4
-    hidden_width: int = 192
+    depth_layers: int = 3
+    hidden_width: int = 160
     hidden_layers: int = 5
-    attention_heads: int = 6
-    key_value_heads: int = 2
-    mlp_width: int = 512
+    attention_heads: int = 5
+    key_value_heads: int = 1
+    mlp_width: int = 432
     vocabulary: int = 640
 
     # the run
@@ -53,7 +53,13 @@ class Recipe:
     warmup_steps: int = 100
     cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
     auxiliary_weight: float = 0.3
+    average_decay: float = 0.99  # of the weights' moving average, taken every few steps
+    average_every: int = 5
 
+    #: how often a kind is asked relative to its share of the data; 1 where absent
+    kind_weights: dict[str, float] = field(
+        default_factory=lambda: {"named": 2.5, "attribute": 2.5, "free_beside": 0.5}
+    )
     colours: tuple[str, ...] = tuple(COLOURS)
     shapes: tuple[str, ...] = tuple(SHAPES)
     answer_weights: dict[int, tuple[float, ...]] = field(

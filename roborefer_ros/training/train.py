@@ -75,12 +75,14 @@ class Trainer:
             colours=recipe.colours,
             shapes=recipe.shapes,
             digit_weights=recipe.answer_weights,
+            kind_weights=recipe.kind_weights,
         )
         self.train_indices = list(range(recipe.validation_images, len(samples)))
         self.validation_indices = list(range(recipe.validation_images))
         self.optimisers = recipe.optimisers(self.objective)
         self.average = torch.optim.swa_utils.AveragedModel(
-            self.objective, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998)
+            self.objective,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average_decay),
         )
         self.progress = Progress()
         self._resume()
@@ -149,7 +151,8 @@ class Trainer:
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        self.average.update_parameters(self.objective)
+        if self.progress.step % self.recipe.average_every == 0:
+            self.average.update_parameters(self.objective)
         self.progress.images += len(indices)
         self.progress.questions += len(indices) * self.recipe.questions_per_image
         return float(loss.detach()), {k: float(v.detach()) for k, v in losses.items()}
@@ -247,9 +250,7 @@ def main(argv: list[str] | None = None) -> int:
         torch.set_num_threads(arguments.threads)
     changes = json.loads(arguments.recipe.read_text()) if arguments.recipe else {}
     recipe = Recipe(**changes)
-    trainer = Trainer(
-        arguments.data, arguments.out, recipe, arguments.device, arguments.limit
-    )
+    trainer = Trainer(arguments.data, arguments.out, recipe, arguments.device, arguments.limit)
     size = sum(p.numel() for p in trainer.model.parameters())
     print(f"{size / 1e6:.2f} M parameters on {arguments.device}", file=sys.stderr)
     trainer.run(arguments.steps, arguments.minutes, arguments.save_every)
