@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 package_name = "roborefer_ros"
 
 model = ["torch>=2.6", "transformers>=5,<6", "safetensors>=0.4", "tokenizers>=0.22"]
-sim = ["open3d>=0.19"]
+sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 serve = ["fastapi>=0.115", "uvicorn>=0.30"]
 evaluate = ["datasets>=3", "tqdm>=4.66"]
 dev = [
@@ -36,6 +36,7 @@ setup(
         (f"share/{package_name}", ["package.xml"]),
         (f"share/{package_name}/launch", sorted(glob("launch/*.py"))),
         (f"share/{package_name}/config", sorted(glob("config/*.yaml") + glob("config/*.xml"))),
+        (f"share/{package_name}/config/cameras", sorted(glob("config/cameras/*.yaml"))),
         (f"share/{package_name}/rviz", sorted(glob("rviz/*.rviz"))),
     ],
     install_requires=["numpy>=1.26", "pillow>=10", "opencv-python-headless>=4.9,<5", "PyYAML>=6"],

@@ -111,6 +111,8 @@ class ReferNode(LifecycleNode):
         self._start_timer = None
         if self.options().auto_activate:
             self._start_timer = self.create_timer(0.0, self._start)
+        else:
+            self.get_logger().info("unconfigured; waiting for a lifecycle manager")
 
     def options(self) -> NodeOptions:
         """The parameters of the moment."""

@@ -1,0 +1,61 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Camera presets: which topics a driver publishes, as YAML files in ``config/cameras``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from roborefer_ros.standalone.environment import share_directory
+
+#: names that a preset remaps, relative to the node's namespace
+TOPIC_NAMES = ("rgb/image", "depth/image", "rgb/camera_info", "depth/camera_info")
+
+
+@dataclass(frozen=True)
+class CameraPreset:
+    """What the node must know about a camera driver.
+
+    Attributes:
+        remappings: name out of ``TOPIC_NAMES`` -> the driver's topic.
+        parameters: of the node that this camera needs.
+    """
+
+    remappings: dict[str, str]
+    parameters: dict[str, Any]
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    return sorted(path.stem for path in (share_directory() / "config" / "cameras").glob("*.yaml"))
+
+
+def load_preset(name: str) -> CameraPreset:
+    """Read a preset by its name, or any YAML file of the same form by its path.
+
+    Raises:
+        ValueError: there is none of that name, or the file has another form.
+    """
+    path = Path(name).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        path = share_directory() / "config" / "cameras" / f"{name}.yaml"
+    if not path.is_file():
+        raise ValueError(
+            f"no camera preset {name!r}; known: {', '.join(preset_names())}, or the path of a "
+            "YAML file"
+        )
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = content if isinstance(content, dict) else {}
+    remappings, parameters = content.get("remappings"), content.get("parameters") or {}
+    missing = [topic for topic in TOPIC_NAMES[:3] if topic not in (remappings or {})]
+    unknown = [topic for topic in remappings or {} if topic not in TOPIC_NAMES]
+    if missing or unknown or not isinstance(parameters, dict):
+        raise ValueError(
+            f"{path}: 'remappings' must map {', '.join(TOPIC_NAMES[:3])} (and may map "
+            f"{TOPIC_NAMES[3]}) to topics, 'parameters' the node's parameters to values"
+        )
+    return CameraPreset({k: str(v) for k, v in remappings.items()}, dict(parameters))

@@ -1,0 +1,53 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer``: one command with a few verbs; each imports what it needs, when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import roborefer_ros
+
+#: verb -> (module whose main(argv) runs it, what it does)
+_VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("roborefer_ros.demo.run", "simulated camera, node and client: a table and a picture"),
+    "refer": ("roborefer_ros.cli_refer", "ask a running node"),
+    "doctor": ("roborefer_ros.doctor", "what is installed, what is missing and what to do"),
+    "simulate": ("roborefer_ros.simulation.dataset", "make simulated scenes with questions"),
+    "train": ("roborefer_ros.training.train", "train a network on a data set"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="roborefer",
+        description="From an instruction and an RGB-D camera to a pose.",
+        epilog="verbs:\n"
+        + "\n".join(f"  {verb:<10} {text}" for verb, (_, text) in _VERBS.items())
+        + "\n\nroborefer VERB --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=roborefer_ros.__version__)
+    parser.add_argument("verb", choices=_VERBS, metavar="VERB", help="see below")
+    if not arguments:
+        parser.print_help()
+        return 2
+    verb = parser.parse_args(arguments[:1]).verb
+    try:
+        module = importlib.import_module(_VERBS[verb][0])
+        return int(module.main(arguments[1:]))
+    except ImportError as error:
+        # The packages' own messages name the line that installs what is missing.
+        print(f"roborefer {verb}: {error}\nroborefer doctor tells what to install", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

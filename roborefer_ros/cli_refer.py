@@ -1,0 +1,98 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer refer "the red mug"``: ask a running node from a shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.frame import Mode, PointFlag
+
+_STATES = ("waits in the queue", "waits for a frame", "asks the model", "lifts", "transforms")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    from roborefer_ros.client import DEFAULT_ACTION, ReferPointClient
+
+    parser = argparse.ArgumentParser(prog="roborefer refer", description=__doc__)
+    parser.add_argument("instruction", help='what to find, e.g. "the red mug"')
+    parser.add_argument("--mode", choices=[m.name.lower() for m in Mode], default="auto")
+    parser.add_argument("--target-frame", default="", help="of the poses; default: the node's")
+    parser.add_argument("--max-points", type=int, default=0, help="0 keeps all")
+    parser.add_argument("--timeout", type=float, default=0.0, help="[s]; 0: the node's")
+    parser.add_argument("--action", default=DEFAULT_ACTION, help="name of the action")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    arguments = parser.parse_args(argv)
+    if arguments.max_points < 0:
+        parser.error("--max-points must not be negative")
+    try:
+        with ReferPointClient(arguments.action) as client:
+            result = client.refer(
+                arguments.instruction,
+                mode=Mode[arguments.mode.upper()],
+                target_frame=arguments.target_frame,
+                max_points=arguments.max_points,
+                timeout_s=arguments.timeout,
+                on_feedback=_Progress(),
+            )
+    except RoboReferError as error:
+        if arguments.json:
+            print(json.dumps({"error_code": error.code, "error_msg": str(error)}))
+        print(f"error {error.code}: {error}", file=sys.stderr)
+        if error.answer:
+            print(f"the model said: {error.answer}", file=sys.stderr)
+        return 1
+    rows = [_row(point) for point in result.points]
+    if arguments.json:
+        timings = {timing.stage: timing.duration for timing in result.timings}
+        reply = {"error_code": 0, "answer": result.answer, "points": rows, "timings_s": timings}
+        print(json.dumps(reply))
+    else:
+        for row in rows:
+            print(_line(row))
+    return 0
+
+
+class _Progress:
+    """Says on stderr when the goal reaches its next state."""
+
+    def __init__(self) -> None:
+        self._last = -1
+
+    def __call__(self, feedback: Any) -> None:
+        if feedback.state != self._last and sys.stderr.isatty():
+            self._last = feedback.state
+            print(f"{feedback.elapsed:6.2f} s  {_STATES[feedback.state]}", file=sys.stderr)
+
+
+def _row(point: Any) -> dict[str, Any]:
+    p, q = point.pose.pose.position, point.pose.pose.orientation
+    return {
+        "pixel": [point.u, point.v],
+        "position_m": [p.x, p.y, p.z],
+        "orientation_xyzw": [q.x, q.y, q.z, q.w],
+        "frame_id": point.pose.header.frame_id,
+        "confidence": point.confidence,
+        "model_confidence": point.model_confidence if point.model_confidence >= 0 else None,
+        "flags": [flag.name for flag in PointFlag if flag and flag & point.flags],
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    x, y, z = row["position_m"]
+    u, v = row["pixel"]
+    flags = f"  {', '.join(row['flags'])}" if row["flags"] else ""
+    return (
+        f"x {x:+.3f}  y {y:+.3f}  z {z:+.3f} m in {row['frame_id']}  (pixel {u:.0f}, {v:.0f}; "
+        f"confidence {row['confidence']:.2f}){flags}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

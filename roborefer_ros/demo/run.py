@@ -1,0 +1,164 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer demo``: a real ROS 2 graph in three processes, a table and a picture.
+
+    camera process  -> topics ->  RoboRefer process  <- action <-  this process
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from roborefer_ros.demo.judge import (
+    DemoAnswer,
+    choose_questions,
+    is_inside,
+    surface_distance_m,
+)
+from roborefer_ros.demo.table import format_summary, format_table
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
+from roborefer_ros.simulation.instructions import Question
+
+#: of the simulated camera, pixels
+SIZE = (640, 480)
+
+_GOAL_TIMEOUT_S = 60.0
+
+
+class Progress:
+    """Says on stderr what the demo is doing, with the time since its start."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream, self._start_s = stream, time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        elapsed_s = time.monotonic() - self._start_s
+        print(f"[{elapsed_s:5.1f} s] {text}", file=self._stream, flush=True)
+
+
+def run_demo(
+    scenes: int, first_scene: int, questions: int, model: str, out: Path, progress: Progress
+) -> tuple[list[DemoAnswer], Path]:
+    """Start the graph, ask, judge and draw.
+
+    Args:
+        scenes: how many.
+        first_scene: number of the first.
+        questions: per scene, at most.
+        model: spec of the pointing model.
+        out: folder for the picture and the logs.
+        progress: where to tell what happens.
+
+    Returns:
+        The answers and the path of the picture.
+
+    Raises:
+        RoboReferError: the graph did not come up or went away.
+    """
+    from roborefer_ros.demo.graph import DemoGraph
+    from roborefer_ros.demo.picture import draw_picture
+
+    out.mkdir(parents=True, exist_ok=True)
+    answers: list[DemoAnswer] = []
+    views = []
+    with DemoGraph(out / "logs", model, SIZE, first_scene, progress.say) as graph:
+        for number in range(first_scene, first_scene + scenes):
+            scene = held_out_scene(number, *SIZE)
+            graph.show_scene(number)
+            chosen = choose_questions(scene, questions)
+            progress.say(f"scene {number}: {len(scene.scene.objects)} objects")
+            of_scene = [_ask(graph, scene, question, progress) for question in chosen]
+            answers += of_scene
+            views.append((scene, graph.frame(), of_scene))
+    progress.say("drawing")
+    picture = draw_picture(views, out / "demo.png")
+    return answers, picture
+
+
+def _ask(graph: Any, scene: HeldOutScene, question: Question, progress: Progress) -> DemoAnswer:
+    progress.say(f'  asking "{question.instruction}"')
+    try:
+        result = graph.refer(question.instruction, question.mode, _GOAL_TIMEOUT_S)
+    except RoboReferError as error:
+        progress.say(f"    error {error.code}: {error}")
+        return DemoAnswer(
+            scene.number, question, error.code, str(error), None, None, None, "", False, None, {}
+        )
+    point = result.points[0]
+    p, q = point.pose.pose.position, point.pose.pose.orientation
+    position = (p.x, p.y, p.z)
+    pixel = (point.u, point.v)
+    return DemoAnswer(
+        scene=scene.number,
+        question=question,
+        error_code=0,
+        error_msg="",
+        pixel=pixel,
+        position_m=position,
+        approach=_x_axis(q.x, q.y, q.z, q.w),
+        frame_id=point.pose.header.frame_id,
+        inside=is_inside(question, pixel),
+        distance_m=surface_distance_m(scene, question, np.array(position)),
+        timings_s={timing.stage: timing.duration for timing in result.timings},
+    )
+
+
+def _x_axis(x: float, y: float, z: float, w: float) -> tuple[float, float, float]:
+    """First column of a unit quaternion's rotation matrix."""
+    return (1 - 2 * (y * y + z * z), 2 * (x * y + z * w), 2 * (x * z - y * w))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="roborefer demo",
+        description="Simulated camera, RoboRefer node and client as a real ROS 2 graph: a table "
+        "and a picture.",
+    )
+    parser.add_argument("--scenes", type=int, default=2, help="how many (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="number of the first scene")
+    parser.add_argument("--questions", type=int, default=4, help="per scene, at most")
+    parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    arguments = parser.parse_args(argv)
+    if arguments.scenes < 1 or arguments.questions < 1 or arguments.seed < 0:
+        parser.error("--scenes and --questions must be at least 1, --seed at least 0")
+    progress = Progress()
+    try:
+        answers, picture = run_demo(
+            arguments.scenes,
+            arguments.seed,
+            arguments.questions,
+            arguments.model,
+            arguments.out,
+            progress,
+        )
+    except RoboReferError as error:
+        print(f"error {error.code}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    if arguments.json:
+        rows = [answer.as_json() for answer in answers]
+        print(json.dumps({"results": rows, "picture": str(picture)}, indent=1))
+    else:
+        print(format_table(answers))
+        print(format_summary(answers))
+        print(f"picture: {picture}")
+    return 0 if any(answer.error_code == 0 for answer in answers) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

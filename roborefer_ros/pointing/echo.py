@@ -1,0 +1,45 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A pointer without a model: the instruction itself holds the points.
+
+For putting a robot into operation: camera, calibration, transforms and lifting can be checked
+with known pixels before any weights are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.frame import Mode
+from roborefer_ros.pointing.answers import parse_tuples
+from roborefer_ros.pointing.pointer import PointerAnswer
+
+
+class EchoPointer:
+    """Answers ``"[(0.412, 0.655)]"`` with just that point, normalised to [0, 1]."""
+
+    name = "echo:"
+    uses_depth = False
+
+    def point(
+        self,
+        rgb: npt.NDArray[np.uint8],
+        relative_depth: npt.NDArray[np.uint8] | None,
+        instruction: str,
+        mode: Mode = Mode.AUTO,
+        *,
+        max_points: int = 0,
+        deadline: float | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_text: Callable[[str], None] = lambda _: None,
+    ) -> PointerAnswer:
+        """See ``Pointer.point``."""
+        on_text(instruction)
+        points = tuple(match.point for match in parse_tuples(instruction))
+        return PointerAnswer(text=instruction, points=points[: max_points or None])
+
+    def close(self) -> None:
+        """Nothing to free."""

@@ -1,0 +1,63 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a Pointer from a spec string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from roborefer_ros.errors import DependencyMissingError, InvalidPointerSpecError
+from roborefer_ros.pointing.pointer import Pointer
+
+
+def _roborefer(source: str, **options: Any) -> Pointer:
+    try:
+        from roborefer_ros.pointing.roborefer import RoboReferPointer
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"the RoboRefer model needs torch and transformers ({error}); install them with "
+            "`pip install roborefer_ros[model]`"
+        ) from error
+    return RoboReferPointer(source, **options)
+
+
+def _echo(source: str, **options: Any) -> Pointer:
+    from roborefer_ros.pointing.echo import EchoPointer
+
+    if source:
+        raise InvalidPointerSpecError(f"'echo:' takes nothing after the colon, not {source!r}")
+    return EchoPointer()
+
+
+#: scheme of the spec string -> opener of what follows the colon
+_OPENERS: dict[str, Callable[..., Pointer]] = {
+    "roborefer": _roborefer,
+    "echo": _echo,
+}
+
+
+def open_pointer(
+    spec: str, *, device: str = "auto", dtype: str = "auto", **options: Any
+) -> Pointer:
+    """Open a pointing model.
+
+    Args:
+        spec: ``roborefer:<folder or hub id>``; ``roborefer:demo`` is the bundled network.
+            ``echo:`` answers with the points that the instruction itself holds.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
+        dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
+        **options: of the backend, e.g. ``max_new_tokens``.
+
+    Raises:
+        InvalidPointerSpecError: unknown form.
+        DependencyMissingError: a package of the backend is not installed.
+        RoboReferError: what the backend raises when it cannot open.
+    """
+    scheme, colon, source = spec.partition(":")
+    if scheme not in _OPENERS or not colon or (not source and scheme != "echo"):
+        raise InvalidPointerSpecError(
+            f"{spec!r} names no model; known forms: roborefer:<folder or hub id>, e.g. "
+            "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT"
+        )
+    return _OPENERS[scheme](source, device=device, dtype=dtype, **options)

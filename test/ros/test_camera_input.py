@@ -1,0 +1,236 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Cameras as they are: late, stopped, jumping back in time, with the wrong QoS, not aligned."""
+
+from __future__ import annotations
+
+import array
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from refer_graph import (
+    CAMERA_FRAME,
+    FOCAL,
+    HEIGHT,
+    WALL_M,
+    WIDTH,
+    Camera,
+    Graph,
+    graph_fixture,  # noqa: F401
+    wait_until,
+)
+from sensor_msgs.msg import CameraInfo
+
+from roborefer_ros.errors import InvalidImageError
+from roborefer_ros.nodes.camera_input import SerializedMessage
+from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.standalone import tf2_ros
+
+Result = ReferPoint.Result
+Make = Callable[..., Graph]
+
+
+def stamp_s(result: Any) -> float:
+    """Stamp of the image that was used, seconds."""
+    return float(result.image_stamp.sec + result.image_stamp.nanosec * 1e-9)
+
+
+def now_s(graph: Graph) -> float:
+    """ROS time, seconds."""
+    return float(graph.node.get_clock().now().nanoseconds * 1e-9)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_stamp_is_read_from_either_byte_order(order: str) -> None:
+    """CDR says in its second byte how it is written."""
+    data = bytes([0, order == "<", 0, 0]) + struct.pack(order + "iI", 7, 5) + b"rest"
+    message = SerializedMessage.parse(data)
+    assert message.stamp_ns == 7_000_000_005
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (7, 5)
+    with pytest.raises(InvalidImageError, match="6 bytes"):
+        SerializedMessage.parse(data[:6])
+
+
+@pytest.mark.parametrize("mode", ["sampled", "continuous"])
+def test_only_frames_after_the_goal_answer_it(mode: str, graph: Make) -> None:
+    """With a tolerance of 0 the image is younger than the goal, in both modes."""
+    g = graph(frame_tolerance_s=0.0, camera_mode=mode)
+    for _ in range(5):
+        time.sleep(0.05)
+        sent = now_s(g)
+        result = g.refer()
+        assert result.error_code == 0, result.error_msg
+        assert stamp_s(result) >= sent
+
+
+def test_a_frame_within_the_tolerance_answers_at_once(graph: Make) -> None:
+    """At 2 Hz, frames of the last second are taken rather than waited for."""
+    g = graph(camera=False, frame_tolerance_s=1.0)
+    g.camera = Camera(g.ros, rate_hz=2.0)
+    assert g.refer().error_code == 0
+    time.sleep(0.6)
+    started = time.monotonic()
+    result = g.refer()
+    assert result.error_code == 0
+    assert time.monotonic() - started < 0.3
+    assert now_s(g) - stamp_s(result) < 1.4
+
+
+def test_a_camera_that_stops_and_comes_back(graph: Make) -> None:
+    """The error tells when the last message came; then all is well again."""
+    g = graph(frame_timeout_s=0.4)
+    assert g.refer().error_code == 0
+    g.camera.stop()
+    time.sleep(0.3)
+    result = g.refer()
+    assert result.error_code == Result.CAMERA_STALLED
+    assert "s ago" in result.error_msg
+    g.camera = Camera(g.ros)
+    assert g.refer().error_code == 0
+
+
+def test_one_silent_topic_is_named(graph: Make) -> None:
+    """The others are not blamed."""
+    g = graph(camera=False, frame_timeout_s=0.4)
+    g.camera = Camera(g.ros)
+    g.camera.silent = {"depth/image"}
+    result = g.refer()
+    assert result.error_code == Result.NO_CAMERA
+    assert "/depth/image" in result.error_msg and "/rgb/image" not in result.error_msg
+    assert "fastdds_shm.xml" in result.error_msg  # there is a publisher, yet nothing comes
+
+
+def test_a_camera_with_a_wrong_clock_is_explained(graph: Make) -> None:
+    """Stamps an hour old never become fresh."""
+    g = graph(camera=False, frame_timeout_s=0.5)
+    g.camera = Camera(g.ros)
+    g.camera.clock_offset_s = -3600.0
+    result = g.refer()
+    assert result.error_code == Result.CAMERA_STALLED
+    assert "use_sim_time" in result.error_msg and "3600" in result.error_msg
+
+
+def test_time_that_goes_backwards(graph: Make) -> None:
+    """After a bag starts over, goals are answered again, with stamps of the new time."""
+    g = graph(camera=False, frame_tolerance_s=0.0)
+    g.camera = Camera(g.ros)
+    g.camera.clock_offset_s = 100.0
+    assert g.refer().error_code == 0
+    g.camera.clock_offset_s = 0.5
+    result = g.refer()
+    assert result.error_code == 0, result.error_msg
+    assert abs(stamp_s(result) - now_s(g)) < 2.0
+    assert g.node._camera.jumps == 1
+
+
+def test_incompatible_qos_is_told(graph: Make) -> None:
+    """A reliable subscription and a best-effort camera: not silence but the policy's name."""
+    g = graph(camera=False, image_reliability="reliable", frame_timeout_s=0.6)
+    g.camera = Camera(g.ros)  # best effort
+    result = g.refer()
+    assert result.error_code == Result.NO_CAMERA
+    assert "RELIABILITY" in result.error_msg and "image_reliability" in result.error_msg
+    assert len(g.node._camera.refusals()) == 3
+
+
+def test_best_effort_receives_from_reliable_cameras(graph: Make) -> None:
+    """The default matches any camera."""
+    g = graph(camera=False)
+    reliable = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+    g.camera = Camera(g.ros, qos=reliable)
+    assert g.refer().error_code == 0
+
+
+def test_a_broken_message_does_not_end_the_camera(graph: Make) -> None:
+    """What raises in the callback is logged and dropped."""
+    g = graph()
+    g.node._camera._received(0, b"\x00\x01")
+    g.node._camera._received(0, b"")
+    assert g.refer().error_code == 0
+
+
+def _transform(parent: str, child: str, x: float, stamp: Any) -> TransformStamped:
+    transform = TransformStamped(child_frame_id=child)
+    transform.header.frame_id, transform.header.stamp = parent, stamp
+    transform.transform.translation.x = x
+    transform.transform.rotation.w = 1.0
+    return transform
+
+
+def test_depth_from_another_place(graph: Make) -> None:
+    """A depth camera 3 cm to the right, half the size: registered by its info and the transform.
+
+    The left half of its image shows a wall at 1 m, the right half one at 2 m.  The edge is where
+    its own axis is, so at x = 0.03 m in the colour camera's frame.
+    """
+    g = graph(camera=False)
+    g.camera = Camera(g.ros)
+    height, width = HEIGHT // 2, WIDTH // 2
+    depth_info = CameraInfo(height=height, width=width)
+    depth_info.k = [FOCAL / 2, 0.0, width / 2, 0.0, FOCAL / 2, height / 2, 0.0, 0.0, 1.0]
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        columns = np.arange(width)[None].repeat(height, axis=0)
+        values = np.where(columns < width // 2, 1000, 2000).astype("<u2")
+        depth.height, depth.width, depth.step = height, width, 2 * width
+        depth.data = array.array("B", values.tobytes())
+        depth.header.frame_id = "depth_frame"
+
+    g.camera.spoil = spoil
+    result = g.refer()
+    assert result.error_code == Result.FRAME_MISMATCH
+
+    broadcaster = tf2_ros.StaticTransformBroadcaster(g.client_node)
+    stamp = g.client_node.get_clock().now().to_msg()
+    broadcaster.sendTransform(_transform(CAMERA_FRAME, "depth_frame", 0.03, stamp))
+    result = g.refer()
+    wait_until(lambda: g.refer().error_code == Result.SIZE_MISMATCH)  # no depth/camera_info yet
+
+    publisher = g.client_node.create_publisher(CameraInfo, "/depth/camera_info", 1)
+    wait_until(lambda: publisher.get_subscription_count() == 1)
+    depth_info.header.frame_id = "depth_frame"
+    publisher.publish(depth_info)
+    wait_until(lambda: g.refer().error_code == 0)
+    for x_m, z_m in ((-0.1, 1.0), (-0.02, 1.0), (0.15, 2.0)):
+        u = FOCAL * x_m / z_m + (WIDTH - 1) / 2
+        g.pointer.points = (((u + 0.5) / WIDTH, 0.5),)
+        position = g.refer().pose.pose.position
+        assert position.z == pytest.approx(z_m, abs=0.01)
+        assert position.x == pytest.approx(x_m, abs=0.01)
+
+
+def test_the_pose_in_another_frame(graph: Make) -> None:
+    """base_link: camera at (1, 2, 3), looking along x (REP-103 optical rotation)."""
+    g = graph(target_frame="base_link")
+    broadcaster = tf2_ros.StaticTransformBroadcaster(g.client_node)
+    transform = _transform("base_link", CAMERA_FRAME, 1.0, g.node.get_clock().now().to_msg())
+    transform.transform.translation.y, transform.transform.translation.z = 2.0, 3.0
+    q = transform.transform.rotation
+    q.x, q.y, q.z, q.w = -0.5, 0.5, -0.5, 0.5
+    broadcaster.sendTransform(transform)
+    g.pointer.points = ((0.75, 0.25),)
+    wait_until(lambda: g.refer().error_code == 0)
+    result = g.refer()
+    camera = g.refer(target_frame=CAMERA_FRAME)
+    assert result.pose.header.frame_id == "base_link"
+    assert result.pose.header.stamp == result.image_stamp
+    optical, base = camera.pose.pose.position, result.pose.pose.position
+    assert base.x == pytest.approx(1.0 + optical.z, abs=1e-6)
+    assert base.y == pytest.approx(2.0 - optical.x, abs=1e-6)
+    assert base.z == pytest.approx(3.0 - optical.y, abs=1e-6)
+    assert optical.z == pytest.approx(WALL_M, abs=0.002)
+    # The approach (x axis) goes into the wall: along x of base_link.
+    r = result.pose.pose.orientation
+    approach = [1 - 2 * (r.y**2 + r.z**2), 2 * (r.x * r.y + r.z * r.w), 2 * (r.x * r.z - r.y * r.w)]
+    assert approach == pytest.approx([1.0, 0.0, 0.0], abs=0.02)
+    # The uncertain axis turns with the frame: z in the camera is x in base_link.
+    in_camera = np.array(camera.points[0].covariance).reshape(6, 6)
+    in_base = np.array(result.points[0].covariance).reshape(6, 6)
+    assert in_base[0, 0] == pytest.approx(in_camera[2, 2])
+    assert np.trace(in_base[:3, :3]) == pytest.approx(np.trace(in_camera[:3, :3]))

@@ -1,0 +1,162 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The managed node: up, down, up again, broken models, start and end of the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState
+from refer_graph import Graph, graph_fixture, wait, wait_until  # noqa: F401
+
+from roborefer_ros.errors import CheckpointNotFoundError
+from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.pipeline import ReferPipeline
+
+Result = ReferPoint.Result
+Make = Callable[..., Graph]
+INACTIVE, ACTIVE = State.PRIMARY_STATE_INACTIVE, State.PRIMARY_STATE_ACTIVE
+
+
+def test_twenty_times_up_and_down(graph: Make) -> None:
+    """Each time a goal is answered; afterwards no thread and no model is left over."""
+    g = graph()
+    threads = threading.active_count()
+    for number in range(20):
+        assert g.refer().error_code == 0
+        g.node.trigger_deactivate()
+        assert g.state == INACTIVE
+        assert g.pointer.closed == number + 1
+        g.node.trigger_cleanup()
+        assert g.state == State.PRIMARY_STATE_UNCONFIGURED
+        g.activate()
+    assert threading.active_count() <= threads
+    assert g.refer().error_code == 0
+
+
+def test_transitions_by_service(graph: Make) -> None:
+    """As a lifecycle manager does it."""
+    g = graph(activate=False)
+    client = g.client_node.create_client(ChangeState, "/roborefer/change_state")
+    assert client.wait_for_service(5.0)
+    for number, state in (
+        (Transition.TRANSITION_CONFIGURE, INACTIVE),
+        (Transition.TRANSITION_ACTIVATE, ACTIVE),
+        (Transition.TRANSITION_DEACTIVATE, INACTIVE),
+        (Transition.TRANSITION_ACTIVATE, ACTIVE),
+        (Transition.TRANSITION_ACTIVE_SHUTDOWN, State.PRIMARY_STATE_FINALIZED),
+    ):
+        request = ChangeState.Request(transition=Transition(id=number))
+        assert wait(client.call_async(request)).success
+        assert g.state == state
+    assert g.refer().error_code == Result.NODE_INACTIVE
+
+
+def test_auto_activate(graph: Make) -> None:
+    """Without a manager the node brings itself up."""
+    g = graph(activate=False, auto_activate=True)
+    wait_until(lambda: g.state == ACTIVE)
+    assert g.refer().error_code == 0
+
+
+def test_missing_weights_keep_the_node_inactive(graph: Make) -> None:
+    """The reason is in the goals' results; put right, it activates."""
+    present = False
+
+    def open_model(options: Any) -> ReferPipeline:
+        if not present:
+            raise CheckpointNotFoundError("no checkpoint at /nowhere; set the parameter model")
+        return ReferPipeline(g.pointer)
+
+    g = graph(activate=False, open_model=open_model)
+    g.node.trigger_configure()
+    g.node.trigger_activate()
+    assert g.state == INACTIVE
+    assert "/nowhere" in g.refer().error_msg
+    present = True
+    g.node.trigger_activate()
+    assert g.state == ACTIVE
+    assert g.refer().error_code == 0
+
+
+def test_an_exception_in_a_transition_is_logged(graph: Make, capfd: Any) -> None:
+    """rclpy says nothing about it; the node does, and can be configured again."""
+
+    def open_model(options: Any) -> ReferPipeline:
+        raise RuntimeError("a bug in the loader")
+
+    g = graph(activate=False, open_model=open_model)
+    g.node.trigger_configure()
+    g.node.trigger_activate()
+    assert g.state == State.PRIMARY_STATE_UNCONFIGURED
+    text = "".join(capfd.readouterr())
+    assert "a bug in the loader" in text and "Traceback" in text
+    g.node.trigger_configure()
+    assert g.state == INACTIVE
+
+
+def test_parameters_are_checked_and_take_effect(graph: Make) -> None:
+    """A change that makes sense holds for the next goal; another is refused with the reason."""
+    from rclpy.parameter import Parameter
+
+    g = graph()
+    ok = g.node.set_parameters([Parameter("max_instruction_length", value=5)])[0]
+    assert ok.successful
+    assert g.refer("too long for that").error_code == Result.INSTRUCTION_TOO_LONG
+    bad = g.node.set_parameters([Parameter("frame_timeout_s", value=100.0)])[0]
+    assert not bad.successful and "goal_timeout_s" in bad.reason
+    bad = g.node.set_parameters([Parameter("lifting.z_min_m", value=20.0)])[0]
+    assert not bad.successful and "depth range" in bad.reason
+    assert g.node.options().frame_timeout_s == 2.0
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_the_process_ends_with_0_on_interrupt(twice: bool, ros_domain_id: int) -> None:
+    """Also when the interrupt comes twice, as from launch and a terminal together."""
+    process = start_node("-p", "auto_activate:=false")
+    try:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        if twice:
+            time.sleep(0.05)
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        assert process.wait(20.0) == 0
+        assert "Traceback" not in str(process.stderr.read() if process.stderr else "")
+    finally:
+        process.kill()
+
+
+def test_the_process_refuses_contradicting_parameters(ros_domain_id: int) -> None:
+    """With the reason, and without a traceback."""
+    process = subprocess.run(
+        [*NODE, "-p", "frame_timeout_s:=70.0"], capture_output=True, text=True, timeout=30.0
+    )
+    assert process.returncode == 1
+    assert "goal_timeout_s" in process.stderr and "Traceback" not in process.stderr
+
+
+NODE = [sys.executable, "-m", "roborefer_ros.nodes.refer_node", "--ros-args"]
+
+
+def start_node(*arguments: str) -> subprocess.Popen[str]:
+    """The node's process, once it says something."""
+    process = subprocess.Popen(
+        [*NODE, *arguments, "--log-level", "roborefer:=debug"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline()
+    return process
