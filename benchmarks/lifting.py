@@ -362,9 +362,7 @@ def _print(report: dict[str, dict]) -> None:
     for kind, by_method in report["methods"].items():
         n = next(iter(by_method.values()))["n"]
         print(f"\n{kind} ({n} pixels; |dz| against the second capture)")
-        print(
-            f"{'method':22s} coverage  p50 mm  p95 mm  >20 mm  confident  >20 mm among confident"
-        )
+        print(f"{'method':22s} coverage  p50 mm  p95 mm  >20 mm  confident  >20 mm among confident")
         for name, f in by_method.items():
             if not f["coverage"]:
                 print(f"{name:22s} {0:7.1%}")

@@ -11,12 +11,13 @@
 import os
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.conditions import IfCondition, UnlessCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
+
+from launch import LaunchDescription
 
 SHARE = get_package_share_directory("roborefer_ros")
 
@@ -64,9 +65,7 @@ def generate_launch_description() -> LaunchDescription:
                 condition=IfCondition(replay),
             ),
             IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(
-                    os.path.join(SHARE, "launch", "roborefer.launch.py")
-                ),
+                PythonLaunchDescriptionSource(os.path.join(SHARE, "launch", "roborefer.launch.py")),
                 launch_arguments={
                     "camera": "simulation",
                     "model": LaunchConfiguration("model"),

@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The RoboRefer node for a camera.
 
-    ros2 launch roborefer_ros roborefer.launch.py camera:=realsense target_frame:=base_link
+ros2 launch roborefer_ros roborefer.launch.py camera:=realsense target_frame:=base_link
 """
 
 import os
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
+from launch import LaunchDescription
 from roborefer_ros.camera_presets import load_preset
 from roborefer_ros.standalone.environment import prepare_environment
 

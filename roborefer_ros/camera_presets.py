@@ -50,9 +50,9 @@ def load_preset(name: str) -> CameraPreset:
         )
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     content = content if isinstance(content, dict) else {}
-    remappings, parameters = content.get("remappings"), content.get("parameters") or {}
-    missing = [topic for topic in TOPIC_NAMES[:3] if topic not in (remappings or {})]
-    unknown = [topic for topic in remappings or {} if topic not in TOPIC_NAMES]
+    remappings, parameters = content.get("remappings") or {}, content.get("parameters") or {}
+    missing = [topic for topic in TOPIC_NAMES[:3] if topic not in remappings]
+    unknown = [topic for topic in remappings if topic not in TOPIC_NAMES]
     if missing or unknown or not isinstance(parameters, dict):
         raise ValueError(
             f"{path}: 'remappings' must map {', '.join(TOPIC_NAMES[:3])} (and may map "

@@ -205,7 +205,9 @@ class ReferPointClient:
             enable_rosout=False,
             start_parameter_services=False,
         )
-        self._client = ActionClient(self._node, ReferPoint, action_name)
+        self._client: ActionClient[Any, Any, Any] = ActionClient(
+            self._node, ReferPoint, action_name
+        )
         self.action_name = action_name
         self._open: set[ReferGoalHandle] = set()
         self._executor = SingleThreadedExecutor(context=context)

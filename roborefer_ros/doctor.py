@@ -73,7 +73,9 @@ def check_ros() -> Check:
         return Check("ROS 2", "missing", str(error), remedy)
     distribution = os.environ.get("ROS_DISTRO")
     if distribution:
-        return Check("ROS 2", "ok", f"distribution {distribution}, {Path(rclpy.__file__).parent}")
+        return Check(
+            "ROS 2", "ok", f"distribution {distribution}, {Path(str(rclpy.__file__)).parent}"
+        )
     version = _version("ros-rclpy") or "unknown version"
     return Check("ROS 2", "ok", f"Python wheels, rclpy {version}")
 

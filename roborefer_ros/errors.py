@@ -278,7 +278,9 @@ class TransformExtrapolationError(RoboReferError):
 def _collect() -> dict[int, type[RoboReferError]]:
     classes: dict[int, type[RoboReferError]] = {}
     for value in globals().values():
-        if isinstance(value, type) and issubclass(value, RoboReferError) and value is not RoboReferError:
+        if not (isinstance(value, type) and issubclass(value, RoboReferError)):
+            continue
+        if value is not RoboReferError:
             if value.code in classes:
                 raise AssertionError(f"error number {value.code} is used twice")
             classes[value.code] = value

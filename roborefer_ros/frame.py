@@ -72,9 +72,12 @@ class DepthImage:
     def height(self) -> int:
         return int(self.raw.shape[0])
 
-    def metres(self, rows: slice = slice(None), columns: slice = slice(None)) -> npt.NDArray[np.float32]:
+    def metres(
+        self, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> npt.NDArray[np.float32]:
         """A copy of a window (default: all) as float32 metres, NaN where invalid."""
-        window = self.raw[rows, columns].astype(np.float32) * np.float32(self.unit_m)
+        window: npt.NDArray[np.float32] = self.raw[rows, columns].astype(np.float32)
+        window *= np.float32(self.unit_m)
         # "not (0 < z < inf)" also catches NaN, which "z <= 0" would let through.
         window[~((window > 0.0) & (window < np.inf))] = np.nan
         return window

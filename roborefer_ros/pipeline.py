@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job on one page: a frame and an instruction become points in space.
 
-    frame -> relative depth -> pointer -> 2D points -> lifting -> ReferResult
+frame -> relative depth -> pointer -> 2D points -> lifting -> ReferResult
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded RGB-D frames: a folder with ``rgb``, ``depth`` and ``camera.json``.
 
-    FOLDER/rgb.png or rgb.jpg   8 bit colour
-    FOLDER/depth.png            16 bit, 0 = no reading
-    FOLDER/camera.json          width, height, fx, fy, cx, cy [pixels], depth_scale [m per unit];
-                                optional: distortion [], distortion_model, frame
+FOLDER/rgb.png or rgb.jpg   8 bit colour
+FOLDER/depth.png            16 bit, 0 = no reading
+FOLDER/camera.json          width, height, fx, fy, cx, cy [pixels], depth_scale [m per unit];
+                            optional: distortion [], distortion_model, frame
 """
 
 from __future__ import annotations
@@ -68,17 +68,20 @@ def read_recording(folder: Path) -> Recording:
     for path, image in ((rgb_path, colour), (folder / "depth.png", depth)):
         if (image.shape[1], image.shape[0]) != size:
             raise RecordingError(
-                f"{path} is {image.shape[1]}x{image.shape[0]}, camera.json says "
-                f"{size[0]}x{size[1]}"
+                f"{path} is {image.shape[1]}x{image.shape[0]}, camera.json says {size[0]}x{size[1]}"
             )
     metres = depth.astype(np.float32) * np.float32(camera["depth_scale"])
     metres[depth == 0] = np.nan
     distortion = tuple(float(value) for value in camera.get("distortion", ()))
     intrinsics = CameraIntrinsics(
-        *size,
-        *(float(camera[name]) for name in ("fx", "fy", "cx", "cy")),
-        str(camera.get("distortion_model", "plumb_bob" if distortion else "")),
-        distortion,
+        width=size[0],
+        height=size[1],
+        fx=float(camera["fx"]),
+        fy=float(camera["fy"]),
+        cx=float(camera["cx"]),
+        cy=float(camera["cy"]),
+        distortion_model=str(camera.get("distortion_model", "plumb_bob" if distortion else "")),
+        distortion=distortion,
     )
     frame = str(camera.get("frame", ""))
     # The frame's name goes into TF; some recordings describe it in words.

@@ -92,12 +92,9 @@ def is_inside(question: Question, pixel: Sequence[float]) -> bool:
     return bool(0 <= u < width and 0 <= v < height and question.mask[v, u])
 
 
-def surface_distance_m(
-    scene: HeldOutScene, question: Question, position_m: npt.ArrayLike
-) -> float:
+def surface_distance_m(scene: HeldOutScene, question: Question, position_m: npt.ArrayLike) -> float:
     """Distance from a point in the world frame to the nearest visible right surface, metres."""
     surface = scene.view.points_world()[question.mask]
     surface = surface[np.isfinite(surface).all(axis=1)]
     gaps = np.linalg.norm(surface - np.asarray(position_m, np.float64), axis=1)
     return float(gaps.min())
-

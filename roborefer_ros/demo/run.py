@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``roborefer demo``: a real ROS 2 graph in three processes, a table and a picture.
 
-    camera process  -> topics ->  RoboRefer process  <- action <-  this process
+camera process  -> topics ->  RoboRefer process  <- action <-  this process
 """
 
 from __future__ import annotations

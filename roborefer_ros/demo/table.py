@@ -58,9 +58,7 @@ def format_summary(answers: Sequence[DemoAnswer]) -> str:
         for answer in answers
         if answer.inside and answer.distance_m is not None
     ]
-    text = (
-        f"{inside} of {len(answers)} points lie on the right object or in the right free space"
-    )
+    text = f"{inside} of {len(answers)} points lie on the right object or in the right free space"
     if offs:
         text += f"; those are {np.median(offs):.1f} mm (median) off its true surface"
     return text + ".\n'off': from the 3D point to the nearest surface of the right object or space."

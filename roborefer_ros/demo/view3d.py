@@ -89,11 +89,9 @@ def draw_arrow(
     colour: tuple[int, int, int],
 ) -> None:
     """Draw an arrow between two world points, outlined in white."""
-    pixels, _ = camera.project([tail, tip])
+    pixels, _ = camera.project(np.stack([np.asarray(tail), np.asarray(tip)]))
     if not np.isfinite(pixels).all():
         return
     start, end = (tuple(round(float(c) * 16) for c in p) for p in pixels)
     for shade, width in (((255, 255, 255), 7), (colour, 3)):
-        cv2.arrowedLine(
-            image, start, end, shade, width, cv2.LINE_AA, shift=4, tipLength=0.25
-        )
+        cv2.arrowedLine(image, start, end, shade, width, cv2.LINE_AA, shift=4, tipLength=0.25)

@@ -126,9 +126,7 @@ def _check_round_trip(uv: Array, rays: Array, i: CameraIntrinsics) -> None:
         )
 
 
-def deproject(
-    pixels: npt.ArrayLike, depth_m: npt.ArrayLike, intrinsics: CameraIntrinsics
-) -> Array:
+def deproject(pixels: npt.ArrayLike, depth_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
     """Points at depths behind pixels: ``[N, 2]``, ``[N]`` -> ``[N, 3]`` metres, optical frame.
 
     Raises:

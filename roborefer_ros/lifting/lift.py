@@ -152,9 +152,7 @@ def _check(frame: RGBDFrame, pixel: Pixel) -> None:
     check_alignment(frame)
 
 
-def _window(
-    frame: RGBDFrame, pixel: Pixel, radius_px: int, options: LiftingOptions
-) -> DepthWindow:
+def _window(frame: RGBDFrame, pixel: Pixel, radius_px: int, options: LiftingOptions) -> DepthWindow:
     if is_aligned(frame):
         return read_window(frame.depth, pixel, radius_px, options)
     return registered_window(frame, pixel, radius_px, options)

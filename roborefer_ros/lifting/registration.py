@@ -81,7 +81,8 @@ def registered_window(
 
 
 def register_depth(
-    frame: RGBDFrame, options: LiftingOptions = LiftingOptions()  # noqa: B008 (frozen)
+    frame: RGBDFrame,
+    options: LiftingOptions = LiftingOptions(),  # noqa: B008 (frozen)
 ) -> npt.NDArray[np.float32]:
     """The whole depth image on the colour image's grid: ``[H, W]`` metres, NaN where none."""
     check_intrinsics(frame.intrinsics)
@@ -122,9 +123,7 @@ def _depth_rectangle(
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _z_buffer(
-    frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int, v0: int
-) -> None:
+def _z_buffer(frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int, v0: int) -> None:
     """Project a rectangle of depth readings into ``z_m``; the nearest reading wins."""
     i, d = frame.intrinsics, _depth_intrinsics(frame)
     depth = frame.depth.metres(rows, columns)

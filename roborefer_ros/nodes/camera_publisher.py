@@ -80,9 +80,7 @@ def encoded_depth(depth_m: npt.NDArray[np.floating[Any]], encoding: str) -> npt.
     return np.clip(millimetres, 0, 65535).astype(np.uint16)
 
 
-def camera_info_message(
-    intrinsics: CameraIntrinsics, frame_id: str, stamp: TimeMsg
-) -> CameraInfo:
+def camera_info_message(intrinsics: CameraIntrinsics, frame_id: str, stamp: TimeMsg) -> CameraInfo:
     """The CameraInfo of intrinsics; P is K, as of an image that was not rectified."""
     k = intrinsics
     msg = CameraInfo(header=Header(stamp=stamp, frame_id=frame_id))

@@ -56,8 +56,10 @@ class CameraView:
             self._node.create_subscription(
                 kind, topics[name], self._receiver(name), qos_profile_sensor_data
             )
-        self._set_parameters = self._node.create_client(SetParameters, f"{camera}/set_parameters")
-        self._get_state: dict[str, Client] = {}
+        self._set_parameters: Client[Any, Any] = self._node.create_client(
+            SetParameters, f"{camera}/set_parameters"
+        )
+        self._get_state: dict[str, Client[Any, Any]] = {}
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="camera_view", daemon=True)
@@ -100,7 +102,7 @@ class CameraView:
         self._node.destroy_node()
         self._context.try_shutdown()
 
-    def _call(self, client: Client, request: Any, timeout_s: float) -> Any:
+    def _call(self, client: Client[Any, Any], request: Any, timeout_s: float) -> Any:
         """Call a service from outside of the executor; None without an answer in time."""
         give_up_s = time.monotonic() + timeout_s
         while not client.service_is_ready():

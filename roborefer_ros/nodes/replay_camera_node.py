@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
@@ -38,7 +39,7 @@ class ReplayCameraNode(Node):
         frame_id: optical frame; empty: that of the recording.
     """
 
-    def __init__(self, node_name: str = "camera", **kwargs: object) -> None:
+    def __init__(self, node_name: str = "camera", **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._publisher = CameraPublisher(
             self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class SimCameraNode(Node):
         world_frame: frame of the table's top, its centre line ahead of the robot; read once.
     """
 
-    def __init__(self, node_name: str = "camera", **kwargs: object) -> None:
+    def __init__(self, node_name: str = "camera", **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
         self._publisher = CameraPublisher(
             self,
@@ -65,8 +66,9 @@ class SimCameraNode(Node):
                 self, "reliability", "best_effort", ("best_effort", "reliable"), "of the images"
             ),
         )
-        self._size = self._declare_int("width", 640, 16, 4096), self._declare_int(
-            "height", 480, 16, 4096
+        self._size = (
+            self._declare_int("width", 640, 16, 4096),
+            self._declare_int("height", 480, 16, 4096),
         )
         self._noise = bool(self._read_only("noise", True, "depth noise and holes of a D435"))
         self._frame = str(

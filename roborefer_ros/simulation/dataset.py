@@ -120,9 +120,10 @@ def generate(
     for name in ("image", "depth", "instance", "shards"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     counts = [min(_SHARD, scenes - start) for start in range(0, scenes, _SHARD)]
-    with ProcessPoolExecutor(workers) as pool, tqdm(
-        total=scenes, unit="scene", file=sys.stderr
-    ) as bar:
+    with (
+        ProcessPoolExecutor(workers) as pool,
+        tqdm(total=scenes, unit="scene", file=sys.stderr) as bar,
+    ):
         jobs = [
             pool.submit(_make_shard, folder, shard, count, seed, size, questions)
             for shard, count in enumerate(counts)

@@ -39,9 +39,7 @@ class Spot:
     mask: npt.NDArray[np.bool_]
 
 
-def beside(
-    scene: TabletopScene, view: RenderedView, anchor: SeenObject, side: str
-) -> Spot | None:
+def beside(scene: TabletopScene, view: RenderedView, anchor: SeenObject, side: str) -> Spot | None:
     """The spot next to an object on one side (a key of ``DIRECTIONS``); None if not free."""
     axes = GroundAxes.of(view.world_T_camera)
     right, forward = DIRECTIONS[side][1]

@@ -26,7 +26,7 @@ class SeenObject:
         item: the object itself.
         instance: its id in the view.
         mask: ``[H, W]`` bool, its visible pixels.
-        pixel: ``(u, v)`` the answer: the visible mask's centroid, or the mask's nearest inner point.
+        pixel: ``(u, v)`` the answer: the visible mask's centroid, or its nearest inner point.
         right_m, forward_m: place on the table along the camera's ground axes, metres.
         u: horizontal place in the image, [0, 1].
         visible_fraction: visible pixels / pixels of the whole object unoccluded and uncut.
@@ -44,7 +44,7 @@ class SeenObject:
 
 @dataclass(frozen=True)
 class GroundAxes:
-    """The camera's axes on the table: ``right`` and ``forward`` unit vectors ``[2]``, origin ``[2]``."""
+    """The camera's axes on the table: ``right``, ``forward`` (unit) and ``origin``, each [2]."""
 
     right: npt.NDArray[np.float64]
     forward: npt.NDArray[np.float64]

@@ -164,7 +164,13 @@ class _Context:
     def ask(self, kind: str, words: str, target: SeenObject) -> Question:
         phrase = _PHRASES[int(self.rng.integers(len(_PHRASES)))]
         return Question(
-            phrase.format(words), words, kind, Mode.OBJECT, target.instance, target.pixel, target.mask
+            phrase.format(words),
+            words,
+            kind,
+            Mode.OBJECT,
+            target.instance,
+            target.pixel,
+            target.mask,
         )
 
     def ask_place(self, kind: str, words: str, spot: free_space.Spot) -> Question:
@@ -179,7 +185,7 @@ def _all_names(scene: TabletopScene) -> list[tuple[str, str]]:
 
 
 def _named(context: _Context) -> Question | None:
-    """"the red mug"."""
+    """As in "the red mug"."""
     target = context.pick()
     what = Description(target.item.colour, target.item.shape)
     if context.count_in_scene(what) != 1:
@@ -188,11 +194,11 @@ def _named(context: _Context) -> Question | None:
 
 
 def _attribute(context: _Context) -> Question | None:
-    """"the mug", "the red object": one attribute is enough."""
+    """As in "the mug", "the red object": one attribute is enough."""
     target = context.pick()
     by_shape = context.rng.random() < 0.6
-    what = Description(None, target.item.shape) if by_shape else Description(
-        target.item.colour, None
+    what = (
+        Description(None, target.item.shape) if by_shape else Description(target.item.colour, None)
     )
     if context.count_in_scene(what) != 1:
         return None
@@ -238,7 +244,7 @@ _RELATIONS: dict[str, tuple[tuple[str, ...], _Test, _Test]] = {
 
 
 def _relation(context: _Context) -> Question | None:
-    """"the box left of the blue cylinder"."""
+    """As in "the box left of the blue cylinder"."""
     kind = str(context.rng.choice(list(_RELATIONS)))
     words, surely, perhaps = _RELATIONS[kind]
     anchor, target = context.pick(), context.pick()
@@ -254,7 +260,7 @@ def _relation(context: _Context) -> Question | None:
 
 
 def _extreme(context: _Context) -> Question | None:
-    """"the mug nearest to the camera", "the leftmost object"."""
+    """As in "the mug nearest to the camera", "the leftmost object"."""
     target = context.pick()
     what = context.describe(target)
     matching = context.matching(what)
@@ -280,7 +286,7 @@ def _extreme(context: _Context) -> Question | None:
 
 
 def _nearest_to(context: _Context) -> Question | None:
-    """"the ball closest to the plate"."""
+    """As in "the ball closest to the plate"."""
     anchor = context.pick()
     name = context.unique_name(anchor)
     what = context.describe(context.pick())
@@ -299,7 +305,7 @@ def _nearest_to(context: _Context) -> Question | None:
 
 
 def _ordinal(context: _Context) -> Question | None:
-    """"the second object from the left"."""
+    """As in "the second object from the left"."""
     what = context.describe(context.pick())
     matching = sorted(context.matching(what), key=lambda o: o.u)
     if len(matching) < 2 or not context.all_seen(what):
@@ -314,7 +320,7 @@ def _ordinal(context: _Context) -> Question | None:
 
 
 def _between(context: _Context) -> Question | None:
-    """"the cone between the red mug and the box"."""
+    """As in "the cone between the red mug and the box"."""
     if len(context.objects) < 3:
         return None
     first, second = (context.objects[i] for i in context.rng.permutation(len(context.objects))[:2])
@@ -343,7 +349,7 @@ def _along(o: SeenObject, a: SeenObject, b: SeenObject) -> tuple[float, float]:
 
 
 def _free_beside(context: _Context) -> Question | None:
-    """"the free space left of the plate"."""
+    """As in "the free space left of the plate"."""
     anchor = context.pick()
     name = context.unique_name(anchor)
     if name is None:
@@ -358,7 +364,7 @@ def _free_beside(context: _Context) -> Question | None:
 
 
 def _free_between(context: _Context) -> Question | None:
-    """"the free space between the mug and the plate"."""
+    """As in "the free space between the mug and the plate"."""
     if len(context.objects) < 2:
         return None
     first, second = (context.objects[i] for i in context.rng.permutation(len(context.objects))[:2])

@@ -106,9 +106,8 @@ def object_mesh(shape: str, radius: float, height: float, depth: float = 0.0) ->
         )
     if shape == "bottle":
         neck = 0.38 * r
-        return lathe(
-            [(0, 0), (r, 0), (r, 0.55 * h), (0.8 * r, 0.68 * h), (neck, 0.78 * h), (neck, h), (0, h)]
-        )
+        shoulder = [(r, 0.55 * h), (0.8 * r, 0.68 * h), (neck, 0.78 * h)]
+        return lathe([(0, 0), (r, 0), *shoulder, (neck, h), (0, h)])
     raise ValueError(f"no mesh for shape {shape!r}")
 
 

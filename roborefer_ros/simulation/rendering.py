@@ -9,6 +9,7 @@ towards the light decides on shadow.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,10 +62,12 @@ def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
     """
     import open3d as o3d
 
+    # Open3D's stubs leave the defaults of its constructor out.
+    tensor: Any = o3d.core.Tensor
     caster = o3d.t.geometry.RaycastingScene(nthreads=1)
     albedo, instance_of = [], []
     for mesh, rgb, instance in _geometry(scene):
-        caster.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.triangles))
+        caster.add_triangles(tensor(mesh.vertices), tensor(mesh.triangles))
         albedo.append(rgb)
         instance_of.append(instance)
 
@@ -73,7 +76,7 @@ def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
     origin = scene.world_T_camera[:3, 3].astype(np.float32)
     world_directions = directions @ rotation.T
     rays = np.concatenate([np.broadcast_to(origin, world_directions.shape), world_directions], -1)
-    hits = caster.cast_rays(o3d.core.Tensor(np.ascontiguousarray(rays)))
+    hits = caster.cast_rays(tensor(np.ascontiguousarray(rays)))
     # The rays have z = 1 in the camera frame, so the ray parameter is the depth.
     depth = hits["t_hit"].numpy()
     seen = np.isfinite(depth)
@@ -86,7 +89,7 @@ def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
     light = scene.light.astype(np.float32)
     toward_light = np.broadcast_to(light, points.shape)
     shadow_rays = np.concatenate([points + 1e-3 * normals, toward_light], -1).astype(np.float32)
-    shadowed = caster.test_occlusions(o3d.core.Tensor(shadow_rays)).numpy()
+    shadowed = caster.test_occlusions(tensor(shadow_rays)).numpy()
     colour = np.asarray(albedo, np.float32)[geometry]
     ids = np.where(seen, np.asarray(instance_of)[geometry], BACKGROUND).astype(np.int16)
     colour = _shade(scene, colour, normals, points, world_directions, shadowed, ids == TABLE)

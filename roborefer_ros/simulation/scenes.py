@@ -180,7 +180,7 @@ def _apart(a: SceneObject, b: SceneObject) -> bool:
 
 
 def _sample_camera(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Look at the workspace from the robot's side, about 0.7 to 0.9 m away, 32 to 60 degrees down."""
+    """Look at the workspace from the robot's side, 0.7 to 0.9 m away, 32 to 60 degrees down."""
     x_min, x_max, _, _ = WORKSPACE
     target = np.array([0.5 * (x_min + x_max), 0.0, 0.03]) + rng.uniform(-0.03, 0.03, 3)
     distance = rng.uniform(0.68, 0.92)

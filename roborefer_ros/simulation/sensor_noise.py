@@ -77,9 +77,7 @@ def _stereo_shadow(depth: npt.NDArray[np.float32], focal_px: float) -> npt.NDArr
     return hidden
 
 
-def _specks(
-    shape: tuple[int, ...], rate: float, rng: np.random.Generator
-) -> npt.NDArray[np.bool_]:
+def _specks(shape: tuple[int, ...], rate: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
     """Small round holes that cover about ``rate`` of the image."""
     if rate <= 0:
         return np.zeros(shape, bool)

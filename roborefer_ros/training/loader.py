@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class BatchLoader:
         pad_id: int,
         colours: Sequence[str],
         shapes: Sequence[str],
-        digit_weights: dict[int, Sequence[float]],
+        digit_weights: Mapping[int, Sequence[float]],
         kind_weights: dict[str, float],
     ) -> None:
         self._root, self._samples, self._segments = root, samples, segments

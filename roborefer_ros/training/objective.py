@@ -88,6 +88,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
         """Return ``answer`` (weighted cross entropy) and ``patches`` (auxiliary) losses."""
         model = self.model
+        assert model.depth_tower is not None and model.depth_projector is not None
         image = model.tower_features(model.vision_tower, batch.rgb.to(device))
         depth = model.tower_features(model.depth_tower, batch.depth.to(device))
         patches = _to(batch.patches, device)

@@ -10,7 +10,7 @@ asked alone, while the media are encoded once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +49,7 @@ def pack(
     batch: Sequence[Sequence[Segment]],
     prefix_length: int,
     pad_id: int,
-    digit_weights: dict[int, Sequence[float]] | None = None,
+    digit_weights: Mapping[int, Sequence[float]] | None = None,
 ) -> PackedBatch:
     """Pack the segments of each image behind a prefix of ``prefix_length`` rows.
 

@@ -79,7 +79,8 @@ class Recipe:
 
     def optimisers(self, module: nn.Module) -> list[torch.optim.Optimizer]:
         """Muon for the matrices inside the layers, AdamW for everything else."""
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in module.named_parameters():
             inside = "layers" in name and parameter.ndim == 2
             (matrices if inside else others).append(parameter)

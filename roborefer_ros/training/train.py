@@ -25,6 +25,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
+from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.training.curve import draw_curve
 from roborefer_ros.training.dataset import Sample, read_samples
 from roborefer_ros.training.loader import BatchLoader
@@ -180,6 +181,7 @@ class Trainer:
         from roborefer_ros.models.roborefer.checkpoint import save_roborefer
 
         averaged = self.average.module.model
+        assert isinstance(averaged, RoboRefer)
         save_roborefer(averaged, self.tokenizer, folder, dtype=torch.bfloat16)
 
     def _log(self, split: str, loss: float, parts: dict[str, float]) -> None:

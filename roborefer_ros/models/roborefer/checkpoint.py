@@ -73,7 +73,8 @@ def load_roborefer(
             _load_part(part, folder / name, target, kind, tied=config.llm.tie_word_embeddings)
     except torch.OutOfMemoryError as error:
         raise ModelOutOfMemoryError(
-            f"the weights of {source} do not fit on {device}; free GPU memory or use a smaller model"
+            f"the weights of {source} do not fit on {device}; free GPU memory or use a smaller "
+            "model"
         ) from error
     _restore_buffers(model, config, target)
     _fit_vocabulary(model, processor)
@@ -114,8 +115,8 @@ def resolve_folder(source: str | Path, revision: str | None = None) -> Path:
     if not folder.is_dir():
         if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") != 1:
             raise CheckpointNotFoundError(
-                f"there is no checkpoint folder {str(source)!r}; give a folder in RoboRefer's layout "
-                "or a hub id such as Zhoues/RoboRefer-2B-SFT"
+                f"there is no checkpoint folder {str(source)!r}; give a folder in RoboRefer's "
+                "layout or a hub id such as Zhoues/RoboRefer-2B-SFT"
             )
         folder = _download(str(source), revision)
     return folder / "model" if (folder / "model").is_dir() else folder
@@ -141,7 +142,9 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
     try:
         path = snapshot_download(
-            hub_id, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.jinja"]
+            hub_id,
+            revision=revision,
+            allow_patterns=["*.json", "*.txt", "*.safetensors", "*.jinja"],
         )
     except Exception as error:  # the hub client raises a dozen unrelated classes
         raise CheckpointNotFoundError(
@@ -216,11 +219,13 @@ def _restore_buffers(model: RoboRefer, config: RoboReferConfig, device: torch.de
     for tower in (model.vision_tower, model.depth_tower):
         if tower is not None:
             count = tower.embeddings.num_positions
-            tower.embeddings.position_ids = torch.arange(count, device=device)[None]
+            tower.embeddings.register_buffer(
+                "position_ids", torch.arange(count, device=device)[None], persistent=False
+            )
 
 
 def _fit_vocabulary(model: RoboRefer, processor: RoboReferProcessor) -> None:
-    """Add missing media tokens and make the embedding as long as the tokenizer, as the reference."""
+    """Add missing media tokens; make the embedding as long as the tokenizer, as the reference."""
     tokenizer = processor.tokenizer
     vocabulary = tokenizer.get_vocab()
     missing = [t for t in (SENTINEL, IMAGE, VIDEO, DEPTH) if t not in vocabulary]
@@ -234,7 +239,9 @@ def _load_tokenizer(folder: Path) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointInvalidError(f"the tokenizer in {folder} cannot be read: {error}") from error
+        raise CheckpointInvalidError(
+            f"the tokenizer in {folder} cannot be read: {error}"
+        ) from error
     if not tokenizer.chat_template:
         raise CheckpointInvalidError(f"the tokenizer in {folder} has no chat template")
     return tokenizer

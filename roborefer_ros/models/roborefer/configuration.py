@@ -81,7 +81,8 @@ class RoboReferConfig:
     @property
     def tile_size(self) -> int:
         """Side of a tile in pixels: the tower's input."""
-        return int(self.vision.image_size)
+        size = self.vision.image_size
+        return int(size if isinstance(size, int) else size[0])
 
     @property
     def scale_count(self) -> int:
@@ -193,7 +194,8 @@ def _read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
         values = json.loads(path.read_text())
     except FileNotFoundError as cause:
         raise error(
-            f"{path} is missing; a RoboRefer checkpoint has config.json and the folders {list(PARTS)}"
+            f"{path} is missing; a RoboRefer checkpoint has config.json and the folders "
+            f"{list(PARTS)}"
         ) from cause
     except (UnicodeDecodeError, json.JSONDecodeError) as cause:
         raise CheckpointInvalidError(f"{path} is not valid JSON: {cause}") from cause

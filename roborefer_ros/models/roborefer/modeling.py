@@ -102,6 +102,7 @@ class RoboRefer(nn.Module):
         for layer in layers[:used]:
             output = layer(hidden, attention_mask=None)
             hidden = output[0] if isinstance(output, tuple) else output
+        assert isinstance(hidden, torch.Tensor)
         return hidden[:, 1:] if self.config.select_feature == "patch" else hidden
 
     def encode_images(

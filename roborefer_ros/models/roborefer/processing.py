@@ -109,7 +109,8 @@ class RoboReferProcessor:
     def _tiles(
         self, pictures: Sequence[Picture]
     ) -> list[tuple[list[Tile], tuple[int, int] | None]]:
-        config, result = self.config, []
+        config = self.config
+        result: list[tuple[list[Tile], tuple[int, int] | None]] = []
         for picture in pictures:
             image = Image.fromarray(three_channels(picture))
             if config.image_aspect_ratio == "dynamic":

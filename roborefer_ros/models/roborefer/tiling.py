@@ -26,9 +26,7 @@ def resize(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.resize((width, image.height)).resize((width, height))
 
 
-def closest_grid(
-    width: int, height: int, minimum: int, maximum: int, tile: int
-) -> tuple[int, int]:
+def closest_grid(width: int, height: int, minimum: int, maximum: int, tile: int) -> tuple[int, int]:
     """The ``(columns, rows)`` whose aspect ratio is nearest to the image's.
 
     Among equally near grids the larger wins only where the image has more than half of

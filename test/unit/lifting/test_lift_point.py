@@ -239,9 +239,7 @@ def test_unusable_inputs_have_their_numbers():
         (replace(good, depth=DepthImage(raw, 0.0)), InvalidImageError),
         (replace(good, intrinsics=replace(SMALL, fx=0.0)), InvalidCameraInfoError),
         (
-            replace(
-                good, intrinsics=replace(SMALL, distortion_model="fov", distortion=(0.9,))
-            ),
+            replace(good, intrinsics=replace(SMALL, distortion_model="fov", distortion=(0.9,))),
             UnsupportedDistortionError,
         ),
     ]

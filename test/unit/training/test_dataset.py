@@ -78,4 +78,5 @@ def test_tiles_are_those_of_the_processor(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "a.png")
     tile = read_tile(tmp_path / "a.png", 42, "RGB")
-    np.testing.assert_array_equal(tile, np.asarray(processing.resize(Image.fromarray(picture), 42, 42)))
+    expected = np.asarray(processing.resize(Image.fromarray(picture), 42, 42))
+    np.testing.assert_array_equal(tile, expected)
