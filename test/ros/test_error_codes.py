@@ -263,7 +263,8 @@ def _stalled(make: Make) -> Any:
 
 @provokes("FRAMES_NOT_SYNCHRONIZED")
 def _not_synchronised(make: Make) -> Any:
-    graph = make(frame_timeout_s=0.5, sync_slop_s=0.005)
+    # No tolerance: a frame from before the offset must not answer.
+    graph = make(frame_timeout_s=0.5, sync_slop_s=0.005, frame_tolerance_s=0.0)
     graph.camera.offsets_s["depth/image"] = 0.017
     result = graph.refer()
     graph.camera.offsets_s["depth/image"] = 0.0
