@@ -1,0 +1,57 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Camera presets: sound, complete, and refused with a reason where they are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roborefer_ros.camera_presets import TOPIC_NAMES, load_preset, preset_names
+from roborefer_ros.nodes.parameter_table import PARAMETERS
+
+
+def test_all_cameras_are_there() -> None:
+    assert preset_names() == ["azure_kinect", "orbbec", "realsense", "simulation", "zed"]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_are_sound(name: str) -> None:
+    preset = load_preset(name)
+    assert set(TOPIC_NAMES[:3]) <= set(preset.remappings)
+    assert all(topic.startswith("/") for topic in preset.remappings.values())
+    specs = {spec.name: spec for spec in PARAMETERS}
+    for parameter, value in preset.parameters.items():
+        assert type(value) is specs[parameter].type
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("remappings: {rgb/image: /a, depth/image: /b, rgb/camera_info: /c}\n")
+    assert load_preset(str(path)).remappings["depth/image"] == "/b"
+    assert load_preset(str(path)).parameters == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "remappings"),
+        ("[]", "remappings"),
+        ("remappings: {rgb/image: /a}", "depth/image"),
+        (
+            "remappings: {rgb/image: /a, depth/image: /b, rgb/camera_info: /c, tof: /d}",
+            "remappings",
+        ),
+    ],
+)
+def test_another_form_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        load_preset(str(path))
+
+
+def test_an_unknown_name_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="realsense, simulation, zed"):
+        load_preset("kinect360")
