@@ -20,7 +20,7 @@ SceneView = tuple[HeldOutScene, RGBDFrame, Sequence[DemoAnswer]]
 #: one colour an instruction, told apart also by the colour-blind (Okabe and Ito, 2008)
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _ARROW_M = 0.16
-_CLOUD_POINTS = 60_000
+_CLOUD_POINTS = 150_000
 
 
 def draw_picture(views: Sequence[SceneView], path: Path) -> Path:
@@ -66,7 +66,7 @@ def _draw_colour(axis: Any, view: SceneView) -> None:
         axis.annotate(
             str(number + 1),
             answer.pixel,
-            (13, 9),
+            (13, 9) if number % 2 == 0 else (-24, 9),  # beside each other where two coincide
             textcoords="offset points",
             fontsize=12,
             fontweight="bold",
@@ -105,8 +105,9 @@ def _draw_depth(axis: Any, view: SceneView) -> None:
             axis.plot(
                 *answer.pixel, "o", ms=11, mfc=_COLOURS[number % len(_COLOURS)], mec="white", mew=2
             )
-    bar = axis.figure.colorbar(image, ax=axis, orientation="horizontal", fraction=0.04, pad=0.03)
-    bar.ax.tick_params(labelsize=9)
+    place = axis.inset_axes((0.05, 0.93, 0.42, 0.03))
+    bar = axis.figure.colorbar(image, cax=place, orientation="horizontal")
+    bar.ax.tick_params(labelsize=9, colors="white")
     axis.text(
         0.99, 0.02, "black: no reading", transform=axis.transAxes, ha="right", fontsize=9,
         color="white", bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 2},
@@ -117,9 +118,9 @@ def _draw_space(axis: Any, view: SceneView) -> None:
     scene, frame, answers = view
     points, colours = _cloud(frame, scene.view.world_T_camera)
     camera = SideCamera.looking_at(
-        np.array([0.62, 0.0, 0.02]), np.array([0.05, -0.95, 0.62]), 960, 720, np.deg2rad(50)
+        np.array([0.62, 0.0, 0.02]), np.array([0.05, -0.95, 0.62]), 960, 720, np.deg2rad(44)
     )
-    image = draw_cloud(points, colours, camera, 0.0032)
+    image = draw_cloud(points, colours, camera, 0.0042)
     for number, answer in enumerate(answers):
         if answer.position_m is None or answer.approach is None:
             continue
@@ -173,7 +174,7 @@ def _cloud(frame: RGBDFrame, world_T_camera: Any) -> tuple[Any, Any]:
     z = depth[v, u].astype(np.float64)
     camera = np.stack([(u - k.cx) / k.fx * z, (v - k.cy) / k.fy * z, z], axis=1)
     world = camera @ world_T_camera[:3, :3].T + world_T_camera[:3, 3]
-    near = (world[:, 2] > -0.06) & (world[:, 0] < 1.5)
+    near = (world[:, 2] > -0.03) & (world[:, 0] < 1.1) & (abs(world[:, 1]) < 0.55)
     return world[near], frame.rgb[v, u][near]
 
 

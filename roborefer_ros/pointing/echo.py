@@ -21,7 +21,7 @@ from roborefer_ros.pointing.pointer import PointerAnswer
 class EchoPointer:
     """Answers ``"[(0.412, 0.655)]"`` with just that point, normalised to [0, 1]."""
 
-    name = "echo:"
+    name = "echo"
     uses_depth = False
 
     def point(

@@ -26,7 +26,7 @@ def _echo(source: str, **options: Any) -> Pointer:
     from roborefer_ros.pointing.echo import EchoPointer
 
     if source:
-        raise InvalidPointerSpecError(f"'echo:' takes nothing after the colon, not {source!r}")
+        raise InvalidPointerSpecError(f"'echo' takes no source, not {source!r}")
     return EchoPointer()
 
 
@@ -44,7 +44,7 @@ def open_pointer(
 
     Args:
         spec: ``roborefer:<folder or hub id>``; ``roborefer:demo`` is the bundled network.
-            ``echo:`` answers with the points that the instruction itself holds.
+            ``echo`` answers with the points that the instruction itself holds.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
         dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
         **options: of the backend, e.g. ``max_new_tokens``.
@@ -54,8 +54,8 @@ def open_pointer(
         DependencyMissingError: a package of the backend is not installed.
         RoboReferError: what the backend raises when it cannot open.
     """
-    scheme, colon, source = spec.partition(":")
-    if scheme not in _OPENERS or not colon or (not source and scheme != "echo"):
+    scheme, _, source = spec.partition(":")
+    if scheme not in _OPENERS or (not source and scheme != "echo"):
         raise InvalidPointerSpecError(
             f"{spec!r} names no model; known forms: roborefer:<folder or hub id>, e.g. "
             "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT"
