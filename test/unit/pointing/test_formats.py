@@ -1,0 +1,266 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Every answer format: well-formed, cut off, out of range, several points, empty, in prose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
+from roborefer_ros.pointing import formats
+from roborefer_ros.pointing.answers import MAX_POINTS, parse_tuples, split_reasoning
+from roborefer_ros.pointing.families import FAMILIES
+
+SIZE = (640, 480)
+NONE = NoPointInAnswerError
+OUTSIDE = PointOutsideImageError
+Points = list[tuple[float, float]]
+
+TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
+    "tuples": [
+        ("[(0.359, 0.778)]", [(0.359, 0.778)]),
+        ("[(0.1, 0.2), (0.3, 0.4)]", [(0.1, 0.2), (0.3, 0.4)]),
+        ("[(0.1,0.2),\n (0.3 , 0.4)\n]", [(0.1, 0.2), (0.3, 0.4)]),
+        ("(\n0.1,\n0.2\n)", [(0.1, 0.2)]),
+        ("[(0.5 0.25)]", [(0.5, 0.25)]),
+        ("Sure! It is at (.5, 1.) there.", [(0.5, 1.0)]),
+        ("Step1: the cup. Point (0.129, 0.617)\n[(0.364, 0.497)]", [(0.364, 0.497)]),
+        ("Step 1: the cup (0.129, 0.617). So [(0.364, 0.497)]", [(0.364, 0.497)]),
+        ("<think>(0.1, 0.1)</think><answer>[(0.2, 0.3)]</answer>", [(0.2, 0.3)]),
+        ("first (0.1, 0.1), no: [(0.2, 0.3)]", [(0.2, 0.3)]),
+        ("[(0.1, 0.2), (1.4, 0.2)]", [(0.1, 0.2)]),
+        ("[(0.1, 0.2), (0.3, 0.", [(0.1, 0.2)]),
+        ("[(0.3, 0.", NONE),
+        ("[(1.2, 0.5)]", OUTSIDE),
+        ("[(-0.1, 0.5)]", OUTSIDE),
+        ("[(320, 240)]", OUTSIDE),
+        ("[(1, 0)]", OUTSIDE),
+        ("[(0.2, 0.3, 0.1, 0.1)]", NONE),
+        ("[(5e-1, 0.5)]", NONE),
+        ("[]", NONE),
+        ("<think>(0.1, 0.1)", NONE),
+    ],
+    "robobrain2.5": [
+        ("[(176, 788)]", [(0.176, 0.788)]),
+        ("(176, 788, 0.945)", [(0.176, 0.788)]),
+        ("[(176, 788, 0.945), (200, 500, 1.2)]", [(0.176, 0.788), (0.2, 0.5)]),
+        ("[(176, 788), (20", [(0.176, 0.788)]),
+        ("[(1176, 788)]", OUTSIDE),
+        ("[(1, 2, 3, 4)]", NONE),
+        ("nothing there", NONE),
+    ],
+    "qwen2.5-vl": [
+        ('```json\n[{"point_2d": [320, 120], "label": "mug"}]\n```', [(0.5, 0.25)]),
+        ("(320, 120)", [(0.5, 0.25)]),
+        ("[(640, 480)]", [(1.0, 1.0)]),
+        ("(641, 480)", OUTSIDE),
+        ("(0.5, 0.5)", OUTSIDE),
+        ('{"point_2d": [320, 12', NONE),
+        ("", NONE),
+    ],
+    "qwen3-vl": [
+        ('[{"point_2d": [461, 527], "label": "mug"}]', [(0.461, 0.527)]),
+        ('{"point_2d": [461, 527]}\n{"point_2d": [1, 2]}', [(0.461, 0.527), (0.001, 0.002)]),
+        ('Here:\n```json\n[\n\t{"point_2d": [461, 527], "label": "a"}\n]\n```', [(0.461, 0.527)]),
+        (
+            '[{"point_2d": [10, 20], "label": "[a] \\"b\\""}, {"point_2d": [30, 40]}]',
+            [(0.01, 0.02), (0.03, 0.04)],
+        ),
+        ('[{"point_2d": [1, 1]}] better: [{"point_2d": [500, 500]}]', [(0.5, 0.5)]),
+        ('x (1, 1)</think>\n[{"point_2d": [500, 500]}]', [(0.5, 0.5)]),
+        ('[{"point_2d": [10, 20]}, {"point_2d": [30, 4', [(0.01, 0.02)]),
+        ('{"label": "\\"point_2d\\": [1, 2]"}', NONE),
+        ('[{"point_2d": [1001, 3]}]', OUTSIDE),
+        ('[{"point_2d": [10, 20, 30]}]', NONE),
+        ('[{"bbox_2d": [10, 20, 30, 40]}]', NONE),
+        ("[]", NONE),
+    ],
+    "gemini": [
+        ('```json\n[{"point": [250, 500], "label": "mug"}]\n```', [(0.5, 0.25)]),
+        (
+            '[{"point": [0, 1000]}, {"box_2d": [1,2,3,4]}, {"point": [376.5, 508]}]',
+            [(1.0, 0.0), (0.508, 0.3765)],
+        ),
+        ('[{"point": [1200, 500]}]', OUTSIDE),
+        ('[{"point_2d": [250, 500]}]', NONE),
+        ('[{"point": [250, 5', NONE),
+    ],
+    "molmo": [
+        (' <point x="63.5" y="44.5" alt="mug">mug</point>', [(0.635, 0.445)]),
+        (
+            '<points x1="61.5" y1="40.4" x2="76.8" y2="49.1" alt="mugs">mugs</points>',
+            [(0.615, 0.404), (0.768, 0.491)],
+        ),
+        ('<point x="10" y="20"> <point x="30" y="40">', [(0.1, 0.2), (0.3, 0.4)]),
+        ('<points x1="10" y1="20" x2="30" y2="4', [(0.1, 0.2)]),
+        ('<points x1="10" y2="20" x3="30" y3="40"/>', [(0.3, 0.4)]),
+        ('<point alt="x=9 y=9" x="10" y="20">', [(0.1, 0.2)]),
+        ('<point x="101" y="20">', OUTSIDE),
+        ('<point x="ten" y="20">', NONE),
+        ('x1="50" y1="50"', NONE),
+        ('<point x="50" y="5', NONE),
+        ("There are none.", NONE),
+    ],
+    "molmo2": [
+        (
+            '<points coords="1 1 461 527 2 481 521">mugs</points>',
+            [(0.461, 0.527), (0.481, 0.521)],
+        ),
+        ('<points alt="m" coords="1 1 050 1000"/>', [(0.05, 1.0)]),
+        ('<points coords="1 1 461 527\t2 2 481 521">two images</points>', [(0.461, 0.527)]),
+        ('<points coords="1 1 461 527 2 481 5', [(0.461, 0.527)]),
+        ('<points coords="1 1 461 100', NONE),
+        ('<points coords="2 1 461 527">the other image</points>', NONE),
+        ('<points coords="1 1 1461 527">', OUTSIDE),
+        ('<points coords="1 1 4 5">', NONE),
+        ('<points x1="10" y1="20">', NONE),
+        ("", NONE),
+    ],
+    "rex-omni": [
+        (
+            "<|object_ref_start|>dog<|object_ref_end|><|box_start|><123><456>,<789><890><|box_end|>",
+            [(0.1235, 0.4565), (0.7895, 0.8905)],
+        ),
+        ("<|box_start|><100><200><300><400><|box_end|>", [(0.2005, 0.3005)]),
+        ("<|box_start|>None<|box_end|>", NONE),
+        ("<12><3", NONE),
+    ],
+    "florence2": [
+        ("</s><s>mug<loc_100><loc_200><loc_300><loc_400></s>", [(0.2005, 0.3005)]),
+        ("mug<loc_100><loc_200>", [(0.1005, 0.2005)]),
+        (
+            "a<loc_0><loc_0><loc_0><loc_0><loc_999><loc_999><loc_999><loc_999>",
+            [(0.0005, 0.0005), (0.9995, 0.9995)],
+        ),
+        ("mug<loc_100>", NONE),
+    ],
+    "paligemma": [
+        ("<loc0256><loc0128><loc0768><loc0384> mug", [(256.5 / 1024, 512.5 / 1024)]),
+        ("<loc0100><loc0200>", [(200.5 / 1024, 100.5 / 1024)]),
+        ("<loc1024><loc1024>", OUTSIDE),
+        ("mug", NONE),
+    ],
+    "moondream": [
+        ('{"points": [{"x": 0.359, "y": 0.440}]}', [(0.359, 0.44)]),
+        ('{"points": [{"x": 5e-1, "y": 0.25}, {"x": 1, "y": 0}]}', [(0.5, 0.25), (1.0, 0.0)]),
+        ('{"points": []}', NONE),
+        ('{"points": [{"x": 1.5, "y": 0.2}]}', OUTSIDE),
+    ],
+}
+TABLE["robobrain2.0"] = TABLE["qwen2.5-vl"]
+
+CASES = [(name, text, want) for name, rows in TABLE.items() for text, want in rows]
+
+
+def test_every_family_has_cases() -> None:
+    assert set(TABLE) == set(FAMILIES)
+
+
+@pytest.mark.parametrize(("family", "text", "want"), CASES)
+def test_format(family: str, text: str, want: Points | type[Exception]) -> None:
+    parse = FAMILIES[family].parse
+    if isinstance(want, list):
+        matches = parse(text, SIZE)
+        assert [m.point for m in matches] == [pytest.approx(p) for p in want]
+        assert all(0 <= m.span[0] < m.span[1] <= len(text) for m in matches)
+    else:
+        with pytest.raises(want) as caught:
+            parse(text, SIZE)
+        assert len(str(caught.value)) < 600
+
+
+def is_complete(text: str) -> bool:
+    pairs = ("()", "[]", "{}", "<>")
+    return text.count('"') % 2 == 0 and all(text.count(a) == text.count(b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "want"),
+    [c for c in CASES if isinstance(c[2], list) and is_complete(c[1]) and "think>" not in c[1]],
+)
+def test_thoughts_and_prose_around_change_nothing(family: str, text: str, want: Points) -> None:
+    wrapped = f"<think>[{text}] or so</think>Certainly, here you are: {text} Anything else?"
+    matches = FAMILIES[family].parse(wrapped, SIZE)
+    assert [m.point for m in matches] == [pytest.approx(p) for p in want]
+
+
+def test_pixels_are_those_of_the_image_that_was_seen() -> None:
+    assert formats.parse_pixels("(320, 120)", (1280, 480))[0].point == (0.25, 0.25)
+
+
+# --- anything at all -------------------------------------------------------------------
+
+#: pieces that the grammars are made of, so that fuzzing reaches their inner states
+PIECES = st.sampled_from(
+    ["(", ")", "[", "]", "{", "}", ",", " ", "\n", "\t", '"', "\\", ":", ";", "<", ">", "=", "/"]
+    + ["0", "1", "0.5", "461", "1000", ".", "-", "+", "e5", "9" * 40, "NaN", "Infinity", "1_0"]
+    + ['"point_2d"', '"point"', '{"x": 0.1, "y":', "<point ", "<points ", 'x1="', 'y1="', "coords="]
+    + ["<loc_1>", "<loc0001>", "<12>", "<think>", "</think>", "Step 1: ", "mug", "\x00", "é", "٣"]
+)
+GARBAGE = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=80).map("".join))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@settings(max_examples=150, deadline=None)
+@given(text=GARBAGE)
+def test_points_or_a_numbered_error(family: str, text: str) -> None:
+    try:
+        matches = FAMILIES[family].parse(text, SIZE)
+    except (NoPointInAnswerError, PointOutsideImageError):
+        return
+    assert 0 < len(matches) <= MAX_POINTS
+    for match in matches:
+        assert all(isinstance(v, float) and 0.0 <= v <= 1.0 for v in match.point)
+        assert 0 <= match.span[0] < match.span[1] <= len(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=GARBAGE)
+def test_splitting_keeps_the_length(text: str) -> None:
+    _, answer = split_reasoning(text)
+    assert len(answer) == len(text)
+
+
+UNITS = ["(", "(0.1,", "(0.1,0.2)", "[" * 8, '"', '\\"', '"point_2d":[', "{", "<", "<point "]
+UNITS += ['<point x="', '<points coords="1 ', 'x1="1" ', "<loc_1>", "<loc0001>", "<1>", "9"]
+UNITS += [" ", "\n", "<think>", "</think>", "Step 1: a\n", '{"x":', "=", 'coords="1 1 1']
+UNITS += ['"point_2d":[1,2]"', '"point_2d": [1, 2], "', 'a="']
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_linear_time(unit: str) -> None:
+    """Four times the garbage takes about four times as long, not sixteen times."""
+
+    def seconds(length: int, parse: Callable[[str, tuple[int, int]], object]) -> float:
+        text = (unit * (length // len(unit) + 1))[:length]
+        started = time.process_time()
+        try:
+            parse(text, SIZE)
+        except (NoPointInAnswerError, PointOutsideImageError):
+            pass
+        return time.process_time() - started
+
+    for family in FAMILIES.values():
+        long = min(seconds(64_000, family.parse) for _ in range(3))
+        assert long < 0.5, family.name
+        if long > 0.02:
+            short = min(seconds(16_000, family.parse) for _ in range(3))
+            assert long < 8 * short + 0.01, family.name
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_megabytes(family: str) -> None:
+    text = 'blah (0.1, [ "point_2d": <points coords=" ' * 120_000  # 5 MB
+    started = time.process_time()
+    with pytest.raises((NoPointInAnswerError, PointOutsideImageError)):
+        FAMILIES[family].parse(text, SIZE)
+    assert time.process_time() - started < 3.0
+
+
+def test_no_more_than_the_most_points() -> None:
+    assert len(parse_tuples("[" + "(0.1, 0.2)," * 5000 + "]")) == MAX_POINTS
