@@ -53,6 +53,14 @@ def closest_grid(width: int, height: int, minimum: int, maximum: int, tile: int)
     return best
 
 
+def s2_grid(
+    width: int, height: int, scales: Sequence[int], max_tiles: int, tile: int
+) -> tuple[int, int]:
+    """8B mode: ``(columns, rows)`` of the last scale, no fewer tiles than its square would have."""
+    smallest = (scales[-1] // tile) ** 2
+    return closest_grid(width, height, smallest, max(max_tiles, smallest), tile)
+
+
 def cut(image: Image.Image, columns: int, rows: int, tile: int) -> list[Tile]:
     """Resize to the grid, whatever the aspect ratio, and cut row by row."""
     pixels = np.asarray(resize(image, columns * tile, rows * tile))
@@ -84,8 +92,7 @@ def dynamic_s2_tiles(
     for scale in scales[:-1]:
         side = scale // tile
         tiles += cut(image, side, side, tile)
-    smallest = (scales[-1] // tile) ** 2
-    columns, rows = closest_grid(*image.size, smallest, max(max_tiles, smallest), tile)
+    columns, rows = s2_grid(*image.size, scales, max_tiles, tile)
     tiles += cut(image, columns, rows, tile)
     return tiles, (rows, columns)
 
