@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from roborefer_ros.models.roborefer.modeling import RoboRefer
+from roborefer_ros.pointing.answers import parse_tuples
 from roborefer_ros.pointing.prompts import roborefer_prompt
 from roborefer_ros.training.auxiliary import PatchHeads
 from roborefer_ros.training.dataset import Sample
+from roborefer_ros.training.grounding import AttentionGrounding
 from roborefer_ros.training.loader import Batch
 from roborefer_ros.training.packing import IGNORE, Segment
 from roborefer_ros.training.recipe import Recipe
@@ -31,8 +33,15 @@ class Prefix:
     newline: int
 
 
-def segments_of(tokenizer: Any, samples: Sequence[Sample]) -> tuple[list[list[Segment]], Prefix]:
+def segments_of(
+    tokenizer: Any, samples: Sequence[Sample], grid: int
+) -> tuple[list[list[Segment]], Prefix]:
     """Tokenise every question exactly as at inference and cut off the common prefix.
+
+    Args:
+        tokenizer: of the network.
+        samples: of the data set.
+        grid: rows and columns of a tile's projected features.
 
     Raises:
         ValueError: prompts do not share their prefix (more than one tile an image).
@@ -63,13 +72,20 @@ def segments_of(tokenizer: Any, samples: Sequence[Sample]) -> tuple[list[list[Se
             if ids[:cut] != first[:cut]:
                 raise ValueError(f"the prompt of {turn.question!r} does not share the prefix")
             answer = tuple(tokenizer.encode(turn.answer, add_special_tokens=False))
-            row.append(Segment(ids[cut:], (*answer, end_of_turn)))
+            row.append(Segment(ids[cut:], (*answer, end_of_turn), _cell(turn.answer, grid)))
         segments.append(row)
     image_at, depth_at = first.index(image_id), first.index(depth_id)
     prefix = Prefix(
         first[:image_at], first[image_at + 1 : depth_at], first[depth_at + 1 : cut], newline
     )
     return segments, prefix
+
+
+def _cell(answer: str, grid: int) -> int:
+    """Which projected row of a tile shows the first point of an answer."""
+    x, y = parse_tuples(answer)[0].point
+    column, row = (min(int(value * grid), grid - 1) for value in (x, y))
+    return row * grid + column
 
 
 class Objective(nn.Module):
@@ -84,9 +100,12 @@ class Objective(nn.Module):
         self.depth_heads = PatchHeads(recipe.depth_width, colours, shapes)
         texts = sum(len(p) for p in (prefix.before_image, prefix.between, prefix.after_depth))
         self.prefix_length = texts + 2 * (recipe.rows_per_tile + 1)
+        self.grounding = AttentionGrounding(
+            [model.llm.model.layers[number] for number in recipe.grounding_layers]
+        )
 
     def forward(self, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
-        """Return ``answer`` (weighted cross entropy) and ``patches`` (auxiliary) losses."""
+        """Return the losses: ``answer`` (weighted cross entropy), ``patches``, ``grounding``."""
         model = self.model
         assert model.depth_tower is not None and model.depth_projector is not None
         image = model.tower_features(model.vision_tower, batch.rgb.to(device))
@@ -99,17 +118,25 @@ class Objective(nn.Module):
         prefix = self._prefix(model.mm_projector(image), model.depth_projector(depth))
         packed = _to(batch.packed, device)
         embed = model.llm.get_input_embeddings()
-        hidden = model.llm.model(
-            inputs_embeds=torch.cat([prefix, embed(packed.input_ids)], dim=1),
-            attention_mask=packed.mask,
-            position_ids=packed.position_ids,
-            use_cache=False,
-        ).last_hidden_state[:, self.prefix_length :]
+        with self.grounding.recording():
+            hidden = model.llm.model(
+                inputs_embeds=torch.cat([prefix, embed(packed.input_ids)], dim=1),
+                attention_mask=packed.mask,
+                position_ids=packed.position_ids,
+                use_cache=False,
+            ).last_hidden_state[:, self.prefix_length :]
         wanted = packed.labels != IGNORE
         logits = model.llm.lm_head(hidden[wanted]).float()
         entropy = functional.cross_entropy(logits, packed.labels[wanted], reduction="none")
         weights = packed.weights[wanted]
-        return {"answer": (entropy * weights).sum() / weights.sum(), "patches": auxiliary}
+        grounding = self.grounding.loss(
+            packed.mask, packed.cells, self.prefix_length, len(self.prefix.before_image)
+        )
+        return {
+            "answer": (entropy * weights).sum() / weights.sum(),
+            "patches": auxiliary,
+            "grounding": grounding,
+        }
 
     def _prefix(self, image: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
         """Splice ``[B, rows, H]`` media into the prefix, each followed by a newline row."""

@@ -20,10 +20,14 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Segment:
-    """Token ids of one question's turn and of its answer (with the closing token)."""
+    """Token ids of one question's turn and of its answer (with the closing token).
+
+    ``cell`` is the number of the image row that shows the answer's point, or IGNORE.
+    """
 
     question: tuple[int, ...]
     answer: tuple[int, ...]
+    cell: int = IGNORE
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class PackedBatch:
         input_ids: ``[B, L]`` of the questions and answers, without the prefix.
         labels: ``[B, L]``; position i holds the token that i must predict, or IGNORE.
         weights: ``[B, L]`` float weight of each label.
+        cells: ``[B, L]`` the segment's ``cell`` where there is a label, else IGNORE.
         position_ids: ``[B, P + L]``.
         mask: ``[B, 1, P + L, P + L]`` bool, True = may attend.
     """
@@ -41,6 +46,7 @@ class PackedBatch:
     input_ids: torch.Tensor
     labels: torch.Tensor
     weights: torch.Tensor
+    cells: torch.Tensor
     position_ids: torch.Tensor
     mask: torch.Tensor
 
@@ -65,6 +71,7 @@ def pack(
     ids = torch.full((count, longest), pad_id, dtype=torch.long)
     labels = torch.full((count, longest), IGNORE, dtype=torch.long)
     weights = torch.zeros((count, longest))
+    cells = torch.full((count, longest), IGNORE, dtype=torch.long)
     positions = torch.zeros((count, total), dtype=torch.long)
     positions[:, :prefix_length] = torch.arange(prefix_length)
     owner = torch.full((count, total), -1, dtype=torch.long)
@@ -78,6 +85,7 @@ def pack(
             labels[row, answer_start - 1 : end - 1] = torch.tensor(segment.answer)
             wanted = (digit_weights or {}).get(len(segment.answer), [1.0] * len(segment.answer))
             weights[row, answer_start - 1 : end - 1] = torch.tensor(wanted)
+            cells[row, answer_start - 1 : end - 1] = segment.cell
             span = slice(prefix_length + start, prefix_length + end)
             positions[row, span] = prefix_length + torch.arange(len(tokens))
             owner[row, span] = number
@@ -87,4 +95,4 @@ def pack(
     to_prefix = (owner == 0)[:, None, :]
     # Padding has no owner to share with anybody but padding, so no row is left empty.
     mask = causal & (same | to_prefix)
-    return PackedBatch(ids, labels, weights, positions, mask[:, None])
+    return PackedBatch(ids, labels, weights, cells, positions, mask[:, None])

@@ -53,6 +53,8 @@ class Recipe:
     warmup_steps: int = 100
     cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
     auxiliary_weight: float = 0.3
+    grounding_weight: float = 0.3
+    grounding_layers: tuple[int, ...] = (2, 3)
     average_decay: float = 0.99  # of the weights' moving average, taken every few steps
     average_every: int = 5
 
@@ -67,10 +69,14 @@ class Recipe:
     )
 
     @property
+    def projected_grid(self) -> int:
+        """Rows and columns of a tile's features behind the 3x3 projector."""
+        return math.ceil(self.image_size / self.patch_size / 3)
+
+    @property
     def rows_per_tile(self) -> int:
         """Rows that the 3x3 projector makes of one tile."""
-        grid = math.ceil(self.image_size / self.patch_size / 3)
-        return grid * grid
+        return self.projected_grid**2
 
     def learning_rate_factor(self, done: float, step: int) -> float:
         """Linear warm-up, constant, then linear to zero over the cooldown."""

@@ -63,7 +63,7 @@ class Trainer:
             )
         self.tokenizer = self._tokenizer(samples)
         self.model = build_network(recipe, self.tokenizer)
-        segments, prefix = segments_of(self.tokenizer, samples)
+        segments, prefix = segments_of(self.tokenizer, samples, recipe.projected_grid)
         self.objective = Objective(self.model, prefix, recipe).to(self.device)
         self.loader = BatchLoader(
             data,
@@ -147,6 +147,7 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             losses = self.objective(batch, self.device)
         loss = losses["answer"] + self.recipe.auxiliary_weight * losses["patches"]
+        loss = loss + self.recipe.grounding_weight * losses["grounding"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
         for optimiser in self.optimisers:

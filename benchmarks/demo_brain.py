@@ -1,0 +1,121 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""How well the bundled network points on scenes that its training has not seen.
+
+    python -m benchmarks.demo_brain [--scenes 100] [--model roborefer:demo] [--json]
+
+Every question goes through the whole pipeline (network, parser, lifting) on the noisy depth of the
+simulated D435; ROS 2 is not needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from roborefer_ros.demo.judge import is_inside, surface_distance_m
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.frame import DepthImage, Mode, RGBDFrame
+from roborefer_ros.pipeline import ReferPipeline
+from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
+from roborefer_ros.simulation.sensor_noise import d435_depth
+
+#: what the lifted point may be off the right surface, metres
+LIMIT_M = 0.015
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One question: its kind and mode, whether the pixel is right, how far off the 3D point is."""
+
+    kind: str
+    mode: Mode
+    inside: bool
+    off_m: float
+    error_code: int
+
+
+def camera_frame(scene: HeldOutScene) -> RGBDFrame:
+    """What the simulated camera sends of a scene."""
+    view = scene.view
+    depth = d435_depth(
+        view.depth_m,
+        np.random.default_rng(scene.number),
+        normals=view.normals,
+        focal_px=view.intrinsics.fx,
+    )
+    return RGBDFrame(view.rgb, DepthImage(depth, 0.001), view.intrinsics, "camera")
+
+
+def ask(pipeline: ReferPipeline, scene: HeldOutScene) -> Iterator[Outcome]:
+    """Ask everything that can be asked about a scene."""
+    frame, pose = camera_frame(scene), scene.view.world_T_camera
+    for question in scene.questions:
+        try:
+            point = pipeline.refer(frame, question.instruction, question.mode).points[0]
+        except RoboReferError as error:
+            yield Outcome(question.kind, question.mode, False, float("nan"), error.code)
+            continue
+        world = pose[:3, :3] @ point.position_m + pose[:3, 3]
+        off_m = surface_distance_m(scene, question, world)
+        inside = is_inside(question, point.pixel)
+        yield Outcome(question.kind, question.mode, inside, off_m, 0)
+
+
+def summarise(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
+    """Per kind and for all objects and free spaces: count, accuracy, 3D error of the right ones."""
+    groups: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome.kind].append(outcome)
+        groups["all objects" if outcome.mode is Mode.OBJECT else "all free spaces"].append(outcome)
+    rows = {}
+    for name, group in sorted(groups.items(), key=lambda item: (item[0].startswith("all"), item)):
+        off = np.array([o.off_m for o in group if o.inside])
+        rows[name] = {
+            "questions": len(group),
+            "inside": float(np.mean([o.inside for o in group])),
+            "within_15_mm_of_inside": float(np.mean(off <= LIMIT_M)) if len(off) else float("nan"),
+            "median_off_mm": float(np.median(off) * 1e3) if len(off) else float("nan"),
+            "errors": sum(o.error_code != 0 for o in group),
+        }
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmark; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="benchmarks.demo_brain", description=__doc__)
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="number of the first scene")
+    parser.add_argument("--questions", type=int, default=8, help="per scene, at most")
+    parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args(argv)
+    pipeline = ReferPipeline(open_pointer(arguments.model))
+    outcomes: list[Outcome] = []
+    numbers = range(arguments.first, arguments.first + arguments.scenes)
+    for number in tqdm(numbers, unit="scene", file=sys.stderr):
+        outcomes += ask(pipeline, held_out_scene(number, 640, 480, arguments.questions))
+    rows = summarise(outcomes)
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    print(f"{'kind':<18}{'questions':>10}{'inside':>9}{'<= 15 mm':>10}{'median':>9}{'errors':>8}")
+    for name, row in rows.items():
+        print(
+            f"{name:<18}{row['questions']:>10}{row['inside']:>9.1%}"
+            f"{row['within_15_mm_of_inside']:>10.1%}{row['median_off_mm']:>6.1f} mm"
+            f"{row['errors']:>8}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
