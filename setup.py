@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 package_name = "roborefer_ros"
 
 model = ["torch>=2.6", "transformers>=5,<6", "safetensors>=0.4", "tokenizers>=0.22"]
+vlm = [*model, "torchvision>=0.21"]
+remote = ["httpx>=0.27,<1"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 serve = ["fastapi>=0.115", "uvicorn>=0.30"]
 evaluate = ["datasets>=3", "tqdm>=4.66"]
@@ -42,11 +44,13 @@ setup(
     install_requires=["numpy>=1.26", "pillow>=10", "opencv-python-headless>=4.9,<5", "PyYAML>=6"],
     extras_require={
         "model": model,
+        "vlm": vlm,
+        "remote": remote,
         "sim": sim,
         "serve": serve,
         "eval": evaluate,
         "dev": dev,
-        "all": model + sim + serve + evaluate,
+        "all": vlm + remote + sim + serve + evaluate,
     },
     zip_safe=False,
     entry_points={

@@ -22,6 +22,36 @@ def _roborefer(source: str, **options: Any) -> Pointer:
     return RoboReferPointer(source, **options)
 
 
+def _transformers(source: str, **options: Any) -> Pointer:
+    try:
+        from roborefer_ros.pointing.transformers_vlm import TransformersPointer
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"models in this process need torch and transformers ({error}); install them with "
+            "`pip install 'roborefer_ros[vlm]'`"
+        ) from error
+    return TransformersPointer(source, **options)
+
+
+def _openai(source: str, **options: Any) -> Pointer:
+    from roborefer_ros.pointing.openai_http import OpenAIPointer
+
+    return OpenAIPointer(source, **_without_device(options))
+
+
+def _roborefer_http(source: str, **options: Any) -> Pointer:
+    from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
+
+    # The contract has no field for the length of the answer.
+    options.pop("max_new_tokens", None)
+    return RoboReferHttpPointer(source, **_without_device(options))
+
+
+def _without_device(options: dict[str, Any]) -> dict[str, Any]:
+    """The server chooses its device itself."""
+    return {name: value for name, value in options.items() if name not in ("device", "dtype")}
+
+
 def _echo(source: str, **options: Any) -> Pointer:
     from roborefer_ros.pointing.echo import EchoPointer
 
@@ -33,6 +63,9 @@ def _echo(source: str, **options: Any) -> Pointer:
 #: scheme of the spec string -> opener of what follows the colon
 _OPENERS: dict[str, Callable[..., Pointer]] = {
     "roborefer": _roborefer,
+    "transformers": _transformers,
+    "openai": _openai,
+    "roborefer-http": _roborefer_http,
     "echo": _echo,
 }
 
@@ -57,7 +90,8 @@ def open_pointer(
     scheme, _, source = spec.partition(":")
     if scheme not in _OPENERS or (not source and scheme != "echo"):
         raise InvalidPointerSpecError(
-            f"{spec!r} names no model; known forms: roborefer:<folder or hub id>, e.g. "
-            "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT"
+            f"{spec!r} names no model; known forms: roborefer:<folder or hub id> (e.g. "
+            "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT), transformers:<folder or hub "
+            "id>, openai://host[:port]/v1?model=NAME, roborefer-http://host[:port], echo:"
         )
     return _OPENERS[scheme](source, device=device, dtype=dtype, **options)

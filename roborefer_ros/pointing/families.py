@@ -10,11 +10,15 @@ model's name (fine-tunes share their base's ``model_type`` but not its format), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from roborefer_ros.errors import InvalidPointerSpecError
+import numpy as np
+
+from roborefer_ros.errors import InvalidPointerSpecError, RoboReferError
 from roborefer_ros.pointing import formats, prompts
+from roborefer_ros.pointing.answers import point_confidences, split_reasoning
+from roborefer_ros.pointing.pointer import PointerAnswer
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,46 @@ def family_of(model_name: str, model_type: str = "") -> Family | None:
         if re.search(pattern, tail):
             return FAMILIES[family]
     return FAMILIES.get(_BY_MODEL_TYPE.get(model_type, ""))
+
+
+def answer_from_text(
+    family: Family,
+    text: str,
+    size: formats.ImageSize,
+    *,
+    max_points: int = 0,
+    token_ends: Sequence[int] = (),
+    logprobs: Sequence[float] = (),
+    timings_s: dict[str, float] | None = None,
+    reasoning: str = "",
+) -> PointerAnswer:
+    """Parse a model's text into the answer of a pointer.
+
+    Args:
+        family: how the model answers.
+        text: its whole text.
+        size: ``(width, height)`` of the image as the model saw it, pixels.
+        max_points: keep at most this many; 0 keeps all.
+        token_ends, logprobs: of the generated tokens (see ``point_confidences``), or empty.
+        timings_s: seconds per stage.
+        reasoning: thoughts that came apart from the text.
+
+    Raises:
+        NoPointInAnswerError, PointOutsideImageError: with the text as ``answer``.
+    """
+    thoughts = "\n".join(part for part in (reasoning.strip(), split_reasoning(text)[0]) if part)
+    try:
+        matches = family.parse(text, size)
+    except RoboReferError as error:
+        error.answer = text.strip()
+        raise
+    if max_points:
+        matches = matches[:max_points]
+    return PointerAnswer(
+        text=text.strip(),
+        points=tuple(match.point for match in matches),
+        confidences=point_confidences(matches, token_ends, logprobs) if logprobs else (),
+        token_logprobs=np.asarray(logprobs, np.float32) if logprobs else None,
+        timings_s=timings_s or {},
+        reasoning=thoughts,
+    )
