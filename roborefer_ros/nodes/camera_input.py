@@ -141,6 +141,7 @@ class CameraInput:
         self._log = parent.get_logger().get_child("camera")
         self._lock = threading.Condition()
         self._newest: _Triple | None = None
+        self._since_s = time.monotonic()
         self._wanted = 0
         self._closing = False
         self._jumped = False
@@ -278,7 +279,7 @@ class CameraInput:
         return [
             t.name
             for t in self.topics
-            if t.arrived_s < limit_s and self._node.count_publishers(t.name)
+            if max(t.arrived_s, self._since_s) < limit_s and self._node.count_publishers(t.name)
         ]
 
     def refusals(self) -> list[str]:

@@ -1,0 +1,95 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Launch files and the RViz configuration name things that exist.
+
+Where the launch packages of a ROS 2 distribution can be imported, the files are also loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from roborefer_ros.camera_presets import preset_names
+from roborefer_ros.nodes.parameter_table import PARAMETERS
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = sorted((ROOT / "launch").glob("*.launch.py"))
+MAIN = (ROOT / "launch" / "roborefer.launch.py").read_text()
+
+
+def calls(path: Path, name: str) -> list[dict[str, Any]]:
+    """Keyword arguments that are literals, of every call of a function."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == name:
+            found.append(
+                {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+            )
+    return found
+
+
+def test_executables_are_installed() -> None:
+    scripts = (ROOT / "setup.py").read_text()
+    for path in LAUNCH:
+        nodes = calls(path, "Node") + calls(path, "LifecycleNode")
+        ours = [node for node in nodes if node.get("package") == "roborefer_ros"]
+        for node in ours:
+            assert f'"{node["executable"]} = ' in scripts
+    assert any(node.get("name") == "camera" for node in nodes + ours)
+
+
+def test_overrides_are_parameters() -> None:
+    tree = ast.parse(MAIN)
+    (overrides,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "OVERRIDES"
+    )
+    assert set(overrides) <= {spec.name for spec in PARAMETERS}
+    declared = re.findall(r'argument\(\s*"(\w+)"', MAIN)
+    assert set(overrides) <= set(declared)
+    # The demo passes only what the main file declares.
+    demo = (ROOT / "launch" / "demo.launch.py").read_text()
+    passed = re.search(r"launch_arguments=\{(.*?)\}\.items", demo, re.DOTALL)
+    assert passed is not None
+    assert set(re.findall(r'"(\w+)":', passed[1])) <= set(declared)
+
+
+def test_all_presets_are_named() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in preset_names():
+        assert name in MAIN and f"`{name}`" in readme
+
+
+def test_rviz_shows_topics_of_the_node() -> None:
+    config = yaml.safe_load((ROOT / "rviz" / "roborefer.rviz").read_text())
+    visualization = (ROOT / "roborefer_ros/nodes/visualization.py").read_text()
+    preset = yaml.safe_load((ROOT / "config/cameras/simulation.yaml").read_text())
+    topics = [
+        display["Topic"]["Value"]
+        for display in config["Visualization Manager"]["Displays"]
+        if "Topic" in display
+    ]
+    assert len(topics) >= 5
+    for topic in topics:
+        if topic.startswith("/roborefer/"):
+            assert f'"~/{topic.removeprefix("/roborefer/")}"' in visualization
+        else:
+            assert topic in preset["remappings"].values()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None, reason="launch comes with a ROS 2 distribution"
+)
+@pytest.mark.parametrize("path", LAUNCH, ids=lambda path: path.name)
+def test_files_load(path: Path) -> None:
+    description = runpy.run_path(str(path))["generate_launch_description"]()
+    assert description.entities
