@@ -38,12 +38,15 @@ def calls(path: Path, name: str) -> list[dict[str, Any]]:
 
 def test_executables_are_installed() -> None:
     scripts = (ROOT / "setup.py").read_text()
-    for path in LAUNCH:
-        nodes = calls(path, "Node") + calls(path, "LifecycleNode")
-        ours = [node for node in nodes if node.get("package") == "roborefer_ros"]
-        for node in ours:
-            assert f'"{node["executable"]} = ' in scripts
-    assert any(node.get("name") == "camera" for node in nodes + ours)
+    nodes = [n for path in LAUNCH for kind in ("Node", "LifecycleNode") for n in calls(path, kind)]
+    ours = [node for node in nodes if node.get("package") == "roborefer_ros"]
+    assert {node["executable"] for node in ours} == {
+        "roborefer_node",
+        "sim_camera_node",
+        "replay_camera_node",
+    }
+    for node in ours:
+        assert f'"{node["executable"]} = ' in scripts
 
 
 def test_overrides_are_parameters() -> None:
