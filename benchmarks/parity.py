@@ -33,8 +33,6 @@ from roborefer_ros.models.roborefer.checkpoint import load_roborefer, torch_dtyp
 from roborefer_ros.models.roborefer.decoding import Generated, generate
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import (
-    DEPTH,
-    IMAGE,
     Depth,
     RoboReferInputs,
     RoboReferProcessor,
@@ -79,10 +77,6 @@ class Opened:
 
     def token_id(self, token: str) -> int:
         return int(self.processor.tokenizer.convert_tokens_to_ids(token))
-
-    @property
-    def newline_id(self) -> int:
-        return int(self.processor.tokenizer.encode("\n", add_special_tokens=False)[-1])
 
 
 def check_folder(folder: Path, device: str = "cpu", dtype: str = "float32") -> list[Check]:
@@ -158,12 +152,7 @@ def check_inference(
         for stage, value, tolerance in _check_media(kind, opened, inputs, arrays, media[kind]):
             yield stage, value, tolerance
     spliced = opened.model.splice(
-        inputs.input_ids,
-        media["image"],
-        media["depth"],
-        image_token_id=opened.token_id(IMAGE),
-        depth_token_id=opened.token_id(DEPTH),
-        newline_token_id=opened.newline_id,
+        inputs.input_ids, media["image"], media["depth"], **opened.processor.splice_ids
     )
     tolerances = opened.tolerances
     yield "spliced", difference(spliced, arrays["inputs_embeds"]), tolerances["spliced"]

@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from roborefer_ros.models.roborefer.processing import normalise_placeholders
+from transformers import AutoTokenizer
+
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.models.roborefer.labels import mask_labels
+from roborefer_ros.models.roborefer.processing import RoboReferProcessor, normalise_placeholders
 from roborefer_ros.models.roborefer.tiling import closest_grid, s2_grid
 
 #: case, stage, number of wrong rows, tolerance, note
@@ -56,7 +60,21 @@ def wrong_prompts(table: dict[str, str], folder: Path) -> list[str]:
     ]
 
 
+def wrong_labels(table: dict[str, Any], folder: Path) -> list[str]:
+    """Conversations whose ids or labels come out otherwise."""
+    source = folder / Path(table["tokenizer"]).parent
+    config = RoboReferConfig.from_folder(source)
+    processor = RoboReferProcessor(AutoTokenizer.from_pretrained(source / "llm"), config)
+    wrong = []
+    for case in table["cases"]:
+        ids, labels = mask_labels(processor, case["conversation"])
+        if ids != case["input_ids"] or labels != case["labels"]:
+            wrong.append(f"{case['conversation'][-1]['value']!r}: {labels}")
+    return wrong
+
+
 _TABLES: dict[str, Callable[[Any, Path], list[str]]] = {
     "tile_grids": wrong_tile_grids,
     "prompt_normalisation": wrong_prompts,
+    "label_cases": wrong_labels,
 }

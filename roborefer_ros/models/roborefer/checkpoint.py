@@ -11,14 +11,11 @@ opening needs little more memory than the weights themselves.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
 from transformers import AutoTokenizer
 
 from roborefer_ros.errors import (
@@ -26,11 +23,11 @@ from roborefer_ros.errors import (
     CheckpointNotFoundError,
     ModelOutOfMemoryError,
 )
-from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig, part_folders
+from roborefer_ros.models.roborefer.labels import SENTINEL
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import DEPTH, IMAGE, VIDEO, RoboReferProcessor
-
-SENTINEL = "<vila/sentinel>"
+from roborefer_ros.models.roborefer.weights import TOWER_PREFIX, fill_part, plan_part
 
 _DTYPES = {
     "float32": torch.float32,
@@ -38,15 +35,13 @@ _DTYPES = {
     "bfloat16": torch.bfloat16,
 }
 
-#: transformers 5 dropped this prefix of SigLIP's weights; the files have it
-_TOWER_PREFIX = "vision_model."
-
 
 def load_roborefer(
     source: str | Path,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
+    keep_unused: bool = False,
 ) -> tuple[RoboRefer, RoboReferProcessor]:
     """Open a checkpoint for inference.
 
@@ -56,6 +51,8 @@ def load_roborefer(
         dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto`` (float32 on CPU, else
             bfloat16; the reference computes in float16).
         revision: of the hub repository.
+        keep_unused: also read the towers' layers that are never computed, so that
+            ``save_roborefer`` can write a complete checkpoint again.
 
     Raises:
         CheckpointNotFoundError: no such folder, or the hub cannot be reached.
@@ -63,34 +60,56 @@ def load_roborefer(
         ModelOutOfMemoryError: the weights do not fit on the device.
     """
     folder = resolve_folder(source, revision)
-    config = RoboReferConfig.from_folder(folder)
-    processor = RoboReferProcessor(_load_tokenizer(folder / "llm"), config)
+    config, folders = RoboReferConfig.from_folder(folder), part_folders(folder)
+    processor = RoboReferProcessor(_load_tokenizer(folders["llm"]), config)
     target, kind = torch.device(device), torch_dtype(dtype, torch.device(device))
     with torch.device("meta"):
         model = RoboRefer(config)
+    if not keep_unused:
+        model.drop_unused_layers()
+    parts = dict(model.named_children())
+    tied = config.llm.tie_word_embeddings
+    plans = {name: plan_part(part, folders[name], tied) for name, part in parts.items()}
     try:
-        for name, part in model.named_children():
-            _load_part(part, folder / name, target, kind, tied=config.llm.tie_word_embeddings)
-    except torch.OutOfMemoryError as error:
+        for name, part in parts.items():
+            fill_part(part, plans[name], target, kind)
+        if tied:
+            model.llm.lm_head.weight = model.llm.model.embed_tokens.weight
+        _restore_buffers(model, config, target)
+        _fit_vocabulary(model, processor)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         raise ModelOutOfMemoryError(
-            f"the weights of {source} do not fit on {device}; free GPU memory or use a smaller "
-            "model"
+            f"the weights of {source} do not fit on {device} as {kind}; free memory, or use a "
+            "smaller type or model"
         ) from error
-    _restore_buffers(model, config, target)
-    _fit_vocabulary(model, processor)
     return model.eval().requires_grad_(False), processor
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA has a class for it, the CPU only a text."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def save_roborefer(
     model: RoboRefer, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.bfloat16
 ) -> None:
-    """Write the official layout, ready for ``load_roborefer`` (and the reference)."""
+    """Write the official layout, ready for ``load_roborefer`` (and the reference).
+
+    Raises:
+        ValueError: the network was opened without the layers that it does not use.
+    """
+    if not model.is_complete:
+        raise ValueError("open the checkpoint with keep_unused=True to write it again")
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config
     _write_json(folder / "config.json", config.top_level())
     for name, part in model.named_children():
         (folder / name).mkdir(exist_ok=True)
-        prefix = _TOWER_PREFIX if name.endswith("tower") else ""
+        prefix = TOWER_PREFIX if name.endswith("tower") else ""
         skip = {"lm_head.weight"} if name == "llm" and config.llm.tie_word_embeddings else set()
         tensors = {
             prefix + key: value.detach().to("cpu", dtype).contiguous()
@@ -155,64 +174,6 @@ def _download(hub_id: str, revision: str | None) -> Path:
     return Path(path)
 
 
-def _load_part(
-    part: nn.Module, folder: Path, device: torch.device, dtype: torch.dtype, tied: bool
-) -> None:
-    """Fill one part from its safetensors files, in place of its meta tensors."""
-    expected = dict(part.named_parameters())
-    loaded: set[str] = set()
-    for key, tensor in _tensors(folder, device):
-        name = key.removeprefix(_TOWER_PREFIX)
-        if name not in expected:
-            continue  # heads and the like that the network does not use
-        if tensor.shape != expected[name].shape:
-            raise CheckpointInvalidError(
-                f"{folder.name}: {key} has shape {list(tensor.shape)}, its config.json asks for "
-                f"{list(expected[name].shape)}"
-            )
-        owner_name, _, attribute = name.rpartition(".")
-        owner = part.get_submodule(owner_name)
-        setattr(owner, attribute, nn.Parameter(tensor.to(device, dtype), requires_grad=False))
-        loaded.add(name)
-    if tied and hasattr(part, "lm_head"):
-        part.lm_head.weight = part.model.embed_tokens.weight  # type: ignore[union-attr]
-        loaded.add("lm_head.weight")
-    missing = sorted(set(expected) - loaded)
-    if missing:
-        raise CheckpointInvalidError(
-            f"{folder.name}: {len(missing)} weights are missing, the first is {missing[0]}"
-        )
-
-
-def _tensors(folder: Path, device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of a part, one at a time.
-
-    Raises:
-        CheckpointInvalidError: no safetensors, or a broken file.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickles = [p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth")]
-        hint = f"; {pickles[0]} is a pickle, convert it to safetensors" if pickles else ""
-        raise CheckpointInvalidError(f"{folder} holds no .safetensors file{hint}")
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        wanted = set(json.loads(index.read_text())["weight_map"].values())
-        absent = wanted - {f.name for f in files}
-        if absent:
-            raise CheckpointInvalidError(f"{folder}: the index names {sorted(absent)[0]}, not here")
-        files = [f for f in files if f.name in wanted]
-    for file in files:
-        try:
-            with safe_open(file, framework="pt", device=str(device)) as opened:
-                for key in opened.keys():  # noqa: SIM118 (not a dict)
-                    yield key, opened.get_tensor(key)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointInvalidError(
-                f"{file} is damaged ({error}); download it again"
-            ) from error
-
-
 def _restore_buffers(model: RoboRefer, config: RoboReferConfig, device: torch.device) -> None:
     """Compute the buffers that no checkpoint stores (rotary frequencies, position ids)."""
     model.llm.model.rotary_emb = type(model.llm.model.rotary_emb)(config.llm).to(device)
@@ -230,9 +191,17 @@ def _fit_vocabulary(model: RoboRefer, processor: RoboReferProcessor) -> None:
     vocabulary = tokenizer.get_vocab()
     missing = [t for t in (SENTINEL, IMAGE, VIDEO, DEPTH) if t not in vocabulary]
     if missing:
-        tokenizer.add_special_tokens({"additional_special_tokens": missing})
-    if len(tokenizer) != model.llm.get_input_embeddings().num_embeddings:
-        model.llm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        tokenizer.add_tokens(missing, special_tokens=True)
+    size = model.llm.model.embed_tokens.num_embeddings
+    if len(tokenizer) == size:
+        return
+    model.llm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    # The rows of new tokens are never read as input; as outputs, the mean never wins.
+    for layer in (model.llm.get_input_embeddings(), model.llm.get_output_embeddings()):
+        weight = layer.weight
+        assert isinstance(weight, torch.Tensor)
+        with torch.no_grad():
+            weight[size:] = weight[:size].mean(0, dtype=torch.float32).to(weight.dtype)
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -244,6 +213,8 @@ def _load_tokenizer(folder: Path) -> Any:
         ) from error
     if not tokenizer.chat_template:
         raise CheckpointInvalidError(f"the tokenizer in {folder} has no chat template")
+    if "<|im_end|>" not in tokenizer.get_vocab():
+        raise CheckpointInvalidError(f"the tokenizer in {folder} lacks <|im_end|>, the stop token")
     return tokenizer
 
 

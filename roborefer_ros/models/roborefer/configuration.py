@@ -78,6 +78,28 @@ class RoboReferConfig:
                 "RoboRefer uses 'dynamic' (2B) or 'dynamic_s2' (8B)"
             )
 
+        for tower in (self.vision, self.depth):
+            if tower is not None and not 0 <= self.used_layers(tower) <= tower.num_hidden_layers:
+                raise CheckpointInvalidError(
+                    f"mm_vision_select_layer is {self.select_layer}, but a tower has "
+                    f"{tower.num_hidden_layers} layers"
+                )
+        if self.image_aspect_ratio == "dynamic_s2":
+            self._check_scales()
+
+    def _check_scales(self) -> None:
+        tile, scales = self.tile_size, self.s2_scales
+        if scales[0] != tile or any(scale % tile for scale in scales):
+            raise CheckpointInvalidError(
+                f"s2_scales {list(scales)} do not fit the tower's {tile} pixels: the first must be "
+                "equal, the others multiples"
+            )
+
+    def used_layers(self, tower: SiglipVisionConfig) -> int:
+        """How many layers of a tower are computed up to the selected hidden state."""
+        index = self.select_layer  # into (embeddings, layer 1, ..., last layer)
+        return index if index >= 0 else int(tower.num_hidden_layers) + 1 + index
+
     @property
     def tile_size(self) -> int:
         """Side of a tile in pixels: the tower's input."""
@@ -102,31 +124,30 @@ class RoboReferConfig:
             CheckpointInvalidError: a part is missing or a value unsupported.
         """
         top = _read_json(folder / "config.json", CheckpointNotFoundError)
-        present = {part for part, key in PARTS.items() if top.get(key)}
+        parts = part_folders(folder)
         for part in ("llm", "vision_tower", "mm_projector"):
-            if part not in present:
+            if part not in parts:
                 raise CheckpointInvalidError(f"{folder}/config.json names no {PARTS[part]}")
-        has_depth_tower = "depth_tower" in present and bool(top.get("use_depth_tower", True))
+        enable_depth = bool(top.get("enable_depth", "depth_projector" in parts))
+        if not enable_depth:
+            parts = {name: path for name, path in parts.items() if not name.startswith("depth")}
+        has_depth_tower = "depth_tower" in parts and bool(top.get("use_depth_tower", True))
         return cls(
-            llm=_hf_config(folder / "llm", Qwen2Config),
-            vision=_hf_config(folder / "vision_tower", SiglipVisionConfig),
-            depth=_hf_config(folder / "depth_tower", SiglipVisionConfig)
-            if has_depth_tower
-            else None,
-            projector_type=_projector_type(folder / "mm_projector"),
-            depth_projector_type=_projector_type(folder / "depth_projector")
-            if "depth_projector" in present
+            llm=_hf_config(parts["llm"], Qwen2Config),
+            vision=_hf_config(parts["vision_tower"], SiglipVisionConfig),
+            depth=_hf_config(parts["depth_tower"], SiglipVisionConfig) if has_depth_tower else None,
+            projector_type=_projector_type(parts["mm_projector"]),
+            depth_projector_type=_projector_type(parts["depth_projector"])
+            if "depth_projector" in parts
             else None,
             image_aspect_ratio=top.get("image_aspect_ratio", "dynamic"),
-            min_tiles=int(top.get("min_tiles") or 1),
-            max_tiles=int(top.get("max_tiles") or 12),
+            min_tiles=_integer(top, "min_tiles", 1),
+            max_tiles=_integer(top, "max_tiles", 12),
             s2_scales=_scales(top.get("s2_scales")),
-            s2_resize_output_to_scale_idx=int(top.get("s2_resize_output_to_scale_idx") or -1)
-            if top.get("s2_resize_output_to_scale_idx") != 0
-            else 0,
-            select_layer=int(top.get("mm_vision_select_layer", -2)),
+            s2_resize_output_to_scale_idx=_integer(top, "s2_resize_output_to_scale_idx", -1),
+            select_layer=_integer(top, "mm_vision_select_layer", -2),
             select_feature=top.get("mm_vision_select_feature", "patch"),
-            enable_depth=bool(top.get("enable_depth", "depth_projector" in present)),
+            enable_depth=enable_depth,
             model_dtype=str(top.get("model_dtype", "torch.bfloat16")),
         )
 
@@ -158,6 +179,33 @@ class RoboReferConfig:
         return part != "depth_projector" or self.depth_projector_type is not None
 
 
+def part_folders(folder: Path) -> dict[str, Path]:
+    """Where the parts of a checkpoint lie: in sub-folders of it.
+
+    Where a sub-folder is missing, a path stored in ``config.json`` counts, if it exists;
+    otherwise such paths are leftovers of the training machine.
+
+    Raises:
+        CheckpointNotFoundError: there is no ``config.json``.
+        CheckpointInvalidError: it is broken, or a part that it names is nowhere.
+    """
+    top = _read_json(folder / "config.json", CheckpointNotFoundError)
+    result = {}
+    for part, key in PARTS.items():
+        value = top.get(key)
+        if value is None or value == "":
+            continue
+        result[part] = folder / part
+        if isinstance(value, str) and not (folder / part).is_dir():
+            if not (folder / value).is_dir():
+                raise CheckpointInvalidError(
+                    f"the folder {folder / part} is missing, and {key} in {folder}/config.json "
+                    f"names {value!r}, which is not here either; copy that part into the folder"
+                )
+            result[part] = folder / value
+    return result
+
+
 def downsampling(projector_type: str) -> int:
     """Side of the block of patches that becomes one row: 3 or 2."""
     return _DOWNSAMPLING[projector_type]
@@ -167,7 +215,19 @@ def _scales(value: str | list[int] | None) -> tuple[int, ...]:
     if not value:
         return (448, 896, 1344)
     items = value.split(",") if isinstance(value, str) else value
-    return tuple(sorted(int(item) for item in items))
+    try:
+        return tuple(sorted(int(item) for item in items))
+    except (TypeError, ValueError) as error:
+        raise CheckpointInvalidError(f"s2_scales in config.json is {value!r}") from error
+
+
+def _integer(top: dict[str, Any], key: str, default: int) -> int:
+    value = top.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, int | float) or value != int(value):
+        raise CheckpointInvalidError(f"{key} in config.json is {value!r}, not a whole number")
+    return int(value)
 
 
 def _projector_type(folder: Path) -> ProjectorType:
@@ -178,20 +238,27 @@ def _projector_type(folder: Path) -> ProjectorType:
 
 def _hf_config(folder: Path, kind: type[Any]) -> Any:
     values = _read_json(folder / "config.json", CheckpointInvalidError)
-    architecture = (values.get("architectures") or ["?"])[0].lower()
+    named = [*(values.get("architectures") or []), values.get("model_type", "")]
     expected = "siglip" if kind is SiglipVisionConfig else "qwen2"
-    if expected not in architecture:
+    if not any(expected in str(name).lower() for name in named):
         raise CheckpointInvalidError(
-            f"{folder}/config.json names architecture {architecture!r}, expected {expected}"
+            f"{folder}/config.json names the architecture {named}, expected {expected}"
         )
     for key in ("_name_or_path", "torch_dtype", "dtype", "transformers_version"):
         values.pop(key, None)
-    return kind(**values)
+    if kind is SiglipVisionConfig:
+        values["vision_use_head"] = False  # the pooling head is neither stored nor used
+    try:
+        return kind(**values)
+    except Exception as error:  # the classes that transformers raises vary
+        raise CheckpointInvalidError(
+            f"{folder}/config.json does not describe a network: {error}"
+        ) from error
 
 
 def _read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise error(
             f"{path} is missing; a RoboRefer checkpoint has config.json and the folders "

@@ -91,15 +91,27 @@ class RoboRefer(nn.Module):
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all layers are there, those that are never computed, too."""
+        towers = [t for t in (self.vision_tower, self.depth_tower) if t is not None]
+        return all(len(t.encoder.layers) == t.config.num_hidden_layers for t in towers)
+
+    def drop_unused_layers(self) -> None:
+        """Remove the towers' layers (and the norm) after the selected hidden state."""
+        for tower in (self.vision_tower, self.depth_tower):
+            if tower is not None:
+                used = self.config.used_layers(tower.config)
+                tower.encoder.layers = tower.encoder.layers[:used]
+                tower.post_layernorm = nn.Identity()  # type: ignore[assignment]
+
     def tower_features(self, tower: SiglipVisionModel, pixel_values: torch.Tensor) -> torch.Tensor:
         """``[T, 3, S, S]`` to the selected hidden state ``[T, N, C]``.
 
         The layers after the selected one, and the final norm, are not computed.
         """
-        layers = tower.encoder.layers
-        used = len(layers) + 1 + self.config.select_layer  # index into (embeddings, layer 1, ...)
         hidden = tower.embeddings(pixel_values)
-        for layer in layers[:used]:
+        for layer in tower.encoder.layers[: self.config.used_layers(tower.config)]:
             output = layer(hidden, attention_mask=None)
             hidden = output[0] if isinstance(output, tuple) else output
         assert isinstance(hidden, torch.Tensor)
@@ -152,7 +164,7 @@ class RoboRefer(nn.Module):
     ) -> list[torch.Tensor]:
         """Resample all scales to one grid, join their channels, project block by block."""
         config, side = self.config, int(features.shape[1] ** 0.5)
-        blocks, start = [], 0
+        blocks, grids_out, start = [], [], 0
         for rows, columns in block_sizes:
             grids = [(s // config.tile_size,) * 2 for s in config.s2_scales[:-1]]
             grids.append((rows, columns))
@@ -163,9 +175,10 @@ class RoboRefer(nn.Module):
             target = maps[config.s2_resize_output_to_scale_idx].shape[:2]
             joined = torch.cat([resample(m, (target[0], target[1])) for m in maps], dim=-1)
             blocks.append(cut_blocks(joined, side))
+            grids_out.append(grids[config.s2_resize_output_to_scale_idx])
         projected = projector(torch.cat(blocks))
         result, start = [], 0
-        for block, (rows, columns) in zip(blocks, block_sizes, strict=True):
+        for block, (rows, columns) in zip(blocks, grids_out, strict=True):
             own = projected[start : start + len(block)]
             start += len(block)
             whole = mosaic(own, rows, columns, int(own.shape[1] ** 0.5))
@@ -181,6 +194,7 @@ class RoboRefer(nn.Module):
         image_token_id: int,
         depth_token_id: int,
         newline_token_id: int,
+        max_length: int | None = None,
     ) -> torch.Tensor:
         """Replace each placeholder by its rows and the embedding of a newline.
 
@@ -188,6 +202,7 @@ class RoboRefer(nn.Module):
             input_ids: ``[N]`` ids of the prompt.
             image_embeds, depth_embeds: rows per placeholder, in order.
             image_token_id, depth_token_id, newline_token_id: of the tokenizer.
+            max_length: the result is cut off there.
 
         Returns:
             ``[M, hidden]``.
@@ -210,7 +225,7 @@ class RoboRefer(nn.Module):
         pieces.append(embed(ids[start:]))
         if any(queues.values()):
             raise ValueError("more media were given than the prompt has placeholders")
-        return torch.cat(pieces)
+        return torch.cat(pieces)[:max_length]
 
 
 def mosaic(tiles: torch.Tensor, rows: int, columns: int, side: int) -> torch.Tensor:

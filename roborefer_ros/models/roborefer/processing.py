@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,16 @@ from roborefer_ros.models.roborefer.tiling import (
     resize,
 )
 
-__all__ = ["RoboReferInputs", "RoboReferProcessor", "expand_placeholders", "resize"]
+__all__ = [
+    "RoboReferInputs",
+    "RoboReferProcessor",
+    "TiledPictures",
+    "expand_placeholders",
+    "resize",
+]
 
 IMAGE, VIDEO, DEPTH = "<image>", "<vila/video>", "<depth>"
+PLACEHOLDERS = (IMAGE, VIDEO, DEPTH)
 
 Picture = npt.NDArray[np.uint8]
 BlockSizes = list[tuple[int, int]]
@@ -36,6 +43,21 @@ class Depth:
     """Marks a picture of a prompt as depth: ``[H, W]`` or ``[H, W, 3]`` uint8, near = bright."""
 
     picture: Picture
+
+
+@dataclass(frozen=True)
+class TiledPictures:
+    """The pictures of one modality, cut into tiles.
+
+    Attributes:
+        counts: tiles of each picture.
+        pixel_values: ``[T, 3, S, S]`` of all of them, or None without pictures.
+        block_sizes: ``(rows, columns)`` of each picture's last grid in 8B mode, else empty.
+    """
+
+    counts: tuple[int, ...] = ()
+    pixel_values: torch.Tensor | None = None
+    block_sizes: BlockSizes = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -84,43 +106,68 @@ class RoboReferProcessor:
                 kind = DEPTH if isinstance(part, Depth) else IMAGE
                 content += kind
                 media[kind].append(part.picture if isinstance(part, Depth) else part)
-        content = normalise_placeholders(content)
-        images, depths = self._tiles(media[IMAGE]), self._tiles(media[DEPTH])
-        if self.config.image_aspect_ratio == "dynamic":
-            content = expand_placeholders(content, IMAGE, [len(t) for t, _ in images])
-            content = expand_placeholders(content, DEPTH, [len(t) for t, _ in depths])
+        images, depths = self.tile(media[IMAGE]), self.tile(media[DEPTH])
+        content = self.expand(normalise_placeholders(content), images, depths)
         return RoboReferInputs(
             input_ids=self.prompt_ids(content),
-            image_pixel_values=_pixels(images),
-            depth_pixel_values=_pixels(depths),
-            image_block_sizes=[b for _, b in images if b],
-            depth_block_sizes=[b for _, b in depths if b],
+            image_pixel_values=images.pixel_values,
+            depth_pixel_values=depths.pixel_values,
+            image_block_sizes=images.block_sizes,
+            depth_block_sizes=depths.block_sizes,
         )
 
     def prompt_ids(self, content: str) -> torch.Tensor:
         """Token ids of one user message with the default system message, ready to be answered."""
+        messages = [{"role": "user", "content": content}]
+        return torch.tensor(self.chat_ids(messages, add_generation_prompt=True))
+
+    def chat_ids(
+        self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
+    ) -> list[int]:
+        """Token ids of a conversation in the checkpoint's own template; contents are stripped."""
         text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content.strip()}],
-            add_generation_prompt=True,
+            [{"role": m["role"], "content": m["content"].strip()} for m in messages],
+            add_generation_prompt=add_generation_prompt,
             tokenize=False,
         )
-        return torch.tensor(self.tokenizer.encode(text, add_special_tokens=False))
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
 
-    def _tiles(
-        self, pictures: Sequence[Picture]
-    ) -> list[tuple[list[Tile], tuple[int, int] | None]]:
+    def expand(self, content: str, images: TiledPictures, depths: TiledPictures) -> str:
+        """In 2B mode each placeholder becomes one per tile; otherwise nothing changes."""
+        if self.config.image_aspect_ratio == "dynamic":
+            content = expand_placeholders(content, IMAGE, images.counts)
+            content = expand_placeholders(content, DEPTH, depths.counts)
+        return content
+
+    def tile(self, pictures: Sequence[Picture], half: bool = True) -> TiledPictures:
+        """Cut ``[H, W]`` or ``[H, W, 3]`` uint8 pictures as the checkpoint asks for.
+
+        ``half``: float16 pixel values (inference) or float32 ones (training).
+        """
         config = self.config
-        result: list[tuple[list[Tile], tuple[int, int] | None]] = []
+        tiles: list[Tile] = []
+        counts, block_sizes = [], []
         for picture in pictures:
             image = Image.fromarray(three_channels(picture))
             if config.image_aspect_ratio == "dynamic":
-                tiles = dynamic_tiles(image, config.min_tiles, config.max_tiles, config.tile_size)
-                result.append((tiles, None))
+                own = dynamic_tiles(image, config.min_tiles, config.max_tiles, config.tile_size)
             else:
-                result.append(
-                    dynamic_s2_tiles(image, config.s2_scales, config.max_tiles, config.tile_size)
+                own, block_size = dynamic_s2_tiles(
+                    image, config.s2_scales, config.max_tiles, config.tile_size
                 )
-        return result
+                block_sizes.append(block_size)
+            tiles += own
+            counts.append(len(own))
+        pixels = pixel_values(tiles, half) if tiles else None
+        return TiledPictures(tuple(counts), pixels, block_sizes)
+
+    @property
+    def splice_ids(self) -> dict[str, int]:
+        """The token ids that ``RoboRefer.splice`` asks for."""
+        image, depth = self.tokenizer.convert_tokens_to_ids([IMAGE, DEPTH])
+        newline = self.tokenizer.encode("\n", add_special_tokens=False)[-1]
+        return {"image_token_id": image, "depth_token_id": depth, "newline_token_id": newline}
 
 
 def three_channels(picture: Picture) -> Picture:
@@ -140,10 +187,14 @@ def three_channels(picture: Picture) -> Picture:
 
 
 def without_placeholders(text: str) -> str:
-    """Remove media placeholders that a user typed; only such a text is stripped."""
-    for placeholder in (IMAGE, VIDEO, DEPTH):
-        if placeholder in text:
-            text = text.replace(placeholder, "").strip()
+    """Remove media placeholders that a user typed; only such a text is stripped.
+
+    Taking one out may leave another (``<im<image>age>``), so it is repeated.
+    """
+    while any(placeholder in text for placeholder in PLACEHOLDERS):
+        for placeholder in PLACEHOLDERS:
+            text = text.replace(placeholder, "")
+        text = text.strip()
     return text
 
 
@@ -160,8 +211,3 @@ def expand_placeholders(content: str, placeholder: str, tile_counts: Sequence[in
     """Repeat each placeholder, with a newline, once per tile of its picture (2B mode)."""
     counts = iter(tile_counts)
     return re.sub(re.escape(placeholder), lambda _: f"{placeholder}\n" * next(counts), content)
-
-
-def _pixels(tiled: Sequence[tuple[list[Tile], Any]]) -> torch.Tensor | None:
-    tiles = [tile for one, _ in tiled for tile in one]
-    return pixel_values(tiles) if tiles else None

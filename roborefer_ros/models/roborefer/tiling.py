@@ -97,10 +97,13 @@ def dynamic_s2_tiles(
     return tiles, (rows, columns)
 
 
-def pixel_values(tiles: Sequence[Tile]) -> torch.Tensor:
-    """``[T, 3, S, S]`` float16 in [-1, 1], with the rounding of the reference."""
+def pixel_values(tiles: Sequence[Tile], half: bool = True) -> torch.Tensor:
+    """``[T, 3, S, S]`` in [-1, 1], with the rounding of the reference.
+
+    Float16 at inference, whatever the type of the network; float32 (``half=False``) in training.
+    """
     stacked = np.stack([np.asarray(t) for t in tiles])
     rescaled = (stacked.astype(np.float64) * _RESCALE).astype(np.float32)
     normalised = (rescaled - np.float32(0.5)) / np.float32(0.5)
-    channels_first = np.ascontiguousarray(normalised.transpose(0, 3, 1, 2)).astype(np.float16)
-    return torch.from_numpy(channels_first)
+    channels_first = np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+    return torch.from_numpy(channels_first.astype(np.float16) if half else channels_first)
