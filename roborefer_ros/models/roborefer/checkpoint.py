@@ -23,7 +23,7 @@ from roborefer_ros.errors import (
     CheckpointNotFoundError,
     ModelOutOfMemoryError,
 )
-from roborefer_ros.models.roborefer.configuration import RoboReferConfig, part_folders
+from roborefer_ros.models.roborefer.configuration import PARTS, RoboReferConfig, part_folders
 from roborefer_ros.models.roborefer.labels import SENTINEL
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import DEPTH, IMAGE, VIDEO, RoboReferProcessor
@@ -104,11 +104,9 @@ def save_roborefer(
     """
     if not model.is_complete:
         raise ValueError("open the checkpoint with keep_unused=True to write it again")
-    folder.mkdir(parents=True, exist_ok=True)
     config = model.config
-    _write_json(folder / "config.json", config.top_level())
+    write_configs(config, folder)
     for name, part in model.named_children():
-        (folder / name).mkdir(exist_ok=True)
         prefix = TOWER_PREFIX if name.endswith("tower") else ""
         skip = {"lm_head.weight"} if name == "llm" and config.llm.tie_word_embeddings else set()
         tensors = {
@@ -117,11 +115,19 @@ def save_roborefer(
             if key not in skip and value.is_floating_point()
         }
         save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
-        _write_json(folder / name / "config.json", _part_config(name, config))
-    for name in ("vision_tower", "depth_tower"):
-        if (folder / name).exists():
-            _write_json(folder / name / "preprocessor_config.json", _preprocessor(config))
     tokenizer.save_pretrained(folder / "llm")
+
+
+def write_configs(config: RoboReferConfig, folder: Path) -> None:
+    """Make the folders of the official layout with their JSON files, without any weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    top = config.top_level()
+    _write_json(folder / "config.json", top)
+    for name in (part for part, key in PARTS.items() if key in top):
+        (folder / name).mkdir(exist_ok=True)
+        _write_json(folder / name / "config.json", _part_config(name, config))
+        if name.endswith("tower"):
+            _write_json(folder / name / "preprocessor_config.json", _preprocessor(config))
 
 
 def resolve_folder(source: str | Path, revision: str | None = None) -> Path:
