@@ -8,11 +8,14 @@ from roborefer_ros.lifting.lift import LiftedPoint, lift_point, lift_points
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw
 from roborefer_ros.lifting.registration import is_aligned, register_depth
+from roborefer_ros.lifting.temporal import DepthHistory, MedianDepth
 
 __all__ = [
     "Cloud",
+    "DepthHistory",
     "LiftedPoint",
     "LiftingOptions",
+    "MedianDepth",
     "adjusted_intrinsics",
     "approach_rotation",
     "crop_cloud",

@@ -37,6 +37,13 @@ class DepthWindow:
     u0: int
     v0: int
 
+    def has_reading(self, pixel: Pixel) -> bool:
+        """Whether the element nearest to ``pixel`` has a reading."""
+        h, w = self.z_m.shape
+        row = min(max(round(pixel[1]) - self.v0, 0), h - 1)
+        column = min(max(round(pixel[0]) - self.u0, 0), w - 1)
+        return bool(np.isfinite(self.z_m[row, column]))
+
     def distances_px(self, pixel: Pixel) -> Array:
         """``[h, w]`` distance of every element's centre to ``pixel``."""
         du = np.arange(self.u0, self.u0 + self.z_m.shape[1]) - pixel[0]
@@ -63,11 +70,24 @@ def check_depth(depth: DepthImage) -> None:
 
 
 def read_window(
-    depth: DepthImage, pixel: Pixel, radius_px: int, options: LiftingOptions
+    depth: DepthImage,
+    pixel: Pixel,
+    radius_px: int,
+    options: LiftingOptions,
+    rows_px: int | None = None,
 ) -> DepthWindow:
-    """Read the square window of ``radius_px`` around ``pixel``, cut at the image's borders."""
+    """Read the window around ``pixel``, cut at the image's borders.
+
+    Args:
+        depth: aligned with the pixel's image.
+        pixel: (u, v).
+        radius_px: columns to both sides.
+        options: the depth range.
+        rows_px: rows above and below; None for ``radius_px``.
+    """
     u, v = round(pixel[0]), round(pixel[1])
-    rows = slice(max(0, v - radius_px), min(depth.height, v + radius_px + 1))
+    tall = radius_px if rows_px is None else rows_px
+    rows = slice(max(0, v - tall), min(depth.height, v + tall + 1))
     columns = slice(max(0, u - radius_px), min(depth.width, u + radius_px + 1))
     z_m = depth.metres(rows, columns).astype(np.float64)
     return window_of(z_m, columns.start, rows.start, options)

@@ -25,6 +25,7 @@ from roborefer_ros.lifting.depth_image import (
     check_depth,
     raise_if_empty,
     read_window,
+    supported,
 )
 from roborefer_ros.lifting.intrinsics import check_intrinsics, rays_through
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
@@ -33,11 +34,19 @@ from roborefer_ros.lifting.orientation import (
     quaternion_xyzw,
     rotation_covariance,
 )
-from roborefer_ros.lifting.registration import check_alignment, is_aligned, registered_window
+from roborefer_ros.lifting.registration import (
+    check_alignment,
+    is_aligned,
+    pixels_per_reading,
+    registered_window,
+)
+from roborefer_ros.lifting.shadow import FarSide, find_far_side, shadow_reach_px
 from roborefer_ros.lifting.support import check_support, find_support, footprint_radius_px
 from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
 
 Array = npt.NDArray[np.float64]
+
+_SHADOW_CONFIDENCE = 0.3
 
 
 @dataclass(frozen=True)
@@ -116,18 +125,29 @@ def lift_point(
             the input cannot be used.
     """
     _check(frame, pixel)
+    options = _with_depth_focal(frame, options)
     scale = frame.width / REFERENCE_WIDTH_PX
     radius_px = math.ceil(options.search_radius_px * scale) + 2
     window = _window(frame, pixel, radius_px, options)
     _refuse_out_of_range(window, pixel, options)
-    surface = find_surface(window, pixel, options, frame.width, front=mode != Mode.FREE_SPACE)
+    far_side = None
+    if mode != Mode.OBJECT and not window.has_reading(pixel):
+        far_side = _far_side(frame, pixel, options)
+        if far_side is not None:
+            beyond_px = math.ceil(options.normal_radius_px * scale)
+            radius_px = max(radius_px, math.ceil(far_side.distance_px) + beyond_px)
+            window = _window(frame, pixel, radius_px, options)
+    surface = find_surface(
+        window, pixel, options, frame.width, front=mode != Mode.FREE_SPACE, far_side=far_side
+    )
     if surface is None:
         raise _nothing_there(frame, window, pixel, options)
     lifted = _assemble(frame, pixel, options, surface)
     if mode == Mode.FREE_SPACE:
         lifted = _on_support(frame, pixel, options, surface, lifted)
-    if lifted.confidence < options.confident_above and options.on_low_confidence == "refuse":
-        raise _too_uncertain(lifted, surface, pixel, options)
+    least = options.confident_above if options.on_low_confidence == "refuse" else 0.0
+    if lifted.confidence < max(least, options.refuse_below):
+        raise _too_uncertain(lifted, surface, pixel, max(least, options.refuse_below))
     return lifted
 
 
@@ -152,10 +172,31 @@ def _check(frame: RGBDFrame, pixel: Pixel) -> None:
     check_alignment(frame)
 
 
-def _window(frame: RGBDFrame, pixel: Pixel, radius_px: int, options: LiftingOptions) -> DepthWindow:
+def _with_depth_focal(frame: RGBDFrame, options: LiftingOptions) -> LiftingOptions:
+    """The noise model of the depth camera itself, where its intrinsics are known."""
+    if options.depth_focal_px or is_aligned(frame) or frame.depth_intrinsics is None:
+        return options
+    return replace(options, depth_focal_px=min(frame.depth_intrinsics.fx, 10000.0))
+
+
+def _window(
+    frame: RGBDFrame,
+    pixel: Pixel,
+    radius_px: int,
+    options: LiftingOptions,
+    rows_px: int | None = None,
+) -> DepthWindow:
     if is_aligned(frame):
-        return read_window(frame.depth, pixel, radius_px, options)
-    return registered_window(frame, pixel, radius_px, options)
+        return read_window(frame.depth, pixel, radius_px, options, rows_px)
+    return registered_window(frame, pixel, radius_px, options, rows_px)
+
+
+def _far_side(frame: RGBDFrame, pixel: Pixel, options: LiftingOptions) -> FarSide | None:
+    """What is behind, where the pixel lies in the shadow of a near surface."""
+    focal_px = frame.intrinsics.fx
+    reach_px = min(shadow_reach_px(focal_px, options), frame.width)
+    row = _window(frame, pixel, reach_px, options, rows_px=1)
+    return find_far_side(row, supported(row.z_m, options, frame.width), pixel, focal_px, options)
 
 
 def _refuse_out_of_range(window: DepthWindow, pixel: Pixel, options: LiftingOptions) -> None:
@@ -260,12 +301,12 @@ def _on_support(
 
 
 def _too_uncertain(
-    lifted: LiftedPoint, surface: Surface, pixel: Pixel, options: LiftingOptions
+    lifted: LiftedPoint, surface: Surface, pixel: Pixel, least: float
 ) -> RoboReferError:
     """The error for the strongest reason against a point."""
     what = (
         f"confidence {lifted.confidence:.2f} at pixel ({pixel[0]:.0f}, {pixel[1]:.0f}) is below "
-        f"{options.confident_above}"
+        f"{least:g}"
     )
     if lifted.flags & PointFlag.GRAZING:
         return GrazingSurfaceError(
@@ -325,7 +366,10 @@ def _covariance(
     deadband = 1.0 + 3.0 * math.sqrt(2.0 / max(plane.near, 1))
     unexplained = max(0.0, residual**2 - deadband * sigma**2)
     edge = surface.other_ratio * options.step_m**2 / 4.0
-    var_z = sigma**2 * float(plane.covariance[0, 0]) + unexplained + edge
+    # readings that registration spread over several pixels, or that are medians already
+    per_reading = _reading_variance_ratio(frame)
+    bias = (options.depth_bias_ratio * z) ** 2
+    var_z = sigma**2 * per_reading * float(plane.covariance[0, 0]) + unexplained + edge + bias
     var_px = options.pixel_sigma_px**2 + 1.0 / 12.0
     var_u = var_px + (options.normalised_step * frame.width) ** 2 / 12.0
     var_v = var_px + (options.normalised_step * frame.height) ** 2 / 12.0
@@ -337,9 +381,15 @@ def _covariance(
     # slope in 1/z per ray unit, over |(A, B, C)| = 1 / (distance to the plane), is an angle
     slope = np.linalg.solve(jacobian.T, plane.covariance[1:, 1:]) @ np.linalg.inv(jacobian)
     distance = abs(float(normal @ ray)) * z
-    var_tilt = float(np.trace(slope)) / 2.0 * (sigma / z**2 * distance) ** 2
+    var_tilt = float(np.trace(slope)) / 2.0 * per_reading * (sigma / z**2 * distance) ** 2
     covariance[3:, 3:] = rotation_covariance(normal, math.sqrt(var_tilt))
     return covariance, residual
+
+
+def _reading_variance_ratio(frame: RGBDFrame) -> float:
+    """Variance of a mean of n elements of a window, over that of n single readings."""
+    noise_ratio = getattr(frame.depth, "noise_ratio", 1.0)
+    return float(pixels_per_reading(frame) * noise_ratio**2)
 
 
 def _flags(surface: Surface, options: LiftingOptions, incidence: float) -> PointFlag:
@@ -364,6 +414,9 @@ def _confidence(
     width_px: int,
 ) -> float:
     scale = width_px / REFERENCE_WIDTH_PX
+    if surface.in_shadow:
+        # right as a rule, but seen by one imager only: worth giving, not worth relying on
+        return _SHADOW_CONFIDENCE * (1.0 if incidence < options.grazing_rad else 0.4)
     factors = (
         min(1.0, surface.plane.count / options.min_inliers),
         1.0 - 0.9 * surface.rivalry,

@@ -1,19 +1,31 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Every threshold of the lifting, with its unit, default and useful range."""
+"""Every threshold of the lifting, with its unit, default and range."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from roborefer_ros.errors import InvalidGoalError
 
 LowConfidencePolicy = Literal["flag", "refuse"]
+ShadowSide = Literal["left", "right", "both", "none"]
+
+#: field -> the strings that it takes
+CHOICES: dict[str, tuple[str, ...]] = {
+    "on_low_confidence": ("flag", "refuse"),
+    "shadow_side": ("left", "right", "both", "none"),
+}
 
 #: image width for which the radii in pixels are stated; other widths scale them
 REFERENCE_WIDTH_PX = 1280
+
+
+def _ranged(default: float, low: float, high: float) -> Any:
+    """A number that ``LiftingOptions`` holds in [low, high]."""
+    return field(default=default, metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)
@@ -21,79 +33,114 @@ class LiftingOptions:
     """Thresholds of the lifting.
 
     Radii in pixels are stated for an image 1280 pixels wide and scale with the width.
-    Ranges in brackets are what was thought through, not what is enforced.
+    ``option_ranges`` gives the range of each number; another value raises InvalidGoalError.
 
     Attributes:
-        z_min_m: readings nearer than this are invalid [0.05, 1.0].
-        z_max_m: readings farther than this are invalid [0.5, 20].
-        search_radius_px: how far from the pixel readings are looked for [8, 40].
-        min_inliers: readings that make a surface; fewer set SPARSE [8, 100].
-        normal_radius_px: radius of the patch that the normal is fitted to [6, 25].
-        seed_tolerance_m: readings within this (or 4 sigma) are one cluster [0.003, 0.02].
-        inlier_tolerance_m: readings within this (or 4 sigma) of the seed are grown [0.005, 0.05].
-        step_m: a depth step of this height separates two surfaces [0.01, 0.1].
-        edge_radius_px: a step within this radius makes an edge [2, 10].
-        grazing_rad: incidence that sets GRAZING [1.0, 1.4].
-        max_incidence_rad: incidence that is refused, GrazingSurfaceError [1.3, 1.56].
-        disparity_noise_px: s of sigma_z = s Z^2 / (f B); 0.09 textured, 0.2 poor [0.03, 0.5].
-        baseline_m: B, the stereo baseline [0.015, 0.1].
-        depth_focal_px: f of the depth sensor at the resolution it measures; 0 takes half the
-            image width, the 90 degree field of view of a D435.
-        pixel_sigma_px: standard deviation of the pointed pixel, for the covariance [0, 30].
+        z_min_m: readings nearer than this are invalid.
+        z_max_m: readings farther than this are invalid.
+        search_radius_px: how far from the pixel readings are looked for.
+        min_inliers: readings that make a surface; fewer set SPARSE.
+        normal_radius_px: radius of the patch that the normal is fitted to.
+        seed_tolerance_m: readings within this (or 4 sigma) are one cluster.
+        inlier_tolerance_m: readings within this (or 4 sigma) of the seed are grown.
+        step_m: a depth step of this height separates two surfaces.
+        edge_radius_px: a step within this radius makes an edge.
+        grazing_rad: incidence that sets GRAZING.
+        max_incidence_rad: incidence that is refused, GrazingSurfaceError.
+        disparity_noise_px: s of sigma_z = s Z^2 / (f B); 0.09 textured, 0.2 poor.
+        baseline_m: B, the stereo baseline.
+        depth_focal_px: f of the depth sensor at the resolution it measures; 0 takes that of
+            the depth camera's info, or half the image width where depth comes aligned (the
+            90 degree field of view of a D435).
+        depth_bias_ratio: standard deviation of an error that all readings of a surface share,
+            over the depth, for the covariance; 0 trusts the noise model, 0.003 covers a
+            D435 as it comes.
+        shadow_side: side of near things on which the second imager's shadow falls; "left" for
+            a stereo camera whose second imager is the right one (D400), "none" assumes none.
+        pixel_sigma_px: standard deviation of the pointed pixel, for the covariance.
         normalised_step: step of the model's normalised coordinates, for the covariance.
-        confident_above: a point with less confidence is "low confidence" [0.3, 0.9].
+        confident_above: a point with less confidence is "low confidence".
+        refuse_below: a point with less confidence is refused, whatever on_low_confidence says.
         on_low_confidence: "flag" gives it with its flags, "refuse" raises instead.
-        footprint_radius_m: free space must be flat within this radius [0.01, 0.3].
-        flatness_m: readings deviating more from the support (or 4 sigma) are not flat
-            [0.003, 0.05].
+        footprint_radius_m: free space must be flat within this radius.
+        flatness_m: readings deviating more from the support (or 4 sigma) are not flat.
         max_uneven_ratio: share of uneven readings that is refused, NotFreeSpaceError; a third
-            of it sets NOT_FLAT [0.05, 0.5].
-        max_tilt_rad: tilt of the support against ``up`` that is refused [0.05, 0.8].
+            of it sets NOT_FLAT.
+        min_footprint_ratio: share of the footprint that must have readings, NotFreeSpaceError.
+        max_tilt_rad: tilt of the support against ``up`` that is refused.
+        in_air: free space where no surface is gives a position over what is below (IN_AIR);
+            false refuses it.
+        air_height_m: height of that position over what is below.
+        segment_radius_m: a segment grown from a point reaches no farther than this.
+        temporal_frames: the median of this many frames is lifted from, for a camera at rest;
+            1 takes each frame alone.
+        temporal_window_s: frames older than this are not part of that median.
+        workspace_m: (x_min, y_min, z_min, x_max, y_max, z_max) in the frame of the answer;
+            points outside set OUT_OF_WORKSPACE; None for no limit.
         up: direction against gravity in the camera frame, for the roll of the pose and the
             tilt of supports; None where unknown.
     """
 
-    z_min_m: float = 0.15
-    z_max_m: float = 10.0
-    search_radius_px: float = 25.0
-    min_inliers: int = 20
-    normal_radius_px: float = 14.0
-    seed_tolerance_m: float = 0.006
-    inlier_tolerance_m: float = 0.015
-    step_m: float = 0.02
-    edge_radius_px: float = 4.0
-    grazing_rad: float = math.radians(75.0)
-    max_incidence_rad: float = math.radians(85.0)
-    disparity_noise_px: float = 0.09
-    baseline_m: float = 0.05
-    depth_focal_px: float = 0.0
-    pixel_sigma_px: float = 0.5
-    normalised_step: float = 0.001
-    confident_above: float = 0.5
+    z_min_m: float = _ranged(0.15, 0.0, 100.0)
+    z_max_m: float = _ranged(10.0, 0.05, 100.0)
+    search_radius_px: float = _ranged(25.0, 4.0, 100.0)
+    min_inliers: int = _ranged(20, 3, 1000)
+    normal_radius_px: float = _ranged(14.0, 3.0, 100.0)
+    seed_tolerance_m: float = _ranged(0.006, 0.0005, 0.1)
+    inlier_tolerance_m: float = _ranged(0.015, 0.001, 0.2)
+    step_m: float = _ranged(0.02, 0.002, 0.5)
+    edge_radius_px: float = _ranged(4.0, 1.0, 50.0)
+    grazing_rad: float = _ranged(math.radians(75.0), 0.5, 1.56)
+    max_incidence_rad: float = _ranged(math.radians(85.0), 0.5, 1.57)
+    disparity_noise_px: float = _ranged(0.09, 0.001, 5.0)
+    baseline_m: float = _ranged(0.05, 0.005, 1.0)
+    depth_focal_px: float = _ranged(0.0, 0.0, 10000.0)
+    depth_bias_ratio: float = _ranged(0.0, 0.0, 0.1)
+    shadow_side: ShadowSide = "left"
+    pixel_sigma_px: float = _ranged(0.5, 0.0, 100.0)
+    normalised_step: float = _ranged(0.001, 0.0, 0.1)
+    confident_above: float = _ranged(0.5, 0.0, 1.0)
+    refuse_below: float = _ranged(0.05, 0.0, 1.0)
     on_low_confidence: LowConfidencePolicy = "flag"
-    footprint_radius_m: float = 0.05
-    flatness_m: float = 0.008
-    max_uneven_ratio: float = 0.10
-    max_tilt_rad: float = math.radians(20.0)
+    footprint_radius_m: float = _ranged(0.05, 0.005, 0.5)
+    flatness_m: float = _ranged(0.008, 0.001, 0.1)
+    max_uneven_ratio: float = _ranged(0.10, 0.01, 1.0)
+    min_footprint_ratio: float = _ranged(0.25, 0.01, 1.0)
+    max_tilt_rad: float = _ranged(math.radians(20.0), 0.01, 1.57)
+    in_air: bool = True
+    air_height_m: float = _ranged(0.10, 0.0, 1.0)
+    segment_radius_m: float = _ranged(0.15, 0.01, 1.0)
+    temporal_frames: int = _ranged(1, 1, 15)
+    temporal_window_s: float = _ranged(0.5, 0.01, 10.0)
+    workspace_m: tuple[float, float, float, float, float, float] | None = None
     up: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.z_min_m < self.z_max_m:
-            raise InvalidGoalError(
-                f"the depth range [{self.z_min_m}, {self.z_max_m}] m is empty or negative"
-            )
-        for name in _POSITIVE:
+        for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InvalidGoalError(f"lifting option {name} must be positive, not {value}")
-        if self.on_low_confidence not in ("flag", "refuse"):
-            raise InvalidGoalError(
-                f"on_low_confidence must be 'flag' or 'refuse', not '{self.on_low_confidence}'"
-            )
+            if not low <= value <= high:  # NaN is in no range
+                raise InvalidGoalError(
+                    f"lifting option {name} must lie in [{low:g}, {high:g}], not {value}"
+                )
+        if not self.z_min_m < self.z_max_m:
+            raise InvalidGoalError(f"the depth range [{self.z_min_m}, {self.z_max_m}] m is empty")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidGoalError(
+                    f"lifting option {name} must be one of {', '.join(choices)}, "
+                    f"not '{getattr(self, name)}'"
+                )
         if self.up is not None and not (
             len(self.up) == 3 and 1e-6 < math.hypot(*self.up) < math.inf
         ):
             raise InvalidGoalError(f"up must be a direction of length > 0, not {self.up}")
+        box = self.workspace_m
+        if box is not None and not (
+            len(box) == 6 and all(a < b for a, b in zip(box[:3], box[3:], strict=True))
+        ):
+            raise InvalidGoalError(
+                f"workspace_m must be three minima and three larger maxima, not {box}"
+            )
 
     def sigma_z_m(self, z_m: float, width_px: int) -> float:
         """Standard deviation of one reading at depth ``z_m``, metres.
@@ -105,20 +152,11 @@ class LiftingOptions:
         return self.disparity_noise_px * z_m * z_m / (focal_px * self.baseline_m)
 
 
-_POSITIVE = (
-    "search_radius_px",
-    "min_inliers",
-    "normal_radius_px",
-    "seed_tolerance_m",
-    "inlier_tolerance_m",
-    "step_m",
-    "edge_radius_px",
-    "grazing_rad",
-    "max_incidence_rad",
-    "disparity_noise_px",
-    "baseline_m",
-    "footprint_radius_m",
-    "flatness_m",
-    "max_uneven_ratio",
-    "max_tilt_rad",
-)
+def option_ranges() -> dict[str, tuple[float, float]]:
+    """Smallest and largest value of every numeric option."""
+    return dict(_RANGES)
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    f.name: f.metadata["range"] for f in fields(LiftingOptions) if "range" in f.metadata
+}

@@ -11,6 +11,8 @@ same with the whole image, for topics that people look at.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -67,12 +69,17 @@ def _is_rigid(transform: Array) -> bool:
 
 
 def registered_window(
-    frame: RGBDFrame, pixel: Pixel, radius_px: int, options: LiftingOptions
+    frame: RGBDFrame,
+    pixel: Pixel,
+    radius_px: int,
+    options: LiftingOptions,
+    rows_px: int | None = None,
 ) -> DepthWindow:
-    """The readings that fall into the window of ``radius_px`` around a colour pixel."""
-    u0, v0 = max(0, round(pixel[0]) - radius_px), max(0, round(pixel[1]) - radius_px)
+    """The readings that fall into a window around a colour pixel; see ``read_window``."""
+    tall = radius_px if rows_px is None else rows_px
+    u0, v0 = max(0, round(pixel[0]) - radius_px), max(0, round(pixel[1]) - tall)
     u1 = min(frame.width, round(pixel[0]) + radius_px + 1)
-    v1 = min(frame.height, round(pixel[1]) + radius_px + 1)
+    v1 = min(frame.height, round(pixel[1]) + tall + 1)
     rows, columns = _depth_rectangle(frame, (u0, v0, u1 - 1, v1 - 1), options)
     z_m = np.full((v1 - v0, u1 - u0), np.nan)
     if rows.stop > rows.start and columns.stop > columns.start:
@@ -92,6 +99,24 @@ def register_depth(
     z_m = np.full((frame.height, frame.width), np.nan)
     _z_buffer(frame, slice(0, frame.depth.height), slice(0, frame.depth.width), z_m, 0, 0)
     return window_of(z_m, 0, 0, options).z_m.astype(np.float32)
+
+
+def _spread_px(frame: RGBDFrame) -> int:
+    """How far a reading is spread to all sides of where it lands.
+
+    Where colour is finer than depth a reading covers several pixels, else there are gaps
+    that the background would shine through.
+    """
+    ratio = frame.intrinsics.fx / _depth_intrinsics(frame).fx
+    return max(0, math.ceil((min(ratio, 32.0) - 1.0) / 2.0 - 1e-6))
+
+
+def pixels_per_reading(frame: RGBDFrame) -> float:
+    """Elements of a registered window that share one reading; 1 where depth is aligned."""
+    if is_aligned(frame):
+        return 1.0
+    i, d = frame.intrinsics, _depth_intrinsics(frame)
+    return max(1.0, (i.fx / d.fx) * (i.fy / d.fy))
 
 
 def _depth_intrinsics(frame: RGBDFrame) -> CameraIntrinsics:
@@ -138,9 +163,7 @@ def _z_buffer(frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int
     ahead = np.isfinite(landed).all(axis=1)
     landed, z = landed[ahead], points[ahead, 2]
     h, w = z_m.shape
-    # Where colour is finer than depth a reading covers several pixels, else there are gaps
-    # that the background would shine through.
-    half = max(0, int(np.ceil((i.fx / d.fx - 1.0) / 2.0 - 1e-6)))
+    half = _spread_px(frame)
     buffer = np.full(h * w, np.inf)
     centre_u = np.round(landed[:, 0]) - u0
     centre_v = np.round(landed[:, 1]) - v0

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from roborefer_ros.frame import Pixel
 from roborefer_ros.lifting.depth_image import DepthWindow, supported
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
+from roborefer_ros.lifting.shadow import FarSide
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -77,6 +78,7 @@ class Surface:
         rivalry: weight of the best rival cluster of the seed / weight of the seed, [0, 1].
         own_reading: whether the pixel itself has a reading of this surface.
         rim_ratio: where it has none, the share of the hole's rim on another surface.
+        in_shadow: the pixel lies in the shadow of a near surface and was put on the far one.
     """
 
     plane: PlaneFit
@@ -87,6 +89,7 @@ class Surface:
     rivalry: float
     own_reading: bool
     rim_ratio: float
+    in_shadow: bool = False
 
 
 def fit_plane(du: Array, dv: Array, q: Array, sigma_q: float, iterations: int = 3) -> PlaneFit:
@@ -122,7 +125,13 @@ def _median(values: Array) -> float:
 
 
 def find_surface(
-    window: DepthWindow, pixel: Pixel, options: LiftingOptions, width_px: int, *, front: bool
+    window: DepthWindow,
+    pixel: Pixel,
+    options: LiftingOptions,
+    width_px: int,
+    *,
+    front: bool,
+    far_side: FarSide | None = None,
 ) -> Surface | None:
     """Find the surface at ``pixel``.
 
@@ -131,6 +140,7 @@ def find_surface(
         pixel: (u, v) in the window's image.
         width_px: of that image, scales the radii.
         front: prefer the nearer of two equally plausible surfaces.
+        far_side: the surface to take, where the pixel lies in a shadow that leaves no doubt.
 
     Returns:
         None if the window holds no usable reading.
@@ -138,19 +148,27 @@ def find_surface(
     scale = width_px / REFERENCE_WIDTH_PX
     distance = window.distances_px(pixel)
     usable_anywhere = supported(window.z_m, options, width_px)
-    usable = usable_anywhere & (distance <= options.search_radius_px * scale + 1.0)
+    reach = options.search_radius_px * scale + 1.0
+    if far_side is not None:
+        reach = max(reach, far_side.distance_px + options.normal_radius_px * scale)
+    usable = usable_anywhere & (distance <= reach)
     if not usable.any():
         usable = np.isfinite(window.z_m)
         if not usable.any():
             return None
-    seed, rivalry = _seed(window.z_m, usable, distance, options, width_px, front)
+    if far_side is None:
+        seed, rivalry = _seed(window.z_m, usable, distance, options, width_px, front)
+    else:
+        seed, rivalry = far_side.z_m, 0.0
     z = window.z_m
     sigma = options.sigma_z_m(seed, width_px)
     near_seed = usable & (np.abs(z - seed) <= max(options.inlier_tolerance_m, 4.0 * sigma))
-    patch_radius, patch = _grow(near_seed, distance, options.normal_radius_px, options, scale)
+    # the slope comes from the middle of what is seen of the surface, also where that is far
+    from_seed = distance if far_side is None else window.distances_px(far_side.pixel)
+    patch_radius, patch = _grow(near_seed, from_seed, options.normal_radius_px, options, scale)
     offsets = _Offsets(window, pixel)
-    plane, patch = _fit_twice(offsets, z, usable & (distance <= patch_radius), patch, sigma)
-    radius, near = _grow(patch, distance, 0.0, options, scale)
+    plane, patch = _fit_twice(offsets, z, usable & (from_seed <= patch_radius), patch, sigma)
+    radius, near = _grow(patch, from_seed, 0.0, options, scale)
     plane = _refine_offset(plane, offsets, z, near)
 
     own_reading = bool(near_seed[distance <= _OWN_PIXEL_PX].any())
@@ -167,6 +185,7 @@ def find_surface(
         rim_ratio=0.0
         if own_reading
         else _rim_ratio(plane, offsets, z, usable_anywhere, options, sigma),
+        in_shadow=far_side is not None,
     )
 
 

@@ -14,8 +14,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from roborefer_ros.lifting import LiftingOptions
+from roborefer_ros.lifting.options import CHOICES, option_ranges
 
 LIFTING_PREFIX = "lifting."
+
+#: options that may be unknown -> how many numbers they have; all zero stands for unknown
+UNKNOWN_AS_ZEROS = {"up": 3, "workspace_m": 6}
 
 
 @dataclass(frozen=True)
@@ -238,23 +242,23 @@ _NODE = (
 
 def _lifting_specs() -> tuple[Spec, ...]:
     descriptions = _attribute_descriptions(inspect.getdoc(LiftingOptions) or "")
+    ranges = option_ranges()
     specs = []
     for field in fields(LiftingOptions):
         text = descriptions.get(field.name, field.name.replace("_", " "))
         default: Any = field.default
-        choices: tuple[str, ...] = ()
-        if field.name == "up":
-            default, text = [0.0, 0.0, 0.0], text + " [0, 0, 0] stands for unknown."
-        if field.name == "on_low_confidence":
-            choices = ("flag", "refuse")
-        numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if field.name in UNKNOWN_AS_ZEROS:
+            default = [0.0] * UNKNOWN_AS_ZEROS[field.name]
+            text += " All zeros stand for None."
+        minimum, maximum = ranges.get(field.name, (None, None))
         specs.append(
             Spec(
                 LIFTING_PREFIX + field.name,
                 default,
                 text,
-                minimum=0 if numeric else None,
-                choices=choices,
+                minimum=minimum,
+                maximum=maximum,
+                choices=CHOICES.get(field.name, ()),
             )
         )
     return tuple(specs)

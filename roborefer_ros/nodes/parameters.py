@@ -27,7 +27,12 @@ from rclpy.parameter import Parameter
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.lifting import LiftingOptions
-from roborefer_ros.nodes.parameter_table import LIFTING_PREFIX, PARAMETERS, Spec
+from roborefer_ros.nodes.parameter_table import (
+    LIFTING_PREFIX,
+    PARAMETERS,
+    UNKNOWN_AS_ZEROS,
+    Spec,
+)
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,9 @@ def why_refused(values: Mapping[str, Any]) -> str:
             f"frame_timeout_s ({values['frame_timeout_s']:g} s) must not exceed goal_timeout_s "
             f"({values['goal_timeout_s']:g} s): goals would end before the camera error shows"
         )
-    if len(values[LIFTING_PREFIX + "up"]) != 3:
-        return f"{LIFTING_PREFIX}up needs three numbers; [0, 0, 0] stands for unknown"
+    for name, count in UNKNOWN_AS_ZEROS.items():
+        if len(values[LIFTING_PREFIX + name]) != count:
+            return f"{LIFTING_PREFIX}{name} needs {count} numbers; all zeros stand for unknown"
     try:
         _lifting_options(values)
     except RoboReferError as error:
@@ -137,8 +143,9 @@ def _lifting_options(values: Mapping[str, Any]) -> LiftingOptions:
         for name, value in values.items()
         if name.startswith(LIFTING_PREFIX)
     }
-    up = tuple(own["up"])
-    own["up"] = up if any(up) else None
+    for name in UNKNOWN_AS_ZEROS:
+        numbers = tuple(own[name])
+        own[name] = numbers if any(numbers) else None
     return LiftingOptions(**own)
 
 

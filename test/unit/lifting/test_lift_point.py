@@ -159,18 +159,42 @@ def test_a_hole_between_two_surfaces_is_never_confident():
     depth[100:140, 130:160] = 0.5
     depth[100:140, 160:168] = np.nan  # the shadow of a stereo camera
     for u in range(161, 168):
-        lifted = lift_point(frame_of(depth), (u, 119))
+        lifted = lift_point(frame_of(depth), (u, 119), LiftingOptions(refuse_below=0.0))
         assert lifted.confidence < OPTIONS.confident_above
         assert lifted.flags & PointFlag.EDGE and lifted.flags & PointFlag.HOLE
         with pytest.raises(DepthAmbiguousError, match="another surface"):
             lift_point(frame_of(depth), (u, 119), LiftingOptions(on_low_confidence="refuse"))
 
 
+@pytest.mark.parametrize("near_z", [0.5, 0.65])
+@pytest.mark.parametrize("near_right", [True, False])
+def test_the_shadow_of_a_near_thing_shows_what_is_behind(near_z, near_right):
+    wide = CameraIntrinsics(1280, 720, 921.0, 921.0, 642.0, 359.0)
+    shadow_px = round(921.0 * OPTIONS.baseline_m * (1 / near_z - 1 / 0.8))
+    depth = np.full((720, 1280), 0.8)
+    near = slice(600, 700)
+    hole = slice(600 - shadow_px, 600) if near_right else slice(700, 700 + shadow_px)
+    depth[300:420, near] = near_z
+    depth[300:420, hole] = np.nan
+    # one pixel beside the near thing, where all that is close is near
+    pixel = (hole.stop - 2.0, 359.0) if near_right else (hole.start + 1.0, 359.0)
+    assert np.isnan(depth[359, int(pixel[0])])
+    frame, side = frame_of(depth, wide), "left" if near_right else "right"
+    lifted = lift_point(frame, pixel, LiftingOptions(shadow_side=side))
+    assert lifted.position_m[2] == pytest.approx(0.8, abs=0.002)
+    assert lifted.flags & PointFlag.HOLE and lifted.flags & PointFlag.EDGE
+    assert OPTIONS.refuse_below <= lifted.confidence < OPTIONS.confident_above
+    for options, mode in ((LiftingOptions(shadow_side="none"), Mode.AUTO), (OPTIONS, Mode.OBJECT)):
+        assert lift_point(frame, pixel, options, mode).position_m[2] == pytest.approx(near_z)
+
+
 def test_flying_pixels_do_not_pull_the_point():
     depth = np.full((240, 320), 0.8)
     depth[:, :160] = 0.5
     depth[:, 160] = 0.63  # one column between the two
-    lifted = lift_point(frame_of(depth), (160, 119))
+    with pytest.raises(DepthAmbiguousError, match="another surface"):
+        lift_point(frame_of(depth), (160, 119))
+    lifted = lift_point(frame_of(depth), (160, 119), LiftingOptions(refuse_below=0.0))
     z = lifted.position_m[2]
     assert min(abs(z - 0.5), abs(z - 0.8)) < 1e-3
 

@@ -1,0 +1,81 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Holes that a stereo camera must have: where its second imager sees a nearer thing.
+
+Beside a near surface a strip of the far one is hidden from the second imager: on the left
+where that is the right one, as in the D400 series (their colour camera, left of both, widens
+the strip on the same side).  Its width on the row is the difference of disparities,
+f B (1/z_near - 1/z_far), the half occlusion of the stereo literature.  What shows inside
+such a strip is the far surface, although the near one is often closer to the pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.frame import Pixel
+from roborefer_ros.lifting.depth_image import DepthWindow
+from roborefer_ros.lifting.options import LiftingOptions
+
+Mask = npt.NDArray[np.bool_]
+
+#: a strip may be this much wider than computed (matching windows eat into its far side)
+_WIDER = 1.3
+_MARGIN_PX = 6.0
+
+
+@dataclass(frozen=True)
+class FarSide:
+    """The far end of a shadow on the pixel's row.
+
+    Attributes:
+        z_m: depth of the first reading beyond it.
+        pixel: of that reading.
+        distance_px: from the pixel that was asked for.
+    """
+
+    z_m: float
+    pixel: Pixel
+    distance_px: float
+
+
+def shadow_reach_px(focal_px: float, options: LiftingOptions) -> int:
+    """The widest shadow that anything at the nearest depth can throw, pixels."""
+    return math.ceil(_WIDER * focal_px * options.baseline_m / max(options.z_min_m, 0.3))
+
+
+def find_far_side(
+    window: DepthWindow, usable: Mask, pixel: Pixel, focal_px: float, options: LiftingOptions
+) -> FarSide | None:
+    """The far surface, where the pixel lies in the shadow of a nearer one.
+
+    Args:
+        window: readings, at least ``shadow_reach_px`` to both sides.
+        usable: ``[h, w]`` those that belong to a surface.
+        pixel: without a usable reading of its own.
+        focal_px: of the colour image.
+
+    Returns:
+        None where the hole is not closed on both sides, or is too wide or shows no step.
+    """
+    row = min(max(round(pixel[1]) - window.v0, 0), usable.shape[0] - 1)
+    columns = np.nonzero(usable[row])[0] + window.u0
+    left, right = columns[columns < pixel[0]], columns[columns > pixel[0]]
+    if not (left.size and right.size):
+        return None
+    ends = (int(left[-1]), int(right[0]))
+    z = [float(window.z_m[row, end - window.u0]) for end in ends]
+    near, far = (0, 1) if z[0] < z[1] else (1, 0)
+    if options.shadow_side not in ("both", "left" if near == 1 else "right"):
+        return None
+    if z[far] - z[near] < max(options.step_m, 0.02 * z[far]):
+        return None
+    width_px = ends[1] - ends[0] - 1
+    shadow_px = focal_px * options.baseline_m * (1.0 / z[near] - 1.0 / z[far])
+    if width_px > _WIDER * shadow_px + _MARGIN_PX:
+        return None
+    return FarSide(z[far], (ends[far], row + window.v0), abs(ends[far] - pixel[0]))
