@@ -31,6 +31,7 @@ class Family:
         parse: from the model's text and the size of the image it saw to points.
         keeps_special_tokens: its points are special tokens, which must survive decoding.
         uses_chat_template: else the prompt goes to the processor as it is.
+        image_token: what stands before such a prompt.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     parse: formats.Parser
     keeps_special_tokens: bool = False
     uses_chat_template: bool = True
+    image_token: str = ""
 
 
 _ROWS = (
@@ -63,6 +65,7 @@ _ROWS = (
         formats.parse_paligemma,
         keeps_special_tokens=True,
         uses_chat_template=False,
+        image_token="<image>",
     ),
     Family("moondream", prompts.phrase_prompt, formats.parse_moondream),
 )
