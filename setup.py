@@ -11,7 +11,7 @@ vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 serve = ["fastapi>=0.115", "uvicorn>=0.30"]
-evaluate = ["datasets>=3", "tqdm>=4.66"]
+evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
 dev = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",

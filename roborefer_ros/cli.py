@@ -17,6 +17,8 @@ _VERBS: dict[str, tuple[str, str]] = {
     "refer": ("roborefer_ros.cli_refer", "ask a running node"),
     "doctor": ("roborefer_ros.doctor", "what is installed, what is missing and what to do"),
     "simulate": ("roborefer_ros.simulation.dataset", "make simulated scenes with questions"),
+    "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),
+    "score": ("roborefer_ros.evaluation.score", "score the answers to a benchmark"),
     "train": ("roborefer_ros.training.train", "train a network on a data set"),
 }
 

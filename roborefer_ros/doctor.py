@@ -219,7 +219,7 @@ def check_serve_extra() -> Check:
 
 def check_eval_extra() -> Check:
     """What the benchmarks need."""
-    return _check_extra("eval", ("datasets", "tqdm"))
+    return _check_extra("eval", ("pyarrow", "jinja2", "matplotlib", "tqdm"))
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (

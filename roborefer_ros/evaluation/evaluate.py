@@ -1,0 +1,161 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer evaluate``: ask a model a benchmark's questions, score the answers, report.
+
+Interrupted runs go on where they stopped: run the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.evaluation.lifted import frame_of, has_truth
+from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError, BenchmarkQuestion
+from roborefer_ros.evaluation.readers import open_benchmark
+from roborefer_ros.evaluation.results import answers_files, score_files
+from roborefer_ros.evaluation.runner import DepthSource, RunReport, no_depth, output_name, run
+from roborefer_ros.evaluation.score import reader_for, show, write_report
+from roborefer_ros.evaluation.scoring import AnswerReader
+from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.factory import open_pointer
+
+#: schemes whose models answer as RoboRefer does
+_TUPLE_SCHEMES = ("roborefer", "roborefer-http", "echo")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = _arguments(argv)
+    try:
+        benchmark = _selected(open_benchmark(arguments.data), arguments.splits)
+        reader = reader_of_spec(arguments.model, arguments.family)
+        out = arguments.out or Path("outputs") / output_name(arguments.model)
+        report = _run(arguments, benchmark, reader, out)
+        _tell(report, out)
+        results = score_files(benchmark, _written(benchmark, out), reader, arguments.model)
+        show(results, "all", arguments.json)
+        summary = {**results.as_json(), "questions_per_second": report.questions_per_second}
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        if not arguments.no_report:
+            write_report(results, out / "report.html")
+    except (BenchmarkError, RoboReferError) as error:
+        print(f"roborefer evaluate: {error}", file=sys.stderr)
+        return 1
+    return 1 if report.failures else 0
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="roborefer evaluate", description=__doc__)
+    parser.add_argument("--model", required=True, help="spec, e.g. roborefer:demo")
+    parser.add_argument("--data", required=True, help="folder of the benchmark, or hf:<data set>")
+    parser.add_argument("--splits", nargs="+", default=[], help="default: all")
+    parser.add_argument("--out", type=Path, help="folder; default: outputs/<model>")
+    parser.add_argument("--limit", type=int, default=0, help="questions a split; 0: all")
+    parser.add_argument("--workers", type=int, default=1, help="requests at a time (servers)")
+    parser.add_argument(
+        "--depth",
+        choices=("auto", "none"),
+        default="auto",
+        help="auto: the benchmark's own depth, where it has one and the model uses it",
+    )
+    parser.add_argument("--family", default="", help="see roborefer score; default: by the spec")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n>")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
+    parser.add_argument("--no-report", action="store_true", help="no HTML page")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    arguments = parser.parse_args(argv)
+    if arguments.workers < 1 or arguments.limit < 0:
+        parser.error("--workers must be at least 1, --limit must not be negative")
+    return arguments
+
+
+def reader_of_spec(spec: str, family: str = "") -> AnswerReader:
+    """How the answers of a model are read, from its spec.
+
+    Raises:
+        BenchmarkError: no such family.
+    """
+    named = re.search(r"[?&]family=([^&]+)", spec)
+    if not family and spec.partition(":")[0] in _TUPLE_SCHEMES:
+        return AnswerReader.of("RoboRefer")
+    model = re.search(r"[?&]model=([^&]+)", spec)
+    return reader_for(family or (named.group(1) if named else ""), model[1] if model else spec)
+
+
+def benchmark_depth(
+    question: BenchmarkQuestion, _: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8] | None:
+    """The benchmark's depth in the form that the model was trained on; None without one."""
+    if not has_truth(question):
+        return None
+    return relative_depth_from_metric(frame_of(question).depth.metres())
+
+
+def _selected(benchmark: Benchmark, splits: Sequence[str]) -> Benchmark:
+    if not splits:
+        return benchmark
+    known = {split.lower(): split for split in benchmark.splits}
+    wrong = [split for split in splits if split.lower() not in known]
+    if wrong:
+        raise BenchmarkError(f"there is no split {wrong[0]!r}; known are {', '.join(known)}")
+    chosen = {known[split.lower()] for split in splits}
+    return replace(benchmark, questions=tuple(q for q in benchmark.questions if q.split in chosen))
+
+
+def _run(
+    arguments: argparse.Namespace, benchmark: Benchmark, reader: AnswerReader, out: Path
+) -> RunReport:
+    depth: DepthSource = no_depth if arguments.depth == "none" else benchmark_depth
+    with ExitStack() as stack:
+        pointers = []
+        for _ in range(arguments.workers):
+            pointer = open_pointer(arguments.model, device=arguments.device, dtype=arguments.dtype)
+            stack.callback(pointer.close)
+            pointers.append(pointer)
+        return run(
+            pointers,
+            benchmark,
+            out,
+            model_id=arguments.model,
+            family=reader.family,
+            depth=depth,
+            limit=arguments.limit,
+            show_progress=not arguments.json,
+        )
+
+
+def _written(benchmark: Benchmark, out: Path) -> list[Path]:
+    """Files of the chosen splits that hold something."""
+    names = {split.lower() for split in benchmark.splits}
+    return [f for f in answers_files(out) if f.stem.lower() in names and f.stat().st_size]
+
+
+def _tell(report: RunReport, out: Path) -> None:
+    told = f"{report.asked} asked in {report.duration_s:.1f} s"
+    told += f" ({report.questions_per_second:.2f}/s), {report.kept} kept: {out}"
+    print(told, file=sys.stderr)
+    if report.skipped:
+        print(f"{report.skipped} questions ask for a word and were left out", file=sys.stderr)
+    for failure in report.failures[:10]:
+        print(f"no answer: {failure}", file=sys.stderr)
+    if report.failures:
+        print(
+            f"{len(report.failures)} questions have no answer; run the same command again to ask "
+            "only those",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

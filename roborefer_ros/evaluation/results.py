@@ -1,0 +1,214 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From a benchmark and answers files to tables: on the screen, as JSON, for the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from roborefer_ros.evaluation.answers_file import read_answers
+from roborefer_ros.evaluation.lifted import LiftedSummary, SpatialScore, lift_answers, summarize_3d
+from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
+from roborefer_ros.evaluation.scoring import AnswerReader, AnswerScores, score_answer
+from roborefer_ros.evaluation.statistics import SCORERS, GroupSummary, summarize, summarize_by
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is known about a run.
+
+    Attributes:
+        model: its name.
+        benchmark: the benchmark's name.
+        answers: scored, in file order.
+        total: questions of the splits that were answered.
+        groups: title -> rows; "all" and "split" always, "step", "category", "scene" and
+            "kind" where the benchmark tells them.
+        spatial: 3D scores, one per answer, where the benchmark holds 3D ground truth.
+        spatial_groups: their rows.
+        warnings: sentences for people.
+    """
+
+    model: str
+    benchmark: str
+    answers: tuple[AnswerScores, ...]
+    total: int
+    groups: dict[str, list[GroupSummary]]
+    spatial: tuple[SpatialScore, ...] = ()
+    spatial_groups: list[LiftedSummary] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs; NaN becomes None."""
+        content = {
+            "model": self.model,
+            "benchmark": self.benchmark,
+            "answered": len(self.answers),
+            "total": self.total,
+            "groups": {title: [asdict(r) for r in rows] for title, rows in self.groups.items()},
+            "spatial": [asdict(row) for row in self.spatial_groups],
+            "warnings": list(self.warnings),
+        }
+        clean: dict[str, Any] = _without_nan(content)
+        return clean
+
+
+def score_files(
+    benchmark: Benchmark, files: Sequence[Path], reader: AnswerReader, model: str
+) -> Results:
+    """Score answers files, each named after its split.
+
+    Raises:
+        BenchmarkError: a file fits no split, or answers a question that is not in it.
+    """
+    answers: list[AnswerScores] = []
+    warnings: list[str] = []
+    total = 0
+    for file in files:
+        split = split_of(benchmark, file)
+        questions = {q.question_id: q for q in benchmark.of_split(split)}
+        records = read_answers(file)
+        total += len(questions)
+        ids = [record["question_id"] for record in records]
+        if len(set(ids)) < len(ids):
+            warnings.append(f"{split}: {len(ids) - len(set(ids))} questions were answered twice")
+        if len(set(ids)) < len(questions):
+            warnings.append(f"{split}: {len(questions) - len(set(ids))} of {len(questions)} "
+                            "questions have no answer")  # fmt: skip
+        for record in records:
+            if record["question_id"] not in questions:
+                raise BenchmarkError(
+                    f"{file} answers question {record['question_id']!r}, which {split} of "
+                    f"{benchmark.source} does not have; is it the right data set?"
+                )
+            question = questions[record["question_id"]]
+            answers.append(score_answer(question, record.get("text"), reader))
+    if not answers:
+        raise BenchmarkError("there are no answers to score")
+    spatial = lift_answers(answers)
+    groups = group_rows(answers)
+    crashes = groups["all"][0].crashes
+    if crashes:
+        warnings.append(
+            f"the published scorer ends with an exception at {crashes} answers; they are left "
+            "out of its mean here"
+        )
+    return Results(
+        model, benchmark.name, tuple(answers), total, groups, spatial,
+        summarize_3d(spatial), tuple(warnings),
+    )  # fmt: skip
+
+
+def group_rows(answers: Sequence[AnswerScores]) -> dict[str, list[GroupSummary]]:
+    """All tables of a run."""
+    tables = {
+        "all": [summarize("all", answers)],
+        "split": summarize_by(answers, lambda a: a.question.split),
+        "step": summarize_by(answers, lambda a: a.question.step),
+        "split and step": summarize_by(
+            answers,
+            lambda a: a.question.step and f"{a.question.split}, step {a.question.step}",
+        ),
+        "category": summarize_by(answers, lambda a: a.question.category),
+        "scene": summarize_by(
+            answers, lambda a: a.question.scene and f"{a.question.split}, {a.question.scene}"
+        ),
+        "kind": summarize_by(answers, lambda a: a.question.extra.get("kind")),
+    }
+    return {title: rows for title, rows in tables.items() if rows}
+
+
+def answers_files(path: Path) -> list[Path]:
+    """The answers files of a folder, or the one file.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    if not files:
+        raise BenchmarkError(f"{path} holds no answers (*.jsonl)")
+    return files
+
+
+def split_of(benchmark: Benchmark, file: Path) -> str:
+    """The split that a file answers, by its name.
+
+    Raises:
+        BenchmarkError: none.
+    """
+    for split in benchmark.splits:
+        if split.lower() == file.stem.lower():
+            return split
+    if len(benchmark.splits) == 1:
+        return benchmark.splits[0]
+    raise BenchmarkError(
+        f"{file.name} is named after no split of {benchmark.source}; rename it to one of "
+        + ", ".join(f"{split}.jsonl" for split in benchmark.splits)
+    )
+
+
+def text_table(results: Results, scorers: Sequence[str] = SCORERS) -> str:
+    """The tables for a terminal, in percent with 95 % intervals."""
+    heads = ["", "answers", "images", *scorers, "left out", "no point", "points/answer"]
+    parts = [f"{results.model} on {results.benchmark}: {len(results.answers)} of {results.total}"]
+    for title, rows in results.groups.items():
+        lines = [[title if title != "all" else "", *heads[1:]]]
+        lines += [_cells(row, scorers) for row in rows]
+        parts.append(_aligned(lines))
+    if results.spatial_groups:
+        parts.append(_aligned(spatial_cells(results.spatial_groups)))
+    parts += [f"note: {warning}" for warning in results.warnings]
+    return "\n\n".join(parts)
+
+
+def _cells(row: GroupSummary, scorers: Iterable[str]) -> list[str]:
+    scores = [row.scores[name] for name in scorers]
+    return [
+        row.name, str(row.count), str(row.images),
+        *(f"{_percent(s.value)} [{_percent(s.low)}, {_percent(s.high)}]" for s in scores),
+        str(row.dropped + row.crashes), f"{_percent(row.unparsable)} %",
+        f"{row.points_per_answer:.2f}",
+    ]  # fmt: skip
+
+
+def spatial_cells(rows: Iterable[LiftedSummary]) -> list[list[str]]:
+    """The 3D table, heads first."""
+    lines = [
+        ["3D", "answers", "lifted", "within 10 mm", "within 20 mm", "within 50 mm",
+         "median [mm]", "90 % [mm]", "lifting error median [mm]"]
+    ]  # fmt: skip
+    for row in rows:
+        shares = [f"{_percent(row.within[limit])} %" for limit in (0.01, 0.02, 0.05)]
+        distances = (row.median_m, row.p90_m, row.surface_error_m)
+        lines.append(
+            [row.name, str(row.count), str(row.lifted), *shares,
+             *(f"{1000 * value:.1f}" for value in distances)]
+        )  # fmt: skip
+    return lines
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,225 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Asking a model all questions of a benchmark, able to go on where it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError, RoboReferError
+from roborefer_ros.evaluation.answers_file import AnswersFile, answer_record
+from roborefer_ros.evaluation.questions import (
+    Benchmark,
+    BenchmarkError,
+    BenchmarkQuestion,
+    reference_instruction,
+)
+from roborefer_ros.frame import Mode
+from roborefer_ros.pointing.families import Family
+from roborefer_ros.pointing.pointer import Pointer
+
+#: question, its picture -> the relative depth picture for the model, or None
+DepthSource = Callable[[BenchmarkQuestion, npt.NDArray[np.uint8]], npt.NDArray[np.uint8] | None]
+
+#: so many failures in a row end the run: the server is gone, the GPU is full
+MAX_FAILURES_IN_A_ROW = 5
+
+
+@dataclass
+class RunReport:
+    """How a run went.
+
+    Attributes:
+        asked: questions asked in this run.
+        kept: answers that were there already.
+        skipped: questions that ask for a word, which a pointer does not give.
+        failures: ``split/id: error`` of questions left without an answer; the next run
+            asks them again.
+        duration_s: of this run.
+    """
+
+    asked: int = 0
+    kept: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+    duration_s: float = 0.0
+
+    @property
+    def questions_per_second(self) -> float:
+        """Throughput of this run."""
+        return self.asked / self.duration_s if self.duration_s > 0 else 0.0
+
+
+def no_depth(_: BenchmarkQuestion, __: npt.NDArray[np.uint8]) -> None:
+    """A ``DepthSource`` for colour alone."""
+    return None
+
+
+def run(
+    pointers: Sequence[Pointer],
+    benchmark: Benchmark,
+    folder: Path,
+    *,
+    model_id: str,
+    family: Family,
+    depth: DepthSource = no_depth,
+    limit: int = 0,
+    show_progress: bool = True,
+) -> RunReport:
+    """Ask every question that has no answer yet.
+
+    Args:
+        pointers: one, or several of the same model for as many requests at a time.
+        benchmark: what to ask.
+        folder: ``<split>.jsonl`` are written there, and ``run.json``.
+        model_id: stands in every line.
+        family: of the model, for the record of what it was asked.
+        depth: where the model's depth picture comes from.
+        limit: at most so many questions a split; 0 asks all.
+        show_progress: draw a bar on stderr.
+
+    Raises:
+        BenchmarkError: the folder holds answers of another model or benchmark, or is in use.
+        RoboReferError: the last of ``MAX_FAILURES_IN_A_ROW`` failures.
+    """
+    from tqdm import tqdm
+
+    check_folder(folder, benchmark, model_id)
+    report = RunReport()
+    chosen = _chosen(benchmark, limit, report)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        files = {
+            split: stack.enter_context(AnswersFile(folder / f"{split}.jsonl"))
+            for split in dict.fromkeys(q.split for q in chosen)
+        }
+        open_questions = [q for q in chosen if q.question_id not in files[q.split].answered]
+        report.kept = len(chosen) - len(open_questions)
+        bar = stack.enter_context(
+            tqdm(
+                total=len(chosen), initial=report.kept, unit="question", file=sys.stderr,
+                disable=not show_progress, dynamic_ncols=True,
+            )
+        )  # fmt: skip
+        row = 0
+        for question, text in _answers(pointers, open_questions, depth):
+            bar.update()
+            report.asked += 1
+            if isinstance(text, RoboReferError):
+                row += 1
+                report.failures.append(f"{question.split}/{question.question_id}: {text}")
+                if row >= MAX_FAILURES_IN_A_ROW:
+                    raise text
+                continue
+            row = 0
+            instruction = asked_instruction(question, family)
+            files[question.split].append(answer_record(question, instruction, text, model_id))
+    report.duration_s = time.perf_counter() - started
+    return report
+
+
+def asked_instruction(question: BenchmarkQuestion, family: Family) -> str:
+    """The whole text that a model of a family is asked."""
+    if family.name == "tuples":
+        return reference_instruction(question)
+    return family.prompt(question.prompt)
+
+
+def output_name(model: str) -> str:
+    """A folder's name out of a model's spec."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("_.") or "model"
+
+
+def _chosen(benchmark: Benchmark, limit: int, report: RunReport) -> list[BenchmarkQuestion]:
+    chosen = []
+    for split in benchmark.splits:
+        questions = benchmark.of_split(split)
+        pointing = [q for q in questions if q.wants_point]
+        report.skipped += len(questions) - len(pointing)
+        chosen += pointing[:limit] if limit else pointing
+    return chosen
+
+
+def _answers(
+    pointers: Sequence[Pointer], questions: Sequence[BenchmarkQuestion], depth: DepthSource
+) -> Iterator[tuple[BenchmarkQuestion, str | RoboReferError]]:
+    """Texts in the order of the questions, with as many requests at a time as pointers."""
+    if len(pointers) == 1:
+        for question in questions:
+            yield question, _ask(pointers[0], question, depth)
+        return
+    free: queue.SimpleQueue[Pointer] = queue.SimpleQueue()
+    for pointer in pointers:
+        free.put(pointer)
+
+    def ask(question: BenchmarkQuestion) -> str | RoboReferError:
+        pointer = free.get()
+        try:
+            return _ask(pointer, question, depth)
+        finally:
+            free.put(pointer)
+
+    # A window instead of all at once: pictures are read only shortly before they are asked,
+    # and an interruption loses at most the requests under way.
+    waiting: list[tuple[BenchmarkQuestion, Future[str | RoboReferError]]] = []
+    with ThreadPoolExecutor(len(pointers)) as pool:
+        try:
+            for question in questions:
+                waiting.append((question, pool.submit(ask, question)))
+                if len(waiting) >= 2 * len(pointers):
+                    first, future = waiting.pop(0)
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.pop(0)
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _ask(pointer: Pointer, question: BenchmarkQuestion, depth: DepthSource) -> str | RoboReferError:
+    """The model's raw text, also where it holds no point; an error where there is none."""
+    rgb = question.rgb()
+    relative = depth(question, rgb) if pointer.uses_depth else None
+    try:
+        return pointer.point(rgb, relative, question.prompt, Mode.AUTO).text
+    except (NoPointInAnswerError, PointOutsideImageError) as error:
+        return error.answer
+    except RoboReferError as error:
+        return error
+
+
+def check_folder(folder: Path, benchmark: Benchmark, model_id: str) -> None:
+    """Write ``run.json``, or compare with the one that is there.
+
+    Raises:
+        BenchmarkError: the folder belongs to another run.
+    """
+    path = folder / "run.json"
+    this = {"model_id": model_id, "benchmark": benchmark.name, "data": str(benchmark.source)}
+    if path.exists():
+        try:
+            other = json.loads(path.read_text(encoding="utf-8"))
+            differing = [key for key in ("model_id", "benchmark") if other[key] != this[key]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchmarkError(f"{path} is broken ({error}); choose another --out") from error
+        for key in differing:
+            raise BenchmarkError(
+                f"{folder} holds answers of {key} {other[key]!r}, not {this[key]!r}; choose "
+                "another --out, or delete it"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(this, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,107 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer score``: score answers files, of this program or of the reference."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.evaluation.questions import BenchmarkError
+from roborefer_ros.evaluation.readers import open_benchmark
+from roborefer_ros.evaluation.results import Results, answers_files, score_files, text_table
+from roborefer_ros.evaluation.scoring import AnswerReader
+from roborefer_ros.evaluation.statistics import SCORERS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="roborefer score", description=__doc__)
+    parser.add_argument("answers", type=Path, help="folder of <split>.jsonl, or one such file")
+    parser.add_argument("--data", required=True, help="folder of the benchmark, or hf:<data set>")
+    parser.add_argument(
+        "--scorer", choices=("all", *SCORERS), default="all", help="official: the published rule"
+    )
+    parser.add_argument(
+        "--family",
+        default="",
+        help="how the answers are written: RoboRefer, RoboBrain, Qwen, Molmo, Gemini, "
+        "qwen3-vl ...; default: by the model's name, else RoboRefer",
+    )
+    parser.add_argument("--report", type=Path, help="write an HTML page there")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    arguments = parser.parse_args(argv)
+    try:
+        benchmark = open_benchmark(arguments.data)
+        files = answers_files(arguments.answers)
+        model = model_of(files)
+        reader = reader_for(arguments.family, model)
+        results = score_files(benchmark, files, reader, model)
+        show(results, arguments.scorer, arguments.json)
+        if arguments.report:
+            write_report(results, arguments.report)
+    except (BenchmarkError, RoboReferError) as error:
+        print(f"roborefer score: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show(results: Results, scorer: str, as_json: bool) -> None:
+    """Print the results."""
+    if as_json:
+        print(json.dumps(results.as_json()))
+        return
+    print(text_table(results, SCORERS if scorer == "all" else (scorer,)))
+    if scorer in ("all", "official"):
+        for row in results.groups["split"]:
+            evaluated = row.count - row.dropped - row.crashes
+            value = row.scores["official"].value
+            print(f"{row.name}: accuracy {value:.4f}, evaluated {evaluated}, total {row.count}")
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Write the HTML page.
+
+    Raises:
+        DependencyMissingError: jinja2 or matplotlib is not installed.
+    """
+    from roborefer_ros.evaluation.report import report_html
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report_html(results), encoding="utf-8")
+    print(f"report: {path}", file=sys.stderr)
+
+
+def model_of(files: Sequence[Path]) -> str:
+    """The model's name: ``model_id`` of the first line, else the folder's name."""
+    with files[0].open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                name = json.loads(line).get("model_id")
+            except (ValueError, AttributeError):
+                break
+            if name:
+                return str(name)
+    return files[0].resolve().parent.name
+
+
+def reader_for(family: str, model: str) -> AnswerReader:
+    """The reader of a family; without one by the model's name, else RoboRefer's.
+
+    Raises:
+        BenchmarkError: no such family.
+    """
+    if family:
+        return AnswerReader.of(family)
+    try:
+        return AnswerReader.of(model)
+    except BenchmarkError:
+        return AnswerReader.of("RoboRefer")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
