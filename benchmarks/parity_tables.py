@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
+from roborefer_ros.models.depth_anything import network_size
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.labels import mask_labels
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor, normalise_placeholders
@@ -60,6 +61,16 @@ def wrong_prompts(table: dict[str, str], folder: Path) -> list[str]:
     ]
 
 
+def wrong_depth_sizes(table: dict[str, Any], folder: Path) -> list[str]:
+    """Image sizes for which the depth network's input size comes out otherwise."""
+    wrong = []
+    for row in table["rows"]:
+        ours = list(network_size(*row["size_wh"], table["input_size"]))
+        if ours != row["net_wh"]:
+            wrong.append(f"{row['size_wh']}: {ours}, expected {row['net_wh']}")
+    return wrong
+
+
 def wrong_labels(table: dict[str, Any], folder: Path) -> list[str]:
     """Conversations whose ids or labels come out otherwise."""
     source = folder / Path(table["tokenizer"]).parent
@@ -75,6 +86,7 @@ def wrong_labels(table: dict[str, Any], folder: Path) -> list[str]:
 
 _TABLES: dict[str, Callable[[Any, Path], list[str]]] = {
     "tile_grids": wrong_tile_grids,
+    "depth_anything_sizes": wrong_depth_sizes,
     "prompt_normalisation": wrong_prompts,
     "label_cases": wrong_labels,
 }

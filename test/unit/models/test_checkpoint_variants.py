@@ -266,7 +266,7 @@ def test_unused_layer_is_neither_needed_nor_kept(copy_of: Copy, expected: dict[s
     change_weights(folder / "vision_tower", remove)
     model, processor = load_roborefer(folder)
     assert len(model.vision_tower.encoder.layers) == 3
-    assert not any(p.is_meta for p in model.parameters())
+    assert not any(t.is_meta for t in (*model.parameters(), *model.buffers()))
     assert torch.equal(answer(model, processor), expected["2b"])
 
 

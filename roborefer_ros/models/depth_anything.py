@@ -1,0 +1,248 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth-Anything-V2 (arXiv 2406.09414): relative inverse depth from one RGB image.
+
+RoboRefer's depth encoder was trained on its output as an 8-bit picture, near = bright.
+Input size, resampling and scaling are those of the authors' code, which RoboRefer's own
+server runs; the network is transformers'.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from torch.nn import functional
+from transformers import DepthAnythingForDepthEstimation
+
+from roborefer_ros.errors import (
+    CheckpointInvalidError,
+    CheckpointNotFoundError,
+    ModelFailedError,
+    ModelOutOfMemoryError,
+)
+from roborefer_ros.models.depth_anything_weights import read_original
+from roborefer_ros.models.roborefer.checkpoint import torch_dtype
+
+#: Apache-2.0; Base and Large are better and CC BY-NC 4.0
+DEFAULT_SOURCE = "depth-anything/Depth-Anything-V2-Small-hf"
+
+_PATCH = 14
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class DepthAnything:
+    """A loaded Depth-Anything-V2 network.
+
+    Args:
+        source: hub id or folder in transformers' layout (``...-hf``), or the authors' ``.pth``.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
+        dtype: ``auto`` and ``float32`` (as the reference), ``float16`` or ``bfloat16``.
+        input_size: pixels of the shorter side in the network.
+        revision: of a hub id.
+
+    Raises:
+        CheckpointNotFoundError: no such folder or file, or the hub cannot be reached.
+        CheckpointInvalidError: broken weights, another network, or a file with code in it.
+        ModelOutOfMemoryError, ModelFailedError
+    """
+
+    def __init__(
+        self,
+        source: str | Path = DEFAULT_SOURCE,
+        device: str = "auto",
+        dtype: str = "auto",
+        input_size: int = 518,
+        revision: str | None = None,
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelFailedError(
+                f"device {device!r} was asked for, but torch sees no CUDA GPU; use device:=cpu "
+                "or install a CUDA build of torch"
+            )
+        if input_size < _PATCH:
+            raise ValueError(f"input_size is {input_size} pixels, less than one patch ({_PATCH})")
+        self.source = str(source)
+        self.input_size = input_size
+        self._device = torch.device(device)
+        kind = torch.float32 if dtype == "auto" else torch_dtype(dtype, self._device)
+        self._dtype = kind
+        network = _open(source, revision)
+        _use_reference_positions(network.backbone.embeddings)
+        try:
+            self.network = network.to(self._device, kind).eval().requires_grad_(False)
+        except torch.OutOfMemoryError as error:
+            raise ModelOutOfMemoryError(
+                f"the depth network {source} does not fit on {device}; free GPU memory, or set "
+                "depth_source to 'sensor'"
+            ) from error
+
+    def __call__(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The depth picture that RoboRefer sees.
+
+        Args:
+            rgb: ``[H, W, 3]`` uint8.
+
+        Returns:
+            ``[H, W]`` uint8 relative inverse depth, near = bright, 0 to 255 in each image; all
+            zero where the network sees no depth at all.
+
+        Raises:
+            ModelOutOfMemoryError, ModelFailedError
+        """
+        return to_8_bit(self.inverse_depth(rgb))
+
+    @torch.inference_mode()
+    def inverse_depth(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``[H, W]`` float32, not negative, of no unit: larger is nearer.
+
+        Raises:
+            ValueError: not ``[H, W, 3]`` uint8.
+            ModelOutOfMemoryError, ModelFailedError
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+            raise ValueError(f"an image must be uint8 [H, W, 3], not {rgb.dtype} {rgb.shape}")
+        pixels = torch.from_numpy(network_input(rgb, self.input_size))
+        try:
+            small = self.network(pixels.to(self._device, self._dtype)).predicted_depth
+            whole = functional.interpolate(
+                small[:, None].float(), rgb.shape[:2], mode="bilinear", align_corners=True
+            )
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise ModelOutOfMemoryError(
+                f"the GPU ran out of memory in the depth network at {tuple(pixels.shape[2:])} "
+                "pixels; use a smaller depth network or input_size, or depth_source 'sensor'"
+            ) from error
+        depth: npt.NDArray[np.float32] = whole[0, 0].cpu().numpy()
+        if not np.isfinite(depth).all():
+            raise ModelFailedError(
+                f"the depth network gave values that are not finite in {self._dtype}; use float32"
+            )
+        return depth
+
+    def close(self) -> None:
+        """Free the weights."""
+        del self.network
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def network_size(width: int, height: int, input_size: int = 518) -> tuple[int, int]:
+    """``(width, height)`` in the network: the shorter side is ``input_size``, both multiples of 14.
+
+    Each side is rounded to the nearest multiple, or up where that would fall below
+    ``input_size``.
+    """
+    scale = max(input_size / height, input_size / width)
+
+    def side(length: int) -> int:
+        patches = scale * length / _PATCH
+        rounded = int(np.round(patches)) * _PATCH
+        return rounded if rounded >= input_size else int(np.ceil(patches)) * _PATCH
+
+    return side(width), side(height)
+
+
+def network_input(rgb: npt.NDArray[np.uint8], input_size: int = 518) -> npt.NDArray[np.float32]:
+    """``[1, 3, h, w]``: resized in float64 by OpenCV's cubic, then normalised, as the authors."""
+    size = network_size(rgb.shape[1], rgb.shape[0], input_size)
+    resized = cv2.resize(rgb / 255.0, size, interpolation=cv2.INTER_CUBIC)
+    normalised = (resized - _MEAN) / _STD
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def to_8_bit(depth: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """Scale to 0..255 by minimum and maximum, cut off (not rounded) as the reference.
+
+    The reference divides by zero on a flat map; here that is all zero.
+    """
+    low, high = depth.min(), depth.max()
+    if not high > low:
+        return np.zeros(depth.shape, np.uint8)
+    picture: npt.NDArray[np.uint8] = ((depth - low) / (high - low) * 255.0).astype(np.uint8)
+    return picture
+
+
+def _open(source: str | Path, revision: str | None) -> Any:
+    path = Path(source).expanduser()
+    if path.suffix in (".pth", ".pt"):
+        config, weights = read_original(path)
+        return _from_pretrained(None, str(path), config=config, state_dict=weights)
+    is_hub_id = not path.is_dir() and not path.is_absolute() and str(source).count("/") == 1
+    if not path.is_dir() and not is_hub_id:
+        raise CheckpointNotFoundError(
+            f"there is no depth network {str(source)!r}; give a hub id such as {DEFAULT_SOURCE}, "
+            "a folder of transformers, or a .pth file of the authors"
+        )
+    where = str(source) if is_hub_id else str(path)
+    return _from_pretrained(where, where, revision=revision or "main", use_safetensors=True)
+
+
+def _from_pretrained(name: str | None, source: str, **options: Any) -> Any:
+    """Open through transformers; no weight may be missing."""
+    loader: Any = DepthAnythingForDepthEstimation
+    try:
+        network, info = loader.from_pretrained(
+            name, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointInvalidError(
+            f"{source} cannot be read as Depth-Anything-V2: {_first_line(error)}"
+        ) from error
+    except Exception as error:  # OSError for anything missing, the hub client's own classes
+        if Path(source).is_dir():
+            raise CheckpointInvalidError(
+                f"{source} is no complete Depth-Anything-V2 in transformers' layout "
+                f"(config.json, model.safetensors): {_first_line(error)}"
+            ) from error
+        raise CheckpointNotFoundError(
+            f"the depth network {source} is neither a folder nor reachable on the Hugging Face "
+            f"hub ({type(error).__name__}: {_first_line(error)}); check the name and the network, "
+            "download it elsewhere and give the folder, or set depth_source to 'sensor'"
+        ) from error
+    broken = sorted({*info["missing_keys"], *(str(k) for k in info.get("mismatched_keys", ()))})
+    if broken:
+        raise CheckpointInvalidError(
+            f"{source}: {len(broken)} weights of the depth network are missing or of another "
+            f"shape, the first is {broken[0]}"
+        )
+    if network.config.depth_estimation_type != "relative":
+        raise CheckpointInvalidError(
+            f"{source} estimates {network.config.depth_estimation_type} depth, where far is large; "
+            f"RoboRefer needs relative inverse depth: use {DEFAULT_SOURCE}"
+        )
+    return network
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _use_reference_positions(embeddings: Any) -> None:
+    """Interpolate position embeddings as the authors do.
+
+    They add 0.1 to the size before dividing, once a guard against rounding, which shifts the
+    samples a little; the networks were trained so.  transformers divides exactly.
+    """
+
+    def interpolate(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        table: torch.Tensor = embeddings.position_embeddings
+        side = int((table.shape[1] - 1) ** 0.5)
+        rows, columns = height // _PATCH, width // _PATCH
+        if rows == columns == side:
+            return table
+        grid = table[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        scale = ((rows + 0.1) / side, (columns + 0.1) / side)
+        resized = functional.interpolate(grid, scale_factor=scale, mode="bicubic")
+        patches = resized.permute(0, 2, 3, 1).flatten(1, 2).to(table.dtype)
+        return torch.cat((table[:, :1], patches), dim=1)
+
+    embeddings.interpolate_pos_encoding = interpolate

@@ -1,0 +1,269 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The depth network computes what its authors' code computes, and refuses what it cannot read."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from roborefer_ros.errors import (
+    CheckpointInvalidError,
+    CheckpointNotFoundError,
+    ModelFailedError,
+)
+from roborefer_ros.models.depth_anything import (
+    DepthAnything,
+    network_input,
+    network_size,
+    to_8_bit,
+)
+from roborefer_ros.models.depth_anything_weights import read_original
+
+DATA = Path(__file__).resolve().parents[2] / "data" / "depth_anything"
+TINY = DATA / "tiny.pth"
+
+Arrays = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def reference() -> Arrays:
+    return dict(np.load(DATA / "reference.npz"))
+
+
+@pytest.fixture(scope="module")
+def network() -> DepthAnything:
+    return DepthAnything(TINY, device="cpu", input_size=70)
+
+
+@pytest.fixture(scope="module")
+def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network as the hub's ``-hf`` repositories store it."""
+    folder = tmp_path_factory.mktemp("hub")
+    config, weights = read_original(TINY)
+    config.architectures = ["DepthAnythingForDepthEstimation"]
+    config.save_pretrained(folder)
+    tensors = {name: tensor.clone() for name, tensor in weights.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+# --- parity with the authors' code -----------------------------------------------------
+
+
+def test_input_is_that_of_the_authors(reference: Arrays) -> None:
+    assert np.array_equal(network_input(reference["rgb"], 70), reference["input_70"])
+
+
+@pytest.mark.parametrize("size", [70, 98])
+def test_depth_is_that_of_the_authors(reference: Arrays, size: int) -> None:
+    network = DepthAnything(TINY, device="cpu", input_size=size)
+    depth = network.inverse_depth(reference["rgb"])
+    assert depth.dtype == np.float32
+    assert np.abs(depth - reference[f"depth_{size}"]).max() < 5e-5  # of up to 7
+    picture = network(reference["rgb"])
+    difference = np.abs(picture.astype(int) - reference[f"picture_{size}"])
+    assert picture.dtype == np.uint8 and (picture.min(), picture.max()) == (0, 255)
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.002  # cut off, not rounded
+
+
+def test_depth_at_full_size(reference: Arrays) -> None:
+    depth = DepthAnything(TINY, device="cpu").inverse_depth(reference["rgb"][:60, :60])
+    assert np.abs(depth - reference["depth_518_square"]).max() < 5e-5
+
+
+def test_hub_format_is_the_same_network(hub_folder: Path, reference: Arrays) -> None:
+    depth = DepthAnything(hub_folder, device="cpu", input_size=70).inverse_depth(reference["rgb"])
+    assert np.abs(depth - reference["depth_70"]).max() < 5e-5
+
+
+def test_what_transformers_saves_is_read(
+    network: DepthAnything, tmp_path: Path, reference: Arrays
+) -> None:
+    network.network.save_pretrained(tmp_path)
+    depth = DepthAnything(tmp_path, device="cpu", input_size=70).inverse_depth(reference["rgb"])
+    assert np.array_equal(depth, network.inverse_depth(reference["rgb"]))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float16", 0.02), ("bfloat16", 0.15)])
+def test_small_types(reference: Arrays, dtype: str, tolerance: float) -> None:
+    network = DepthAnything(TINY, device="cpu", dtype=dtype, input_size=70)
+    depth = network.inverse_depth(reference["rgb"])
+    spread = reference["depth_70"].max()
+    assert np.abs(depth - reference["depth_70"]).max() < tolerance * spread
+
+
+# --- sizes and pictures ----------------------------------------------------------------
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.sampled_from([14, 70, 252, 518, 520]))
+def test_network_size(width: int, height: int, input_size: int) -> None:
+    w, h = network_size(width, height, input_size)
+    assert w % 14 == h % 14 == 0
+    assert min(w, h) - 14 < input_size <= min(w, h)
+    assert network_size(height, width, input_size) == (h, w)
+
+
+def test_known_sizes() -> None:
+    assert network_size(640, 480) == (686, 518)
+    assert network_size(1280, 720) == (924, 518)
+    assert network_size(518, 518) == (518, 518)
+
+
+def test_8_bit_scaling_cuts_off() -> None:
+    depth = np.array([[2.0, 3.0], [4.0, 6.0]], np.float32)
+    assert to_8_bit(depth).tolist() == [[0, 63], [127, 255]]
+
+
+def test_flat_maps_are_zero() -> None:
+    for value in (0.0, 3.5):
+        picture = to_8_bit(np.full((3, 4), value, np.float32))
+        assert picture.dtype == np.uint8 and not picture.any()
+
+
+def test_network_that_sees_nothing(network: DepthAnything, reference: Arrays) -> None:
+    dead = DepthAnything(TINY, device="cpu", input_size=70)
+    dead.network.head.conv3.bias.fill_(-1e3)
+    assert not dead(reference["rgb"]).any()
+
+
+def test_values_that_are_not_finite(reference: Arrays) -> None:
+    broken = DepthAnything(TINY, device="cpu", input_size=70)
+    broken.network.head.conv3.bias.fill_(float("inf"))
+    with pytest.raises(ModelFailedError, match="not finite"):
+        broken(reference["rgb"])
+
+
+def test_images_that_are_none(network: DepthAnything) -> None:
+    for bad in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ):
+        with pytest.raises(ValueError, match="uint8"):
+            network(bad)
+
+
+def test_options() -> None:
+    with pytest.raises(ValueError, match="input_size"):
+        DepthAnything(TINY, device="cpu", input_size=10)
+    with pytest.raises(CheckpointInvalidError, match="float8"):
+        DepthAnything(TINY, device="cpu", dtype="float8")
+    if not torch.cuda.is_available():
+        with pytest.raises(ModelFailedError, match="CUDA"):
+            DepthAnything(TINY, device="cuda")
+
+
+# --- sources that are broken -----------------------------------------------------------
+
+
+def test_sources_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for source in (tmp_path / "none.pth", tmp_path / "none", "none", "depth-anything/no-such-hf"):
+        with pytest.raises(CheckpointNotFoundError, match="no"):
+            DepthAnything(source, device="cpu")
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.mkdir, ("exploded",))
+
+
+def test_code_in_a_pth_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"pretrained.cls_token": _Bomb()}, tmp_path / "zip.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(_Bomb(), protocol=2))
+    for name in ("zip.pth", "plain.pth"):
+        with pytest.raises(CheckpointInvalidError, match="not run|damaged"):
+            DepthAnything(tmp_path / name, device="cpu")
+    assert not (tmp_path / "exploded").exists()
+
+
+def _without(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda weights: weights.pop(name)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (_without("depth_head.scratch.output_conv1.weight"), "output_conv1"),
+        (_without("pretrained.blocks.3.norm1.bias"), "norm1.bias"),
+        (_without("pretrained.blocks.11.attn.qkv.weight"), "missing|Depth-Anything-V2"),
+        (lambda w: w.update({"module.extra": torch.zeros(1)}), "module.extra"),
+        (lambda w: w.update({"pretrained.norm.bias": torch.zeros(31)}), "shape|size"),
+        (lambda w: w.update({"epoch": 3}), "not a plain table"),
+        (lambda w: w.clear(), "Depth-Anything-V2"),
+    ],
+)
+def test_pth_of_something_else(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    weights = torch.load(TINY, weights_only=True)
+    change(weights)
+    torch.save(weights, tmp_path / "changed.pth")
+    with pytest.raises(CheckpointInvalidError, match=message):
+        DepthAnything(tmp_path / "changed.pth", device="cpu")
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, 300_000])
+def test_truncated_pth(tmp_path: Path, size: int) -> None:
+    (tmp_path / "cut.pth").write_bytes(TINY.read_bytes()[:size])
+    with pytest.raises(CheckpointInvalidError, match="cut.pth"):
+        DepthAnything(tmp_path / "cut.pth", device="cpu")
+
+
+def copied(hub_folder: Path, target: Path) -> Path:
+    for file in hub_folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def test_metric_networks_are_refused(hub_folder: Path, tmp_path: Path) -> None:
+    folder = copied(hub_folder, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"depth_estimation_type": "metric", "max_depth": 20}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointInvalidError, match="metric"):
+        DepthAnything(folder, device="cpu")
+
+
+@pytest.mark.parametrize("defect", ["truncated", "no weights", "no config", "pickle", "config"])
+def test_broken_folders(hub_folder: Path, tmp_path: Path, defect: str) -> None:
+    folder = copied(hub_folder, tmp_path)
+    weights = folder / "model.safetensors"
+    if defect == "truncated":
+        os.truncate(weights, 5000)
+    elif defect == "no weights":
+        weights.unlink()
+    elif defect == "pickle":
+        weights.unlink()
+        torch.save({}, folder / "pytorch_model.bin")
+    elif defect == "no config":
+        (folder / "config.json").unlink()
+    else:
+        (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointInvalidError, match=str(tmp_path)):
+        DepthAnything(folder, device="cpu")
+
+
+def test_the_node_finds_it() -> None:
+    """The class has the name and the arguments by which the node opens it."""
+    from roborefer_ros.pipeline import DepthEstimator
+
+    estimator: DepthEstimator = DepthAnything(TINY, device="cpu", dtype="auto")
+    picture = estimator(np.zeros((28, 42, 3), np.uint8))
+    assert picture.shape == (28, 42) and picture.dtype == np.uint8
