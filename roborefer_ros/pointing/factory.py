@@ -27,8 +27,8 @@ def _transformers(source: str, **options: Any) -> Pointer:
         from roborefer_ros.pointing.transformers_vlm import TransformersPointer
     except ImportError as error:
         raise DependencyMissingError(
-            f"models in this process need torch and transformers ({error}); install them with "
-            "`pip install 'roborefer_ros[vlm]'`"
+            f"models in this process need torch, transformers and a torchvision that matches torch "
+            f"({error}); pip install 'roborefer_ros[vlm]'"
         ) from error
     return TransformersPointer(source, **options)
 

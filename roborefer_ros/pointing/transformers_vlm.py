@@ -203,7 +203,7 @@ class TransformersPointer:
         for token in {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}:
             if token.strip():
                 instruction = instruction.replace(token, " ")
-        return instruction
+        return " ".join(instruction.split())
 
     @torch.inference_mode()
     def _ask(

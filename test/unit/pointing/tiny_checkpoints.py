@@ -48,7 +48,9 @@ TEXT = {
 }
 
 
-def tokenizer(special: list[str], template: str | None, **names: str) -> PreTrainedTokenizerFast:
+def tokenizer(
+    special: list[str] | dict[str, str], template: str | None, **names: str
+) -> PreTrainedTokenizerFast:
     """Bytes as tokens, and the family's special ones."""
     vocabulary = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
@@ -147,6 +149,62 @@ def save_molmo2(folder: Path) -> None:
     Molmo2ForConditionalGeneration(config).save_pretrained(folder)
 
 
+def save_paligemma(folder: Path) -> None:
+    """PaliGemma."""
+    import transformers
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    words = tokenizer(["<image>", *(f"<loc{i:04d}>" for i in range(1024))], None, bos_token="<bos>")
+    images = SiglipImageProcessorPil(size={"height": 28, "width": 28})
+    images.image_seq_length = 4
+    transformers.PaliGemmaProcessor(images, words).save_pretrained(folder)
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    text = {**TEXT, "model_type": "gemma", "head_dim": 16, "vocab_size": len(words)}
+    vision = {"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64}
+    vision |= {"num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28}
+    config = transformers.PaliGemmaConfig(
+        text_config={**text, **{name: getattr(words, name) for name in names}},
+        vision_config={**vision, "patch_size": 14, "vision_use_head": False},
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        projection_dim=32,
+    )
+    transformers.PaliGemmaForConditionalGeneration(config).save_pretrained(folder)
+
+
+def save_florence2(folder: Path) -> None:
+    """Florence-2: an encoder and a decoder."""
+    import transformers
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    words = tokenizer({"image_token": "<image>"}, None, bos_token="<s>", sep_token="</s>")
+    words.add_tokens([f"<loc_{i}>" for i in range(1000)])
+    images = CLIPImageProcessorPil(size={"height": 64, "width": 64}, do_center_crop=False)
+    images.image_seq_length = 5
+    transformers.Florence2Processor(images, words).save_pretrained(folder)
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    text: dict[str, Any] = {name: getattr(words, name) for name in names}
+    text |= {"model_type": "bart", "d_model": 32, "vocab_size": len(words)}
+    text |= {"decoder_start_token_id": words.eos_token_id, "forced_eos_token_id": None}
+    for part in ("encoder", "decoder"):
+        text |= {f"{part}_layers": 2, f"{part}_ffn_dim": 64, f"{part}_attention_heads": 2}
+    config = transformers.Florence2Config(
+        text_config=text,
+        vision_config={
+            "depths": (1, 1, 1, 1),
+            "embed_dim": (8, 16, 16, 32),
+            "num_heads": (1, 2, 2, 4),
+            "num_groups": (1, 2, 2, 4),
+            "window_size": 2,
+            "projection_dim": 32,
+        },
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+    )
+    model = transformers.Florence2ForConditionalGeneration(config)
+    model.generation_config.update(num_beams=3, no_repeat_ngram_size=3)  # as released
+    model.generation_config.decoder_start_token_id = words.eos_token_id
+    model.save_pretrained(folder)
+
+
 def teach(pointer: Any, answer: str, steps: int = 150) -> None:
     """Train a loaded pointer's model until it answers the one question by heart."""
     torch.manual_seed(0)
@@ -154,21 +212,29 @@ def teach(pointer: Any, answer: str, steps: int = 150) -> None:
     inputs, _ = pointer._inputs(PICTURE, INSTRUCTION)
     said = words(answer, add_special_tokens=False, return_tensors="pt").input_ids
     said = torch.cat([said, torch.tensor([[words.eos_token_id]])], dim=1)
-    asked = inputs["input_ids"]
-    ids = torch.cat([asked, said], dim=1)
-    labels = ids.clone()
-    labels[:, : asked.shape[1]] = -100
-    batch = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    for name in ("mm_token_type_ids", "token_type_ids"):
-        if name in batch:
-            zeros = torch.zeros_like(said, dtype=batch[name].dtype)
-            batch[name] = torch.cat([batch[name], zeros], dim=1)
+    batch = (
+        lesson(inputs, said) if not model.config.is_encoder_decoder else {**inputs, "labels": said}
+    )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     for _ in range(steps):
-        loss = model(**batch, labels=labels).loss
+        loss = model(**batch).loss
         if loss.item() < 0.01:
             break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
+
+
+def lesson(inputs: dict[str, torch.Tensor], said: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The question with the answer appended, of which only the answer is to be learnt."""
+    asked = inputs["input_ids"]
+    ids = torch.cat([asked, said], dim=1)
+    labels = ids.clone()
+    labels[:, : asked.shape[1]] = -100
+    batch = {**inputs, "input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    for name, kind in (("mm_token_type_ids", 0), ("token_type_ids", 1)):  # text; PaliGemma's suffix
+        if name in batch:
+            kinds = torch.full_like(said, kind, dtype=batch[name].dtype)
+            batch[name] = torch.cat([batch[name], kinds], dim=1)
+    return batch
