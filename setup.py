@@ -10,13 +10,14 @@ model = ["torch>=2.6", "transformers>=5,<6", "safetensors>=0.4", "tokenizers>=0.
 vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
-serve = ["fastapi>=0.115", "uvicorn>=0.30"]
+serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
 dev = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "pytest-cov>=5",
     "hypothesis>=6.100",
+    "schemathesis>=4",
     "ruff",
     "mypy",
     "types-PyYAML",
@@ -32,7 +33,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
-    package_data={package_name: ["py.typed", "demo_brain/*", "demo_brain/*/*"]},
+    package_data={
+        package_name: ["py.typed", "evaluation/*.html", "demo_brain/*", "demo_brain/*/*"]
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),

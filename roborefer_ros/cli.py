@@ -15,6 +15,8 @@ import roborefer_ros
 _VERBS: dict[str, tuple[str, str]] = {
     "demo": ("roborefer_ros.demo.run", "simulated camera, node and client: a table and a picture"),
     "refer": ("roborefer_ros.cli_refer", "ask a running node"),
+    "serve": ("roborefer_ros.server.main", "answer over HTTP, for many robots"),
+    "query": ("roborefer_ros.server.query", "ask a server about an image file"),
     "doctor": ("roborefer_ros.doctor", "what is installed, what is missing and what to do"),
     "simulate": ("roborefer_ros.simulation.dataset", "make simulated scenes with questions"),
     "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),

@@ -1,0 +1,175 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the server asks of a model, and how any Pointer gives it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from roborefer_ros.errors import (
+    InvalidGoalError,
+    ModelFailedError,
+    ModelOutOfMemoryError,
+    NoPointInAnswerError,
+    PointOutsideImageError,
+    RoboReferError,
+)
+from roborefer_ros.frame import Mode
+from roborefer_ros.pointing.pointer import NormalisedPoint, Pointer
+from roborefer_ros.pointing.prompts import POINT_SUFFIX
+from roborefer_ros.server.pictures import Picture
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One question to the model.
+
+    Attributes:
+        text: an instruction if ``is_instruction`` (the model adds its request for points),
+            else what the user says, word by word.
+        images: RGB pictures.
+        depths: relative depth pictures, near = bright.
+        mode, max_points: as in ``Pointer.point``.
+        max_new_tokens: of the answer.
+        deadline: ``time.monotonic()`` value.
+        cancel: set when nobody waits for the answer any longer.
+        on_text: receives the answer as it grows, in the model's thread; None: nobody listens.
+    """
+
+    text: str
+    images: tuple[Picture, ...] = ()
+    depths: tuple[Picture, ...] = ()
+    is_instruction: bool = False
+    mode: Mode = Mode.AUTO
+    max_points: int = 0
+    max_new_tokens: int = 512
+    deadline: float | None = None
+    cancel: threading.Event = field(default_factory=threading.Event)
+    on_text: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True)
+class EngineAnswer:
+    """What the model said.
+
+    Attributes:
+        text: the answer.
+        points, confidences: in it, as in ``PointerAnswer``; empty for texts.
+        no_point: why an instruction was answered without a point, else None.
+        timings_s: seconds per stage.
+        tokens: generated; 0 where the model does not tell.
+        cut_off: the answer reached its greatest length.
+    """
+
+    text: str
+    points: tuple[NormalisedPoint, ...] = ()
+    confidences: tuple[float, ...] = ()
+    no_point: RoboReferError | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+    tokens: int = 0
+    cut_off: bool = False
+
+
+#: receives the index of a query and its outcome, as soon as that is known
+Done = Callable[[int, "EngineAnswer | RoboReferError"], None]
+
+
+class Engine(Protocol):
+    """A model as the server uses it: from one thread, a batch at a time."""
+
+    name: str
+    #: whether depth pictures change the answer
+    uses_depth: bool
+    #: queries that are answered together; 1 = one after the other
+    max_batch: int
+
+    def answer(self, queries: Sequence[Query], done: Done) -> None:
+        """Answer a batch; calls ``done`` once for each query and raises nothing of theirs."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+class PointerEngine:
+    """Any Pointer: one query after the other, one image each, nothing reused between them."""
+
+    max_batch = 1
+
+    def __init__(self, pointer: Pointer) -> None:
+        self._pointer = pointer
+        self.name = pointer.name
+        self.uses_depth = pointer.uses_depth
+
+    def answer(self, queries: Sequence[Query], done: Done) -> None:
+        """See ``Engine.answer``."""
+        for index, query in enumerate(queries):
+            try:
+                outcome: EngineAnswer | RoboReferError = self._one(query)
+            except RoboReferError as error:
+                outcome = error
+            except Exception as error:
+                outcome = numbered(error)
+            done(index, outcome)
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+        self._pointer.close()
+
+    def _one(self, query: Query) -> EngineAnswer:
+        if len(query.images) != 1 or len(query.depths) > 1:
+            raise InvalidGoalError(
+                f"{self.name} answers questions about one image with at most one depth picture, "
+                f"not about {len(query.images)} with {len(query.depths)}"
+            )
+        try:
+            answer = self._pointer.point(
+                query.images[0].pixels,
+                query.depths[0].pixels if query.depths else None,
+                query.text if query.is_instruction else without_suffix(query.text),
+                query.mode,
+                max_points=query.max_points,
+                deadline=query.deadline,
+                cancelled=query.cancel.is_set,
+                on_text=query.on_text or (lambda _: None),
+            )
+        except (NoPointInAnswerError, PointOutsideImageError) as error:
+            return EngineAnswer(text=error.answer, no_point=error)
+        logprobs = answer.token_logprobs
+        return EngineAnswer(
+            text=answer.text,
+            points=answer.points,
+            confidences=answer.confidences,
+            timings_s=answer.timings_s,
+            tokens=0 if logprobs is None else len(logprobs),
+        )
+
+
+def without_suffix(text: str) -> str:
+    """A text of the reference's clients without its request for points: Pointers add their own.
+
+    The reference's demo has two blanks in one place of it, so blanks are not compared.
+    """
+    words, suffix = text.split(), POINT_SUFFIX.split()
+    glued = " ".join(words)
+    return glued.removesuffix(" ".join(suffix)).strip() or text
+
+
+def numbered(error: Exception) -> RoboReferError:
+    """The numbered error for what a model raised."""
+    if isinstance(error, RoboReferError):
+        return error
+    # torch raises a plain RuntimeError when the memory of the CPU is used up.
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "not enough memory" in str(error)
+        or "can't allocate memory" in str(error)
+    ):
+        return ModelOutOfMemoryError(
+            "the device ran out of memory while answering; the server goes on. Send smaller or "
+            "fewer pictures, or start the server with a smaller --max-batch"
+        )
+    return ModelFailedError(f"the model failed ({type(error).__name__}); see the server's log")

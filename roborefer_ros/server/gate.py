@@ -1,0 +1,232 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What stands before every route: who may come in, how much they may bring, what is logged.
+
+Plain ASGI, because it must act before the body is read and must not hold back streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from roborefer_ros.server.metrics import Metrics
+from roborefer_ros.server.replies import HttpError, http_reply
+from roborefer_ros.server.settings import Settings
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: routes that need no token: they tell nothing and cost nothing
+OPEN_ROUTES = frozenset({"/", "/healthz", "/readyz", "/ui", "/openapi.json"})
+
+_KNOWN = OPEN_ROUTES | {
+    "/query",
+    "/metrics",
+    "/v1/point",
+    "/v1/chat/completions",
+    "/v1/models",
+}
+
+#: of a refused body this much is read and dropped, so that the client reads the refusal
+#: instead of finding its connection reset
+_DROPPED_BYTES = 64 * 1024 * 1024
+_DROPPED_S = 5.0
+
+_access = logging.getLogger("roborefer_ros.server.access")
+
+
+class Gate:
+    """ASGI middleware around the application.
+
+    Args:
+        app: the application.
+        settings: token, host and limits.
+        metrics: counts requests.
+    """
+
+    def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
+        self._app = app
+        self._token = settings.token.encode() if settings.token else None
+        self._limits = settings.limits
+        self._metrics = metrics
+        self._bodies_bytes = 0
+        # A page on the web can make a browser ask 127.0.0.1 under a name of its own (DNS
+        # rebinding); without a token only the names of this machine are answered.
+        loopback = {"127.0.0.1", "localhost", "[::1]"}
+        self._hosts = loopback if settings.host in {*loopback, "::1"} else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_SAFE_HEADERS]
+            await send(message)
+
+        try:
+            await self._handle(scope, receive, watch)
+        except HttpError as error:
+            await http_reply(error)(scope, receive, watch)
+        except asyncio.CancelledError:
+            status = status or 499
+            raise
+        except Exception as error:
+            # Not the message and not the values: they could hold what the client sent.
+            _access.error(
+                "unexpected %s\n%s",
+                type(error).__name__,
+                "".join(traceback.format_tb(error.__traceback__)),
+            )
+            if not status:
+                problem = HttpError(500, f"an unexpected {type(error).__name__}; see the log")
+                await http_reply(problem)(scope, receive, watch)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        self._check_host(headers)
+        self._check_token(scope["path"], headers)
+        if scope["method"] not in ("POST", "PUT", "PATCH"):
+            await self._app(scope, receive, send)
+            return
+        expected = await self._expected_bytes(headers, receive)
+        self._bodies_bytes += expected
+        try:
+            body = await self._read(receive, expected)
+            await self._app(scope, _replay(body, receive), send)
+        finally:
+            self._bodies_bytes -= expected
+
+    def _check_host(self, headers: dict[bytes, bytes]) -> None:
+        if self._hosts is None or self._token is not None:
+            return
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name not in self._hosts:
+            raise HttpError(
+                421, "this server answers to 127.0.0.1 and localhost only; see docs/server.md"
+            )
+
+    def _check_token(self, path: str, headers: dict[bytes, bytes]) -> None:
+        if self._token is None or path in OPEN_ROUTES:
+            return
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self._token):
+            return
+        raise HttpError(
+            401,
+            "the bearer token is missing or wrong; send the header 'Authorization: Bearer ...'",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+    async def _expected_bytes(self, headers: dict[bytes, bytes], receive: Receive) -> int:
+        """What the body will take; refuses what is too much."""
+        limit = self._limits.body_bytes
+        length = headers.get(b"content-length", b"")
+        expected = int(length) if length.isdigit() else limit
+        if b"content-encoding" in headers:
+            raise HttpError(415, "compressed bodies are not accepted; send the JSON as it is")
+        if expected > limit:
+            await _drop(receive, expected)
+            raise HttpError(413, f"the body has {expected} bytes, at most {limit} are allowed")
+        if self._bodies_bytes + expected > self._limits.bodies_bytes:
+            await _drop(receive, expected)
+            raise HttpError(
+                429,
+                f"requests with {self._bodies_bytes} bytes are being answered, "
+                f"{self._limits.bodies_bytes} may; ask again later",
+                {"Retry-After": "1"},
+            )
+        return expected
+
+    async def _read(self, receive: Receive, expected: int) -> bytes:
+        """The whole body."""
+        body = bytearray()
+
+        async def read() -> None:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise HttpError(499, "the client went away")
+                body.extend(message.get("body", b""))
+                if len(body) > expected:
+                    raise HttpError(
+                        413,
+                        f"the body has more than the {expected} bytes that are allowed",
+                        {"Connection": "close"},
+                    )
+                if not message.get("more_body", False):
+                    return
+
+        try:
+            await asyncio.wait_for(read(), self._limits.body_s)
+        except asyncio.TimeoutError:
+            raise HttpError(
+                408,
+                f"{len(body)} bytes of the body came within {self._limits.body_s:g} s, which is "
+                "not all of it",
+                {"Connection": "close"},
+            ) from None
+        return bytes(body)
+
+    def _record(self, scope: Scope, status: int, took_s: float) -> None:
+        path = scope["path"]
+        route = path if path in _KNOWN else "other"
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(took_s)
+        peer = scope.get("client") or ("-", 0)
+        # Neither the path of unknown routes nor any header: both can hold secrets.
+        _access.info("%s %s %s %d %.1f ms", peer[0], scope["method"], route, status, 1000 * took_s)
+
+
+_SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """First the body that was read, then what really comes: the disconnect."""
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def _drop(receive: Receive, expected: int) -> None:
+    if expected > _DROPPED_BYTES:
+        return
+
+    async def drop() -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
+
+    try:
+        await asyncio.wait_for(drop(), _DROPPED_S)
+    except asyncio.TimeoutError:
+        pass

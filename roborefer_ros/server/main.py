@@ -1,0 +1,249 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer serve``: load a model and answer over HTTP until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from roborefer_ros.errors import DependencyMissingError, RoboReferError
+from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.server.settings import DEFAULT_PORT, MIB, Limits, Settings
+
+#: environment variable that holds the bearer token, for the server as for its clients
+TOKEN_VARIABLE = "ROBOREFER_API_KEY"
+
+_MIN_TOKEN_CHARACTERS = 16
+
+_logger = logging.getLogger("roborefer_ros.server")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve; returns the exit status."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.WARNING if options.quiet else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # httpx tells the URL of every request, which can hold a key.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = read_settings(options)
+        return _serve(options, settings)
+    except RoboReferError as error:
+        print(f"roborefer serve: {error}", file=sys.stderr)
+        return 1
+
+
+def read_settings(options: argparse.Namespace) -> Settings:
+    """From the command line and the environment.
+
+    Raises:
+        SystemExit: a server that everyone could reach would let everyone in.
+    """
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if token and (len(token) < _MIN_TOKEN_CHARACTERS or not token.isascii() or " " in token):
+        raise SystemExit(
+            f"roborefer serve: the token in {TOKEN_VARIABLE} must have at least "
+            f"{_MIN_TOKEN_CHARACTERS} ASCII characters and no blanks; make one with "
+            "`openssl rand -hex 32`"
+        )
+    if not token and not is_loopback(options.host) and not options.insecure:
+        raise SystemExit(
+            f"roborefer serve: --host {options.host} lets other machines in, and there is no "
+            f"token. Set {TOKEN_VARIABLE} (`export {TOKEN_VARIABLE}=$(openssl rand -hex 32)`), "
+            "or say --insecure if everyone who reaches this port may use the model"
+        )
+    return Settings(
+        host=options.host,
+        port=options.port,
+        token=token or None,
+        max_queued=options.max_queue,
+        batch_wait_s=options.batch_wait_ms / 1000.0,
+        drain_s=options.drain_s,
+        limits=Limits(
+            body_bytes=round(options.max_body_mib * MIB),
+            bodies_bytes=round(options.max_bodies_mib * MIB),
+            body_s=options.body_s,
+            pixels=round(options.max_megapixels * 1e6),
+            images=options.max_images,
+            instruction_characters=options.max_instruction_length,
+            timeout_s=options.timeout_s,
+            new_tokens=options.max_new_tokens,
+        ),
+    )
+
+
+def open_engine(options: argparse.Namespace) -> Any:
+    """Load the model and choose how it is run.
+
+    Raises:
+        RoboReferError: what opening a pointer raises.
+    """
+    from roborefer_ros.pointing.factory import open_pointer
+    from roborefer_ros.server.engine import PointerEngine
+
+    pointer: Pointer = open_pointer(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        max_new_tokens=options.max_new_tokens,
+    )
+    if not options.model.startswith("roborefer:"):
+        return PointerEngine(pointer)
+    from roborefer_ros.pointing.roborefer import RoboReferPointer
+    from roborefer_ros.server.roborefer_engine import RoboReferEngine
+
+    assert isinstance(pointer, RoboReferPointer)
+    return RoboReferEngine(
+        served_name(options.model),
+        pointer.model,
+        pointer.processor,
+        max_batch=options.max_batch,
+        cache_bytes=round(options.image_cache_mib * MIB),
+    )
+
+
+def served_name(spec: str) -> str:
+    """The model's name for clients: a hub id as it is, of a path its last folder only."""
+    scheme, _, source = spec.partition(":")
+    if os.path.isabs(source) or source.count("/") > 1 or source.startswith("."):
+        source = os.path.basename(source.rstrip("/"))
+    return f"{scheme}:{source}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _serve(options: argparse.Namespace, settings: Settings) -> int:
+    try:
+        import uvicorn
+
+        from roborefer_ros.server.app import build_app
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"the server needs FastAPI, uvicorn and prometheus_client ({error}); "
+            "pip install 'roborefer_ros[serve]'"
+        ) from error
+
+    engine = open_engine(options)
+    app = build_app(settings, engine, depth_estimator=_depth_estimator(options))
+
+    class Server(uvicorn.Server):
+        """Tells the application when it is asked to stop."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            """Called by the signals' handler."""
+            app.state.draining = True
+            super().handle_exit(sig, frame)
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            """Let accepted requests complete; those that cannot are told so."""
+            import asyncio
+
+            scheduler = app.state.service.scheduler
+            timer = asyncio.get_running_loop().call_later(settings.drain_s, scheduler.abort)
+            await super().shutdown(sockets)
+            timer.cancel()
+
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,  # the gate's own log has the times and leaves out query strings
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_s) + 5,
+        ssl_certfile=options.tls_certificate,
+        ssl_keyfile=options.tls_key,
+        ws="none",
+    )
+    _logger.info(
+        "%s on http%s://%s:%d, %s, batches of up to %d",
+        engine.name,
+        "s" if options.tls_certificate else "",
+        settings.host,
+        settings.port,
+        "with a token" if settings.token else "without a token",
+        engine.max_batch,
+    )
+    server = Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+def _depth_estimator(options: argparse.Namespace) -> Any:
+    """The network that makes depth pictures from RGB, where it is asked for."""
+    if not options.depth_network:
+        return None
+    import importlib
+
+    try:
+        module = importlib.import_module("roborefer_ros.models.depth_anything")
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"--depth-network needs the depth network ({error}); pip install 'roborefer_ros[model]'"
+        ) from error
+    return module.DepthAnything(device=options.device, dtype=options.dtype)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="roborefer serve",
+        description="Answer over HTTP: POST /query (the reference's contract), /v1/point, "
+        "/v1/chat/completions; GET /ui, /healthz, /readyz, /metrics.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--model", default="roborefer:demo", help="a pointer's spec")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument(
+        "--depth-network", action="store_true", help="make depth pictures from RGB where none came"
+    )
+    net = parser.add_argument_group("network")
+    net.add_argument("--host", default="127.0.0.1")
+    net.add_argument("--port", type=int, default=DEFAULT_PORT)
+    net.add_argument(
+        "--insecure", action="store_true", help=f"other hosts without {TOKEN_VARIABLE}"
+    )
+    net.add_argument("--tls-certificate", help="PEM file; the server speaks HTTPS")
+    net.add_argument("--tls-key", help="PEM file")
+    net.add_argument("--quiet", action="store_true", help="log warnings only")
+    work = parser.add_argument_group("many clients")
+    work.add_argument("--max-queue", type=_positive, default=128, help="requests that may wait")
+    work.add_argument("--max-batch", type=_positive, default=8, help="queries answered together")
+    work.add_argument("--batch-wait-ms", type=float, default=2.0, help="wait for others")
+    work.add_argument("--image-cache-mib", type=float, default=256.0, help="encoded pictures")
+    work.add_argument("--drain-s", type=float, default=30.0, help="to complete after SIGTERM")
+    limits = parser.add_argument_group("limits of a request")
+    limits.add_argument("--timeout-s", type=float, default=60.0)
+    limits.add_argument("--max-new-tokens", type=_positive, default=512)
+    limits.add_argument("--max-instruction-length", type=_positive, default=2000)
+    limits.add_argument("--max-images", type=_positive, default=8)
+    limits.add_argument("--max-megapixels", type=float, default=40.0, help="of one picture")
+    limits.add_argument("--max-body-mib", type=float, default=32.0)
+    limits.add_argument("--max-bodies-mib", type=float, default=512.0, help="of all, together")
+    limits.add_argument("--body-s", type=float, default=30.0, help="for a body to arrive")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

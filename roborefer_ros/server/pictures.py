@@ -1,0 +1,224 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures from strangers: bounded before they are decoded, right or refused.
+
+Nothing here trusts the sender: the format is read from the bytes, the size from the header
+before a pixel is unpacked, and whatever the decoder stumbles over becomes a numbered error.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image
+
+from roborefer_ros.errors import (
+    InvalidImageError,
+    RoboReferError,
+    SizeMismatchError,
+    UnsupportedEncodingError,
+)
+from roborefer_ros.frame import DepthImage
+
+T = TypeVar("T")
+
+#: what is accepted; Pillow tries no other decoder
+FORMATS = ("PNG", "JPEG", "WEBP")
+
+#: EXIF orientation -> what turns the stored picture upright
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+#: base64 text may be broken into lines, as in MIME
+_BLANKS = str.maketrans("", "", " \t\r\n")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels and what tells them apart.
+
+    Attributes:
+        pixels: ``[H, W, 3]`` (RGB) or ``[H, W]`` uint8, contiguous.
+        digest: of shape and pixels; equal pictures have equal digests.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    digest: bytes
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[np.uint8]) -> Picture:
+        """Wrap an array."""
+        pixels = np.ascontiguousarray(pixels)
+        digest = hashlib.blake2b(pixels.data, digest_size=16, key=repr(pixels.shape).encode())
+        return cls(pixels, digest.digest())
+
+
+def bytes_from_base64(text: str, what: str) -> bytes:
+    """Decode base64, with or without a data URI's prefix.
+
+    Raises:
+        InvalidImageError: it is not base64.
+        UnsupportedEncodingError: it is a link; the server fetches nothing.
+    """
+    if text[:5].lower() == "data:":
+        head, _, text = text.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise UnsupportedEncodingError(f"{what} is a data URI that does not say ';base64'")
+    elif "://" in text[:16]:
+        raise UnsupportedEncodingError(
+            f"{what} is a link; this server fetches nothing, send the file itself as base64"
+        )
+    try:
+        return base64.b64decode(text.translate(_BLANKS).encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise InvalidImageError(
+            f"{what} is not base64; send the bytes of a PNG, JPEG or WebP file as base64"
+        ) from error
+
+
+def decode_rgb(data: bytes, max_pixels: int, what: str = "the image") -> Picture:
+    """Decode an image file to RGB, upright.
+
+    EXIF orientation is applied, so that points are those of the picture as people (and
+    OpenCV) see it.  16-bit pictures keep their high byte, CMYK is converted, alpha dropped.
+
+    Raises:
+        UnsupportedEncodingError: another format, or an animation.
+        InvalidImageError: broken, cut off, or more than ``max_pixels``.
+    """
+    image = _open(data, max_pixels, what)
+    return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image), np.uint8), what))
+
+
+def decode_grey(data: bytes, max_pixels: int, what: str = "the depth picture") -> Picture:
+    """Decode a relative depth picture (near = bright) to ``[H, W]`` uint8.
+
+    Raises:
+        UnsupportedEncodingError, InvalidImageError: as ``decode_rgb``.
+    """
+    image = _open(data, max_pixels, what)
+    return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image).convert("L"), np.uint8), what))
+
+
+def decode_depth_png(data: bytes, unit_m: float, max_pixels: int) -> DepthImage:
+    """Decode metric depth from a 16-bit grey PNG, in units of ``unit_m`` metres.
+
+    Raises:
+        UnsupportedEncodingError: not a 16-bit grey PNG.
+        InvalidImageError: broken or too large.
+    """
+    image = _open(data, max_pixels, "the depth image")
+    if image.format != "PNG" or not image.mode.startswith("I"):
+        raise UnsupportedEncodingError(
+            f"metric depth must be a 16-bit grey PNG, this is {image.format} with mode "
+            f"{image.mode}; 8 bits cannot hold metres (send a relative depth picture as "
+            "relative_depth)"
+        )
+    raw = _guarded(lambda: np.asarray(image), "the depth image")
+    return DepthImage(np.ascontiguousarray(raw, np.uint16), unit_m)
+
+
+def decode_depth_float32(data: bytes, width: int, height: int, max_pixels: int) -> DepthImage:
+    """Read metric depth from little-endian float32 rows, in metres (32FC1).
+
+    Raises:
+        SizeMismatchError: the length is not width times height times 4.
+        InvalidImageError: too large.
+    """
+    _check_size(width, height, max_pixels, "the depth image")
+    if len(data) != 4 * width * height:
+        raise SizeMismatchError(
+            f"depth of {width}x{height} float32 readings has {4 * width * height} bytes, "
+            f"{len(data)} were sent"
+        )
+    raw = np.frombuffer(data, "<f4").reshape(height, width).astype(np.float32)
+    return DepthImage(raw, 1.0)
+
+
+def _open(data: bytes, max_pixels: int, what: str) -> Image.Image:
+    """Read the header only."""
+
+    def read() -> Image.Image:
+        with warnings.catch_warnings():
+            # The size is checked below, against this server's own limit.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+
+    try:
+        image = _guarded(read, what)
+    except InvalidImageError as error:
+        if _looks_supported(data):
+            raise
+        raise UnsupportedEncodingError(
+            f"{what} is no PNG, JPEG or WebP file ({len(data)} bytes); convert it first"
+        ) from error
+    width, height = image.size
+    _check_size(width, height, max_pixels, what)
+    # A JPEG with several pictures (MPO, of phones) has its main picture first.
+    if image.format != "MPO" and _guarded(lambda: getattr(image, "n_frames", 1), what) > 1:
+        raise UnsupportedEncodingError(f"{what} is animated; send a single frame")
+    return image
+
+
+def _looks_supported(data: bytes) -> bool:
+    riff = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return riff or data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+
+
+def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
+    if width < 1 or height < 1 or width * height > max_pixels:
+        raise InvalidImageError(
+            f"{what} has {width}x{height} = {width * height} pixels, at most {max_pixels} are "
+            f"allowed; scale it down by {max(1.0, math.sqrt(width * height / max_pixels)):.1f}"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    turn = _UPRIGHT.get(_orientation(image))
+    if image.mode.startswith("I"):
+        # Pillow's own conversion would clip everything above 255 to white.
+        high = np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8)
+        image = Image.fromarray(high)
+    image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    """What EXIF says; broken EXIF in a good picture says nothing."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return None
+
+
+def _guarded(read: Callable[[], T], what: str) -> T:
+    """Run a decoder; Pillow raises almost anything over broken files."""
+    try:
+        return read()
+    except RoboReferError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InvalidImageError(f"{what} has far too many pixels; scale it down") from error
+    except Exception as error:
+        raise InvalidImageError(
+            f"{what} is broken or cut off and cannot be decoded ({type(error).__name__}); "
+            "send the whole file"
+        ) from error

@@ -1,0 +1,220 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer query``: ask a server about an image file.
+
+Without depth, or with the model's kind of depth picture (8 bit), it speaks the reference's
+contract and so works with the reference's server as well; with metric depth (16-bit PNG) it
+asks this package's ``/v1/point``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from roborefer_ros.errors import InvalidGoalError, InvalidPointerSpecError, RoboReferError
+from roborefer_ros.pipeline import pixel_from_normalised
+from roborefer_ros.pointing.http_session import HttpLimits, HttpSession, api_key, parse_json
+from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
+from roborefer_ros.server.pictures import decode_grey, decode_rgb
+from roborefer_ros.server.settings import DEFAULT_PORT
+
+#: told apart also by the colour-blind, and seen on any picture with its white rim
+_MARK = "#D55E00"
+
+_MAX_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Found:
+    """One point: normalised, and in space where that was asked for."""
+
+    x: float
+    y: float
+    xyz_m: tuple[float, float, float] | None = None
+    problem: str = ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Ask; returns the exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        rgb = decode_rgb(_read(options.image), _MAX_PIXELS, str(options.image)).pixels
+        answer, points = _ask(options, rgb)
+    except RoboReferError as error:
+        print(f"roborefer query: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"roborefer query: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    _print(options, answer, points, rgb.shape[1], rgb.shape[0])
+    if options.out is not None:
+        mark(rgb, points).save(options.out, quality=95)
+        print(f"wrote {options.out}", file=sys.stderr)
+    return 0 if points else 1
+
+
+def mark(rgb: npt.NDArray[np.uint8], points: Sequence[Found]) -> Image.Image:
+    """The picture with a ring and a number at each point."""
+    image = Image.fromarray(rgb)
+    draw = ImageDraw.Draw(image)
+    radius = max(5, round(min(image.size) / 60))
+    for number, point in enumerate(points, 1):
+        (u, v), _ = pixel_from_normalised((point.x, point.y), *image.size)
+        for grow, colour in ((2, "white"), (0, _MARK)):
+            r = radius + grow
+            draw.ellipse((u - r, v - r, u + r, v + r), outline=colour, width=3 + grow)
+        draw.ellipse((u - 2, v - 2, u + 2, v + 2), fill=_MARK)
+        if len(points) > 1:
+            draw.text(
+                (u + radius + 4, v - radius),
+                str(number),
+                fill=_MARK,
+                stroke_width=2,
+                stroke_fill="white",
+            )
+    return image
+
+
+def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, list[Found]]:
+    depth = None if options.depth is None else _read(options.depth)
+    is_metric = depth is not None and _is_sixteen_bit(depth)
+    if options.intrinsics and not is_metric:
+        raise InvalidGoalError(
+            "--intrinsics needs metric depth: a 16-bit PNG with --depth (--unit-m per unit)"
+        )
+    if is_metric:
+        assert depth is not None
+        return _ask_typed(options, depth)
+    grey = None if depth is None else decode_grey(depth, _MAX_PIXELS, str(options.depth)).pixels
+    if grey is not None and grey.shape != rgb.shape[:2]:
+        raise InvalidGoalError(
+            f"{options.depth} is {grey.shape[1]}x{grey.shape[0]}, {options.image} "
+            f"{rgb.shape[1]}x{rgb.shape[0]}; the depth picture must be aligned with the image"
+        )
+    pointer = RoboReferHttpPointer(_source(options, grey is not None))
+    try:
+        answer = pointer.point(rgb, grey, options.instruction)
+    finally:
+        pointer.close()
+    return answer.text, [Found(x, y) for x, y in answer.points]
+
+
+def _ask_typed(options: argparse.Namespace, depth: bytes) -> tuple[str, list[Found]]:
+    """``/v1/point`` with metric depth."""
+    body: dict[str, Any] = {
+        "image": base64.b64encode(_read(options.image)).decode(),
+        "instruction": options.instruction,
+        "depth": {"data": base64.b64encode(depth).decode(), "unit_m": options.unit_m},
+    }
+    if options.intrinsics:
+        body["intrinsics"] = dict(zip(("fx", "fy", "cx", "cy"), options.intrinsics, strict=True))
+    parts = _parts(options.url)
+    server = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    session = HttpSession(server, key=api_key(), limits=HttpLimits(total_s=options.timeout_s))
+    try:
+        reply = parse_json(session.exchange("POST", "/v1/point", body), server)
+    finally:
+        session.close()
+    points = [
+        Found(
+            point["x"],
+            point["y"],
+            tuple(point["position"]["xyz_m"]) if point["position"] else None,
+            point["error"]["message"] if point["error"] else "",
+        )
+        for point in reply["points"]
+    ]
+    if not points and reply["error"]:
+        print(f"roborefer query: {reply['error']['message']}", file=sys.stderr)
+    return reply["answer"], points
+
+
+def _source(options: argparse.Namespace, has_depth: bool) -> str:
+    """The options of ``roborefer-http:``."""
+    parts = _parts(options.url)
+    depth = "given" if has_depth else "server" if options.depth_on_server else "none"
+    port = parts.port or (443 if parts.scheme == "https" else DEFAULT_PORT)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    tls = "true" if parts.scheme == "https" else "false"
+    return f"//{host}:{port}?depth={depth}&timeout_s={options.timeout_s:g}&tls={tls}"
+
+
+def _parts(url: str) -> Any:
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidPointerSpecError(f"{url!r} is no address like http://127.0.0.1:25547")
+    return parts
+
+
+def _is_sixteen_bit(data: bytes) -> bool:
+    """Of a PNG: its bit depth is the byte 24."""
+    return data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 25 and data[24] == 16
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _print(
+    options: argparse.Namespace, answer: str, points: Sequence[Found], width: int, height: int
+) -> None:
+    if options.json:
+        rows = [{"x": p.x, "y": p.y, "xyz_m": p.xyz_m, "error": p.problem or None} for p in points]
+        print(json.dumps({"answer": answer, "points": rows}))
+        return
+    print(f"answer: {answer}")
+    for point in points:
+        (u, v), _ = pixel_from_normalised((point.x, point.y), width, height)
+        line = f"point ({point.x:.3f}, {point.y:.3f}) = pixel ({u:.1f}, {v:.1f})"
+        if point.xyz_m is not None:
+            line += " = ({:.3f}, {:.3f}, {:.3f}) m in the camera".format(*point.xyz_m)
+        print(line + (f": {point.problem}" if point.problem else ""))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="roborefer query",
+        description="Ask a server (roborefer serve, or the reference's) about an image.",
+        epilog="The variable ROBOREFER_API_KEY holds the server's token, if it wants one.",
+    )
+    parser.add_argument("image", type=Path, help="PNG, JPEG or WebP file")
+    parser.add_argument("instruction", help='e.g. "the red mug left of the box"')
+    parser.add_argument(
+        "--depth",
+        type=Path,
+        help="8-bit relative depth picture (near = bright), or 16-bit PNG of metric depth",
+    )
+    parser.add_argument(
+        "--unit-m", type=float, default=0.001, help="metres per unit of 16-bit depth"
+    )
+    parser.add_argument(
+        "--intrinsics",
+        type=float,
+        nargs=4,
+        metavar=("FX", "FY", "CX", "CY"),
+        help="of the camera, pixels: with metric depth the points become 3D",
+    )
+    parser.add_argument(
+        "--depth-on-server", action="store_true", help="the server makes the depth picture"
+    )
+    parser.add_argument("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}")
+    parser.add_argument("--timeout-s", type=float, default=60.0)
+    parser.add_argument("--out", type=Path, help="write the picture with the points marked")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The bodies of requests and replies, as OpenAPI documents them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from roborefer_ros.frame import Mode
+
+#: named "image-base64" so that generated clients and test data know what is meant
+Base64Image = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="A PNG, JPEG or WebP file as base64, or as a data URI.",
+        json_schema_extra={"format": "image-base64"},
+    ),
+]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+MODES = {"auto": Mode.AUTO, "object": Mode.OBJECT, "free_space": Mode.FREE_SPACE}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+# --- the reference's contract ----------------------------------------------------------
+
+
+class QueryRequest(BaseModel):
+    """The four fields of the reference's server; others are ignored, as it does."""
+
+    image_url: list[str] = Field([], description="Image files as base64, despite the name.")
+    depth_url: list[str] = Field([], description="Relative depth pictures as base64.")
+    enable_depth: Any = Field(0, description="Depth is used when this equals 1.")
+    text: str = Field("", description="What the user says, with the request for points.")
+
+
+class QueryReply(BaseModel):
+    """What the reference's server replies."""
+
+    result: Literal[1] = 1
+    answer: str
+
+
+# --- the typed API ---------------------------------------------------------------------
+
+
+class DepthInput(_Strict):
+    """Metric depth, aligned with the image pixel by pixel."""
+
+    data: str = Field(
+        min_length=1, description="base64.", json_schema_extra={"format": "depth-base64"}
+    )
+    encoding: Literal["png16", "float32"] = Field(
+        "png16",
+        description="png16: a 16-bit grey PNG file in units of unit_m. float32: rows of "
+        "little-endian floats in metres (width x height x 4 bytes). 0, NaN, infinite and "
+        "negative readings are holes.",
+    )
+    unit_m: float = Field(
+        0.001, gt=0, le=1, allow_inf_nan=False, description="Metres per unit of a png16."
+    )
+
+
+class Intrinsics(_Strict):
+    """Pinhole camera, in pixels; pixel centres lie at integer coordinates."""
+
+    fx: float = Field(gt=0, le=1e6, allow_inf_nan=False)
+    fy: float = Field(gt=0, le=1e6, allow_inf_nan=False)
+    cx: float = Field(ge=-1e6, le=1e6, allow_inf_nan=False)
+    cy: float = Field(ge=-1e6, le=1e6, allow_inf_nan=False)
+    distortion_model: Literal["", "plumb_bob", "rational_polynomial", "equidistant"] = ""
+    distortion: list[Finite] = Field([], max_length=14)
+
+
+class PointRequest(_Strict):
+    """A picture, an instruction, and what is known about depth."""
+
+    image: Base64Image
+    instruction: str = Field(min_length=1, description='E.g. "the red mug left of the box".')
+    depth: DepthInput | None = Field(None, description="With intrinsics, points become 3D.")
+    intrinsics: Intrinsics | None = None
+    relative_depth: Base64Image | None = Field(
+        None,
+        description="The model's depth picture (8 bit, near = bright). Without it one is made "
+        "from depth.",
+    )
+    mode: Literal["auto", "object", "free_space"] = "auto"
+    max_points: int = Field(0, ge=0, le=1000, description="0 keeps all.")
+    timeout_s: Seconds | None = Field(None, description="The server's own limit holds as well.")
+
+
+class ErrorBody(BaseModel):
+    """Why something failed."""
+
+    code: int | None = Field(description="Number of the error (docs/errors.md); null: HTTP's own.")
+    name: str
+    type: str
+    message: str
+    param: str | None = None
+    answer: str | None = Field(None, description="What the model had said, if it had.")
+
+
+class ErrorReply(BaseModel):
+    """Every reply that is not 2xx."""
+
+    error: ErrorBody
+
+
+class Position(BaseModel):
+    """A point in the camera's optical frame: x right, y down, z forward; metres."""
+
+    xyz_m: tuple[float, float, float]
+    orientation_xyzw: tuple[float, float, float, float] = Field(
+        description="Approach orientation; its x axis points into the surface."
+    )
+    covariance: list[float] = Field(description="6x6 of (x, y, z, rot_x, rot_y, rot_z), row-major.")
+    confidence: float = Field(description="Trust in the position, 0 to 1.")
+    flags: list[str] = Field(description="Reasons for less trust.")
+
+
+class Point(BaseModel):
+    """One point of the answer."""
+
+    x: float = Field(description="0 to 1 over the image's width.")
+    y: float = Field(description="0 to 1 over the image's height.")
+    u: float = Field(description="Pixel column; 0 is the centre of the first.")
+    v: float = Field(description="Pixel row.")
+    confidence: float | None = Field(None, description="The model's trust; null: it tells none.")
+    position: Position | None = Field(None, description="Null without depth and intrinsics.")
+    error: ErrorBody | None = Field(None, description="Why the point could not be lifted.")
+
+
+class PointReply(BaseModel):
+    """What the model pointed at."""
+
+    points: list[Point] = Field(description="In the order of the answer; empty: see error.")
+    answer: str = Field(description="The model's text.")
+    error: ErrorBody | None = Field(None, description="Why there is no point.")
+    model: str
+    width: int = Field(description="Of the image after EXIF orientation, pixels.")
+    height: int
+    timings_s: dict[str, float] = Field(description="Seconds per stage.")
+
+
+# --- OpenAI's API ----------------------------------------------------------------------
+
+
+class _ImageUrl(BaseModel):
+    url: str = Field(description="A data URI with base64; links are refused.")
+
+
+class _TextPart(BaseModel):
+    type: Literal["text"]
+    text: str
+
+
+class _ImagePart(BaseModel):
+    type: Literal["image_url"]
+    image_url: _ImageUrl
+
+
+ContentPart = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
+
+
+class ChatMessage(BaseModel):
+    """One message; the model reads a single turn."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[ContentPart]
+
+
+class StreamOptions(BaseModel):
+    """Of a streamed reply."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """The part of OpenAI's request that a pointing model can honour; the rest is ignored."""
+
+    model: str = ""
+    messages: list[ChatMessage] = Field(min_length=1, max_length=64)
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: Finite | None = Field(None, ge=0, le=2, description="0: the model is greedy.")
+    n: int | None = Field(1, ge=1)
+    tools: list[Any] | None = None
+    logprobs: bool | None = Field(False, description="Accepted; the reply holds none.")
+
+
+class Health(BaseModel):
+    """Whether the server lives or takes requests."""
+
+    status: str

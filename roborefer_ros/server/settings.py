@@ -1,0 +1,61 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What can be set about the server; ``main.py`` turns the command line into it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from roborefer_ros.pipeline import DEFAULT_MAX_INSTRUCTION_LENGTH
+
+#: of the reference's server
+DEFAULT_PORT = 25547
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may hold and take; checked before anything is decoded.
+
+    Attributes:
+        body_bytes: of one request.
+        bodies_bytes: of all requests that are being received or answered, together.
+        body_s: until a request has arrived in full, seconds.
+        pixels: width times height of one picture.
+        images: pictures of one kind (RGB or depth) in one request.
+        instruction_characters: of an instruction or a text.
+        timeout_s: longest time from arrival to answer; a request may ask for less.
+        new_tokens: of one answer.
+    """
+
+    body_bytes: int = 32 * MIB
+    bodies_bytes: int = 512 * MIB
+    body_s: float = 30.0
+    pixels: int = 40_000_000
+    images: int = 8
+    instruction_characters: int = DEFAULT_MAX_INSTRUCTION_LENGTH
+    timeout_s: float = 60.0
+    new_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything but the model.
+
+    Attributes:
+        host, port: where the server listens.
+        token: bearer token that requests must carry; None lets everyone in.
+        max_queued: requests that may wait; beyond it they are refused with 429.
+        batch_wait_s: how long the first request of a batch waits for others, seconds.
+        drain_s: after SIGTERM, accepted requests get so long to complete, seconds.
+        limits: of one request.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    token: str | None = field(default=None, repr=False)
+    max_queued: int = 128
+    batch_wait_s: float = 0.002
+    drain_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
