@@ -11,6 +11,7 @@ import pickle
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import DepthAnythingConfig, Dinov2Config
@@ -135,7 +136,9 @@ def _configuration(weights: Weights) -> DepthAnythingConfig:
         raise ValueError(f"{len(blocks)} blocks, known are {sorted(_TAPS)}")
     side = int((weights["pretrained.pos_embed"].shape[1] - 1) ** 0.5)
     patch = weights["pretrained.patch_embed.proj.weight"].shape[-1]
-    backbone = Dinov2Config(
+    # Through Any: the class's annotations lack out_indices.
+    backbone_class: Any = Dinov2Config
+    backbone = backbone_class(
         hidden_size=hidden,
         num_attention_heads=max(1, hidden // _HEAD_WIDTH),
         num_hidden_layers=len(blocks),
@@ -144,7 +147,7 @@ def _configuration(weights: Weights) -> DepthAnythingConfig:
         patch_size=patch,
         apply_layernorm=True,
         reshape_hidden_states=False,
-        **{"out_indices": _TAPS[len(blocks)]},  # which the class's own annotations lack
+        out_indices=_TAPS[len(blocks)],
     )
     neck = [weights[f"depth_head.projects.{i}.weight"].shape[0] for i in range(4)]
     return DepthAnythingConfig(
