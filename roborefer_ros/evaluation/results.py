@@ -14,7 +14,13 @@ from roborefer_ros.evaluation.answers_file import read_answers
 from roborefer_ros.evaluation.lifted import LiftedSummary, SpatialScore, lift_answers, summarize_3d
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.scoring import AnswerReader, AnswerScores, score_answer
-from roborefer_ros.evaluation.statistics import SCORERS, GroupSummary, summarize, summarize_by
+from roborefer_ros.evaluation.statistics import (
+    SCORERS,
+    Estimate,
+    GroupSummary,
+    summarize,
+    summarize_by,
+)
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,9 @@ def group_rows(answers: Sequence[AnswerScores]) -> dict[str, list[GroupSummary]]
         ),
         "kind": summarize_by(answers, lambda a: a.question.extra.get("kind")),
     }
+    # RefSpatial's categories repeat its splits.
+    if [row.count for row in tables["category"]] == [row.count for row in tables["split"]]:
+        del tables["category"]
     return {title: rows for title, rows in tables.items() if rows}
 
 
@@ -157,7 +166,7 @@ def text_table(results: Results, scorers: Sequence[str] = SCORERS) -> str:
     parts = [f"{results.model} on {results.benchmark}: {len(results.answers)} of {results.total}"]
     for title, rows in results.groups.items():
         lines = [[title if title != "all" else "", *heads[1:]]]
-        lines += [_cells(row, scorers) for row in rows]
+        lines += [score_cells(row, scorers) for row in rows]
         parts.append(_aligned(lines))
     if results.spatial_groups:
         parts.append(_aligned(spatial_cells(results.spatial_groups)))
@@ -165,12 +174,13 @@ def text_table(results: Results, scorers: Sequence[str] = SCORERS) -> str:
     return "\n\n".join(parts)
 
 
-def _cells(row: GroupSummary, scorers: Iterable[str]) -> list[str]:
+def score_cells(row: GroupSummary, scorers: Iterable[str] = SCORERS) -> list[str]:
+    """A row of a table: name, answers, images, scores, left out, no point, points."""
     scores = [row.scores[name] for name in scorers]
     return [
         row.name, str(row.count), str(row.images),
-        *(f"{_percent(s.value)} [{_percent(s.low)}, {_percent(s.high)}]" for s in scores),
-        str(row.dropped + row.crashes), f"{_percent(row.unparsable)} %",
+        *(_with_interval(score, row.images) for score in scores),
+        str(row.dropped + row.crashes), f"{percent(row.unparsable)} %",
         f"{row.points_per_answer:.2f}",
     ]  # fmt: skip
 
@@ -182,17 +192,24 @@ def spatial_cells(rows: Iterable[LiftedSummary]) -> list[list[str]]:
          "median [mm]", "90 % [mm]", "lifting error median [mm]"]
     ]  # fmt: skip
     for row in rows:
-        shares = [f"{_percent(row.within[limit])} %" for limit in (0.01, 0.02, 0.05)]
+        shares = [f"{percent(row.within[limit])} %" for limit in (0.01, 0.02, 0.05)]
         distances = (row.median_m, row.p90_m, row.surface_error_m)
         lines.append(
             [row.name, str(row.count), str(row.lifted), *shares,
-             *(f"{1000 * value:.1f}" for value in distances)]
+             *(f"{1000 * value:.1f}" if math.isfinite(value) else "-" for value in distances)]
         )  # fmt: skip
     return lines
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}"
+def percent(value: float) -> str:
+    """Two decimals; a dash where nothing was counted."""
+    return f"{100 * value:.2f}" if math.isfinite(value) else "-"
+
+
+def _with_interval(score: Estimate, images: int) -> str:
+    if images < 2:  # resampling one picture gives the same picture
+        return percent(score.value)
+    return f"{percent(score.value)} [{percent(score.low)}, {percent(score.high)}]"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

@@ -118,7 +118,8 @@ def _ratio(
 
     Percentile interval of the cluster bootstrap (Davison and Hinkley, "Bootstrap Methods and
     their Application", 1997, section 3.8): questions on one picture are right or wrong
-    together more often than questions on different ones.
+    together more often than questions on different ones.  Where all are wrong or all right,
+    the open end is that of Clopper and Pearson (Biometrika 26, 1934) for as many clusters.
     """
     if not clusters:
         return Estimate(float("nan"), float("nan"), float("nan"))
@@ -127,8 +128,15 @@ def _ratio(
     top, bottom = np.zeros(len(index)), np.zeros(len(index))
     np.add.at(top, places, numerators)
     np.add.at(bottom, places, denominators)
+    value = float(top.sum() / bottom.sum())
     low, high = np.percentile(_resampled(top, bottom, np.random.default_rng(seed)), (2.5, 97.5))
-    return Estimate(float(top.sum() / bottom.sum()), float(low), float(high))
+    # All wrong or all right: resampling gives the same again, which is not certainty.
+    exact = 0.025 ** (1.0 / len(index))
+    if value == 0.0:
+        high = 1.0 - exact
+    elif value == 1.0:
+        low = exact
+    return Estimate(value, float(low), float(high))
 
 
 def _resampled(
