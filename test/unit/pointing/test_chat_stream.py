@@ -1,0 +1,92 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Chat replies arrive in any pieces, and from any server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roborefer_ros.errors import BackendBadReplyError, BackendFailedError
+from roborefer_ros.pointing.chat_stream import ChatReply
+
+STREAM = "text/event-stream"
+
+
+def event(**choice: Any) -> bytes:
+    return b"data: " + json.dumps({"choices": [choice]}, ensure_ascii=False).encode() + b"\r\n\r\n"
+
+
+def told(*tokens: tuple[str, float]) -> dict[str, Any]:
+    return {"content": [{"token": t, "bytes": list(t.encode()), "logprob": p} for t, p in tokens]}
+
+
+BODY = (
+    b": ping\n\nevent: x\n"
+    + event(delta={"role": "assistant"})
+    + event(delta={"reasoning": "hmé"}, logprobs=told(("hmé", -9.0)))
+    + event(delta={"content": "Tisch é "}, logprobs=told(("Tisch", -0.5), (" é ", -0.25)))
+    + event(delta={"content": "(0.1, 0.2)"}, finish_reason="stop", logprobs=told(("(0.1, 0.2)", 0)))
+    + b'data: {"choices": []}\n\ndata:[DONE]'
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, len(BODY)), max_size=12))
+def test_pieces_may_be_cut_anywhere(cuts: list[int]) -> None:
+    texts: list[str] = []
+    reply = ChatReply("server", texts.append)
+    edges = [0, *sorted(cuts), len(BODY)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        reply.feed(BODY[start:end], STREAM)
+    reply.finish()
+    assert reply.text == texts[-1] == "Tisch é (0.1, 0.2)"
+    assert reply.reasoning == "hmé"
+    assert reply.token_ends == [5, 8, 18]
+    assert reply.logprobs == [-0.5, -0.25, 0.0]
+    assert reply.finish_reason == "stop"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "delta", "message", "content", "logprobs", "logprob", "token", "bytes"]
+                + ["error", "finish_reason", "reasoning"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(JSON, st.sampled_from([STREAM, "application/json"]))
+def test_any_json_is_taken_or_refused_by_number(value: Any, kind: str) -> None:
+    body = json.dumps(value).encode()
+    for wrapped in (value, {"choices": [value]}, {"choices": [{"delta": value, "message": value}]}):
+        body = json.dumps(wrapped).encode()
+        reply = ChatReply("server")
+        try:
+            reply.feed(body if kind != STREAM else b"data: " + body + b"\n", kind)
+            reply.finish()
+        except (BackendBadReplyError, BackendFailedError) as error:
+            assert len(str(error)) < 600
+        assert len(reply.token_ends) == len(reply.logprobs)
+        assert all(p <= 0.0 for p in reply.logprobs)
+
+
+@pytest.mark.parametrize("body", [b"", b"data: {}\n", b"<html>", b"\xff\xfe", b"data: {\n"])
+def test_what_is_no_reply(body: bytes) -> None:
+    reply = ChatReply("server")
+    with pytest.raises(BackendBadReplyError):
+        reply.feed(body, STREAM)
+        reply.finish()
