@@ -1,0 +1,190 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: the lines that are written, going on after an interruption, failures, several workers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import invented
+import numpy as np
+import pytest
+
+from roborefer_ros.errors import BackendUnreachableError, ModelOutOfMemoryError
+from roborefer_ros.evaluation.answers_file import KEYS, AnswersFile
+from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
+from roborefer_ros.evaluation.readers import open_benchmark
+from roborefer_ros.evaluation.runner import RunReport, output_name, run
+from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.prompts import POINT_SUFFIX
+
+HIT = "[(0.600, 0.400)]"
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Benchmark:
+    return open_benchmark(invented.refspatial(tmp_path / "bench", {"Location": 6, "Placement": 4}))
+
+
+def go(benchmark: Benchmark, out: Path, *pointers: Any, **more: Any) -> RunReport:
+    more.setdefault("model_id", "RoboRefer-test")
+    family = more.pop("family", FAMILIES["tuples"])
+    return run(pointers, benchmark, out, family=family, show_progress=False, **more)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_lines_are_those_of_the_reference(benchmark: Benchmark, tmp_path: Path) -> None:
+    pointer = invented.ScriptedPointer([HIT, "no point here", "[(7.0, 3.0)]"])
+    report = go(benchmark, tmp_path / "out", pointer)
+    assert (report.asked, report.kept, report.failures) == (10, 0, [])
+    written = lines(tmp_path / "out/Location.jsonl")
+    assert [record["question_id"] for record in written] == list(range(6))
+    assert all(tuple(record) == KEYS for record in written)
+    assert written[1] == {
+        "question_id": 1,
+        "prompt": "Please point out thing 1.",
+        "object_name": "thing 1",
+        "suffix": POINT_SUFFIX,
+        "instruction": f"Please point out thing 1. {POINT_SUFFIX}",
+        "text": "no point here",
+        "model_id": "RoboRefer-test",
+        "rgb_path": "image/1.png",
+        "mask_path": "mask/1.png",
+        "category": "location",
+        "step": 2,
+    }
+    assert written[2]["text"] == "[(7.0, 3.0)]"
+    # The pointer adds the suffix itself.
+    assert pointer.asked[0] == "Please point out thing 0."
+
+
+@pytest.mark.parametrize("family", ["molmo", "gemini", "qwen3-vl"])
+def test_other_families_are_asked_in_their_words(
+    benchmark: Benchmark, tmp_path: Path, family: str
+) -> None:
+    pointer = invented.ScriptedPointer(["x"])
+    go(benchmark, tmp_path / "out", pointer, family=FAMILIES[family])
+    instruction = lines(tmp_path / "out/Location.jsonl")[0]["instruction"]
+    assert instruction == FAMILIES[family].prompt("Please point out thing 0.")
+    assert POINT_SUFFIX not in instruction
+
+
+def test_it_goes_on_after_an_interruption(benchmark: Benchmark, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    stopped = invented.ScriptedPointer([HIT] * 8 + [KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        go(benchmark, out, stopped)
+    # As a crash in the middle of a line would leave it.
+    file = out / "Placement.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    rest = invented.ScriptedPointer([HIT])
+    report = go(benchmark, out, rest)
+    assert (report.kept, report.asked) == (7, 3)
+    assert [r["question_id"] for r in lines(file)] == [0, 1, 2, 3]
+    assert go(benchmark, out, rest).asked == 0
+
+
+def test_failures_are_asked_again(benchmark: Benchmark, tmp_path: Path) -> None:
+    gone = BackendUnreachableError("the server is gone")
+    pointer = invented.ScriptedPointer([HIT, gone, HIT, HIT, gone])
+    report = go(benchmark, tmp_path / "out", pointer)
+    assert len(report.failures) == 4
+    assert "Location/1: the server is gone" in report.failures
+    report = go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]))
+    assert (report.kept, report.asked, report.failures) == (6, 4, [])
+
+
+def test_failures_in_a_row_end_the_run(benchmark: Benchmark, tmp_path: Path) -> None:
+    pointer = invented.ScriptedPointer([ModelOutOfMemoryError("the GPU is full")])
+    with pytest.raises(ModelOutOfMemoryError):
+        go(benchmark, tmp_path / "out", pointer)
+    assert len(pointer.asked) == 5
+    assert (tmp_path / "out/Location.jsonl").read_bytes() == b""
+
+
+def test_a_folder_belongs_to_one_model(benchmark: Benchmark, tmp_path: Path) -> None:
+    go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]))
+    with pytest.raises(BenchmarkError, match="answers of model_id 'RoboRefer-test'"):
+        go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]), model_id="another")
+
+
+def test_two_runs_do_not_write_into_one_file(benchmark: Benchmark, tmp_path: Path) -> None:
+    with (
+        AnswersFile(tmp_path / "out/Location.jsonl"),
+        pytest.raises(BenchmarkError, match="another run"),
+    ):
+        go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]))
+
+
+def test_a_broken_line_in_the_middle_is_not_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "Location.jsonl"
+    path.write_text('{"question_id": 0}\n{"quest\n{"question_id": 2}\n')
+    before = path.read_bytes()
+    with pytest.raises(BenchmarkError, match="line 2"):
+        AnswersFile(path)
+    assert path.read_bytes() == before
+
+
+def test_limit(benchmark: Benchmark, tmp_path: Path) -> None:
+    assert go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]), limit=2).asked == 4
+
+
+def test_words_are_not_asked_for(tmp_path: Path) -> None:
+    home = open_benchmark(invented.robospatial(tmp_path / "home"))
+    report = go(home, tmp_path / "out", invented.ScriptedPointer([HIT]))
+    assert (report.asked, report.skipped) == (2, 2)
+
+
+def test_depth_is_only_made_for_models_that_use_it(benchmark: Benchmark, tmp_path: Path) -> None:
+    calls = []
+
+    def depth(question: Any, rgb: np.ndarray) -> np.ndarray:
+        calls.append(rgb.shape)
+        return np.zeros(rgb.shape[:2], np.uint8)
+
+    blind = invented.ScriptedPointer([HIT])
+    go(benchmark, tmp_path / "a", blind, depth=depth)
+    assert not calls
+    seeing = invented.ScriptedPointer([HIT], uses_depth=True)
+    go(benchmark, tmp_path / "b", seeing, depth=depth)
+    assert len(calls) == 10
+    assert all(d is not None for d in seeing.depths)
+
+
+class SlowPointer(invented.ScriptedPointer):
+    """Takes a while, as a server does; refuses a second call at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__([HIT])
+        self._busy = threading.Lock()
+
+    def point(self, *arguments: Any, **more: Any) -> Any:
+        assert self._busy.acquire(blocking=False), "one call at a time"
+        try:
+            time.sleep(0.05)
+            return super().point(*arguments, **more)
+        finally:
+            self._busy.release()
+
+
+def test_several_workers_share_the_questions(benchmark: Benchmark, tmp_path: Path) -> None:
+    pointers = [SlowPointer() for _ in range(5)]
+    report = go(benchmark, tmp_path / "out", *pointers)
+    assert report.asked == 10
+    assert all(pointer.asked for pointer in pointers)
+    assert report.duration_s < 0.4  # one after the other takes 0.5 s
+    assert [r["question_id"] for r in lines(tmp_path / "out/Location.jsonl")] == list(range(6))
+
+
+def test_output_name() -> None:
+    assert output_name("roborefer:/data/RoboRefer-2B") == "roborefer_data_RoboRefer-2B"
+    assert output_name("openai://host/v1?model=a") != output_name("openai://host/v1?model=b")
+    assert output_name("::") == "model"
+    assert "/" not in output_name("../../etc")
