@@ -155,6 +155,8 @@ class ReferredPoint:
         confidence: trust in the 3D point, in [0, 1].
         flags: reasons for less trust.
         model_confidence: the model's trust in its 2D point, in [0, 1]; None where it tells none.
+        tilt_rad: of a support (free space) against level; None where unknown.
+        flatness_m: of a support: RMS height of its readings; None for other points.
     """
 
     pixel: Pixel
@@ -168,6 +170,8 @@ class ReferredPoint:
     confidence: float
     flags: PointFlag = PointFlag.NONE
     model_confidence: float | None = None
+    tilt_rad: float | None = None
+    flatness_m: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,12 @@
 
 from roborefer_ros.lifting.cloud import Cloud, crop_cloud
 from roborefer_ros.lifting.intrinsics import adjusted_intrinsics, deproject, project
-from roborefer_ros.lifting.lift import LiftedPoint, lift_point, lift_points
+from roborefer_ros.lifting.lift import lift_point, lift_points
+from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw
 from roborefer_ros.lifting.registration import is_aligned, register_depth
+from roborefer_ros.lifting.segment import Segment, grow_segment
 from roborefer_ros.lifting.temporal import DepthHistory, MedianDepth
 
 __all__ = [
@@ -16,10 +18,12 @@ __all__ = [
     "LiftedPoint",
     "LiftingOptions",
     "MedianDepth",
+    "Segment",
     "adjusted_intrinsics",
     "approach_rotation",
     "crop_cloud",
     "deproject",
+    "grow_segment",
     "is_aligned",
     "lift_point",
     "lift_points",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,11 @@ class Cloud:
     points_m: npt.NDArray[np.float32]
     rgb: npt.NDArray[np.uint8]
     pixels: npt.NDArray[np.int32]
+
+    def moved(self, target_T_camera: Array) -> Cloud:
+        """The same cloud in another frame, given the camera's pose ``[4, 4]`` in it."""
+        points = self.points_m @ target_T_camera[:3, :3].T + target_T_camera[:3, 3]
+        return replace(self, points_m=points.astype(np.float32))
 
 
 def crop_cloud(

@@ -142,6 +142,13 @@ class LiftingOptions:
                 f"workspace_m must be three minima and three larger maxima, not {box}"
             )
 
+    @property
+    def least_confidence(self) -> float:
+        """Points with less confidence are refused."""
+        if self.on_low_confidence == "refuse":
+            return max(self.confident_above, self.refuse_below)
+        return self.refuse_below
+
     def sigma_z_m(self, z_m: float, width_px: int) -> float:
         """Standard deviation of one reading at depth ``z_m``, metres.
 

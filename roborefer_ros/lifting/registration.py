@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidCameraInfoError, SizeMismatchError
 from roborefer_ros.frame import CameraIntrinsics, Pixel, RGBDFrame
-from roborefer_ros.lifting.depth_image import DepthWindow, window_of
+from roborefer_ros.lifting.depth_image import DepthWindow, read_window, window_of
 from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 
@@ -66,6 +66,19 @@ def _is_rigid(transform: Array) -> bool:
         return False
     rotation = transform[:3, :3]
     return bool(np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3))
+
+
+def frame_window(
+    frame: RGBDFrame,
+    pixel: Pixel,
+    radius_px: int,
+    options: LiftingOptions,
+    rows_px: int | None = None,
+) -> DepthWindow:
+    """A window around a colour pixel, registered where the frame's depth is not aligned."""
+    if is_aligned(frame):
+        return read_window(frame.depth, pixel, radius_px, options, rows_px)
+    return registered_window(frame, pixel, radius_px, options, rows_px)
 
 
 def registered_window(

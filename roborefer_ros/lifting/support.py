@@ -30,11 +30,13 @@ class Support:
         plane: fit of the readings under the footprint, at the pixel.
         uneven_ratio: share of those readings that deviate from the plane.
         valid_ratio: readings / pixels under the footprint.
+        rms_m: RMS height of the even readings over the plane, with the sensor's noise.
     """
 
     plane: PlaneFit
     uneven_ratio: float
     valid_ratio: float
+    rms_m: float
 
 
 def footprint_radius_px(z_m: float, focal_px: float, options: LiftingOptions) -> int:
@@ -63,8 +65,8 @@ def find_support(
         width_px: width of the colour image.
 
     Raises:
-        NotFreeSpaceError: a quarter of the footprint or less has readings, or the readings
-            on one plane are too few.
+        NotFreeSpaceError: less than ``min_footprint_ratio`` of the footprint has readings,
+            or they are too few.
     """
     # where the rays meet the plane at the pixel: in or out of the footprint by geometry
     # alone, so that what stands on the footprint counts, whatever its height
@@ -76,7 +78,7 @@ def find_support(
     )
     readings = inside & np.isfinite(window.z_m)
     valid_ratio = float(readings.sum() / max(1, inside.sum()))
-    if readings.sum() < options.min_inliers or valid_ratio < 0.25:
+    if readings.sum() < options.min_inliers or valid_ratio < options.min_footprint_ratio:
         raise NotFreeSpaceError(
             f"only {valid_ratio:.0%} of the footprint ({options.footprint_radius_m * 100:.0f} cm "
             f"radius) at ({pixel[0]:.0f}, {pixel[1]:.0f}) has depth readings; it may be occupied"
@@ -94,12 +96,13 @@ def find_support(
     unit_q = np.abs(rays[v, u] @ normal)
     height = (1.0 / np.maximum(q, 1e-3) - z) * unit_q
     uneven = np.abs(height) > max(options.flatness_m, 4.0 * sigma_m)
-    return Support(plane, float(uneven.mean()), valid_ratio)
+    even = height[~uneven]
+    rms_m = float(np.sqrt(np.mean(even**2))) if even.size else float("inf")
+    return Support(plane, float(uneven.mean()), valid_ratio, rms_m)
 
 
 def check_support(
     support: Support,
-    normal: Array,
     lift_m: float,
     width_px: int,
     pixel: Pixel,
@@ -109,12 +112,11 @@ def check_support(
 
     Args:
         support: what ``find_support`` found.
-        normal: ``[3]`` of its plane.
         lift_m: height of the surface at the pixel itself over that plane.
         width_px: of the colour image.
 
     Raises:
-        NotFreeSpaceError: uneven, occupied at the pixel, or tilted against ``options.up``.
+        NotFreeSpaceError: uneven, or occupied at the pixel.
     """
     where = f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f})"
     z_m = 1.0 / support.plane.q
@@ -128,11 +130,3 @@ def check_support(
         raise NotFreeSpaceError(
             f"{where} is occupied: what it shows is {lift_m * 1000:.0f} mm over its support"
         )
-    if options.up is not None:
-        up = np.array(options.up) / math.hypot(*options.up)
-        tilt = math.acos(max(-1.0, min(1.0, float(up @ normal))))
-        if tilt > options.max_tilt_rad:
-            raise NotFreeSpaceError(
-                f"{where} is tilted by {math.degrees(tilt):.0f} deg, more than "
-                f"{math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
-            )

@@ -9,6 +9,7 @@ import numpy as np
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
 from roborefer_ros.lifting.intrinsics import rays_through
 
+MEDIUM = CameraIntrinsics(640, 480, 460.0, 460.0, 321.0, 238.0)
 SMALL = CameraIntrinsics(320, 240, 240.0, 240.0, 160.0, 119.0)
 
 
@@ -40,3 +41,75 @@ def tilted_normal(ray, tilt_rad, turn_rad):
     other = np.cross(towards, side)
     sideways = np.cos(turn_rad) * side + np.sin(turn_rad) * other
     return np.cos(tilt_rad) * towards + np.sin(tilt_rad) * sideways
+
+
+class Tabletop:
+    """A table, a mug on it and a wall behind, seen by a camera that looks down; exact.
+
+    The world's z is up; the table is 1.2 m x 0.9 m about the origin, at z = 0.
+    """
+
+    def __init__(
+        self,
+        pitch_deg=35.0,
+        distance_m=0.75,
+        mug=(0.0, 0.0, 0.04, 0.10),
+        wall_y_m=None,
+        camera=MEDIUM,
+        table=True,
+    ):
+        """mug: x, y, radius, height."""
+        self.camera, self.mug = camera, mug
+        c, s = np.cos(np.radians(pitch_deg)), np.sin(np.radians(pitch_deg))
+        # columns: the camera's x, y, z axes in the world
+        self.rotation = np.column_stack(((1, 0, 0), (0, -s, -c), (0, c, -s)))
+        self.origin = np.array([0.0, -distance_m * c, distance_m * s + 0.05])
+        v, u = np.mgrid[: camera.height, : camera.width]
+        rays = rays_through(np.column_stack((u.ravel(), v.ravel())), camera) @ self.rotation.T
+        z = np.full(len(rays), np.inf)
+        with np.errstate(all="ignore"):
+            if table:
+                t = -self.origin[2] / rays[:, 2]
+                hit = self.origin + rays * t[:, None]
+                on = (t > 0) & (abs(hit[:, 0]) < 0.6) & (abs(hit[:, 1]) < 0.45)
+                z[on] = t[on]
+            if wall_y_m is not None:
+                t = (wall_y_m - self.origin[1]) / rays[:, 1]
+                nearer = (t > 0) & (t < z)
+                z[nearer] = t[nearer]
+            for t in self._mug_hits(rays):
+                nearer = (t > 0) & (t < z)
+                z[nearer] = t[nearer]
+        z[~np.isfinite(z)] = np.nan
+        self.z_m = z.reshape(camera.height, camera.width)
+
+    def _mug_hits(self, rays):
+        x, y, radius, height = self.mug
+        t = (height - self.origin[2]) / rays[:, 2]
+        top = self.origin + rays * t[:, None]
+        inside = np.hypot(top[:, 0] - x, top[:, 1] - y) <= radius
+        yield np.where(inside, t, np.inf)
+        o, d = self.origin[:2] - (x, y), rays[:, :2]
+        a, b, c = (d**2).sum(1), (d * o).sum(1), (o**2).sum() - radius**2
+        t = (-b - np.sqrt(b * b - a * c)) / a
+        h = self.origin[2] + t * rays[:, 2]
+        yield np.where((h >= 0) & (h <= height), t, np.inf)
+
+    @property
+    def up(self):
+        return tuple(self.rotation[2])
+
+    def world(self, points_m):
+        return np.asarray(points_m) @ self.rotation.T + self.origin
+
+    def pixel(self, point):
+        p = (np.asarray(point) - self.origin) @ self.rotation
+        i = self.camera
+        return (i.cx + i.fx * p[0] / p[2], i.cy + i.fy * p[1] / p[2])
+
+    def frame(self, seed=None):
+        z = self.z_m
+        if seed is not None:
+            sigma = 0.09 / (0.5 * self.camera.width * 0.05) * z**2
+            z = z + sigma * np.random.default_rng(seed).normal(size=z.shape)
+        return frame_of(z, self.camera)

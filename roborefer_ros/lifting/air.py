@@ -1,0 +1,176 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Free space where no surface is: "above the mug".
+
+The pixel shows nothing, or something that carries nothing (a wall).  The rule: follow the
+image from the pixel against ``up`` to the first thing in front of what the pixel shows; the
+position is ``air_height_m`` over the top of that thing, over its middle where it is an object
+and over the place that was met where it is a wide support.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import NoDepthAtPointError
+from roborefer_ros.frame import Pixel, RGBDFrame
+from roborefer_ros.lifting.depth_image import DepthWindow, supported
+from roborefer_ros.lifting.intrinsics import project, rays_through
+from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.lifting.registration import frame_window
+from roborefer_ros.lifting.segment import IMAGE_UP, Segment, grow_segment
+
+Array = npt.NDArray[np.float64]
+
+#: readings in a row that make a surface on the way down
+_RUN = 4
+#: the met surface stands this far in front of (or out from) what the pixel shows
+_IN_FRONT_M = 0.03
+
+
+@dataclass(frozen=True)
+class AirPosition:
+    """A place over something.
+
+    Attributes:
+        position_m: ``[3]`` in the optical frame.
+        up: ``[3]`` unit vector that the height was measured along.
+        below_pixel: where the image shows what is below.
+        sideways_m: how far the position may be off the middle of what is below, metres.
+        readings: of the surface below.
+        valid_ratio: readings / grid points of the way that was followed.
+    """
+
+    position_m: Array
+    up: Array
+    below_pixel: Pixel
+    sideways_m: float
+    readings: int
+    valid_ratio: float
+
+
+def find_air_position(
+    frame: RGBDFrame, pixel: Pixel, shown_m: Array | None, options: LiftingOptions
+) -> AirPosition | None:
+    """The place over what is below a pixel.
+
+    Args:
+        frame: checked already.
+        pixel: inside the image, without a surface that carries.
+        shown_m: ``[3]`` the point that the pixel shows, such as on a wall; None for nothing.
+        options: ``air_height_m``, ``up``.
+
+    Returns:
+        None where nothing is below, or where the pixel is a hole in the surface around it.
+    """
+    up = np.array(IMAGE_UP if options.up is None else options.up)
+    up = up / np.linalg.norm(up)
+    down = _direction_in_image(frame, pixel, -up)
+    if down is None:
+        return None
+    points, pixels = _along(frame, pixel, down, options)
+    met = _first_met(points, pixels, pixel, shown_m, up)
+    if met is None:
+        return None
+    below, below_pixel = points[met], (float(pixels[met][0]), float(pixels[met][1]))
+    try:
+        segment = grow_segment(frame, below_pixel, float(below[2]), options)
+    except NoDepthAtPointError:
+        return None
+    if options.up is None and segment.support is not None and segment.support.normal @ up > 0.1:
+        up = segment.support.normal  # things stand on it, so it is level, more or less
+    behind, _ = _along(frame, pixel, -down, options)
+    if shown_m is None and _is_hole(below, behind, up, options):
+        return None
+    base, sideways_m = _base(segment, below, up, options)
+    return AirPosition(
+        position_m=base + options.air_height_m * up,
+        up=up,
+        below_pixel=below_pixel,
+        sideways_m=sideways_m,
+        readings=len(segment.cloud.points_m),
+        valid_ratio=float(np.isfinite(points[:, 2]).mean()),
+    )
+
+
+def _direction_in_image(frame: RGBDFrame, pixel: Pixel, direction: Array) -> Array | None:
+    """``[2]`` unit vector of the image that a direction in space has at a pixel."""
+    ray = rays_through([pixel], frame.intrinsics)[0]
+    seen = project([ray, ray + 0.01 * direction], frame.intrinsics)
+    moved: Array = seen[1] - seen[0]
+    length = float(np.linalg.norm(moved))
+    # looking along gravity nothing is below in the image
+    if not length > 0.05 * 0.01 * frame.intrinsics.fx:
+        return None
+    return moved / length
+
+
+def _along(
+    frame: RGBDFrame, pixel: Pixel, direction: Array, options: LiftingOptions
+) -> tuple[Array, Array]:
+    """Points ``[N, 3]`` (NaN where none) and pixels ``[N, 2]`` from a pixel to the border."""
+    steps = np.arange(0.0, math.hypot(frame.width, frame.height))
+    line = np.rint(np.array(pixel) + steps[:, None] * direction).astype(int)
+    inside = (line >= 0).all(axis=1) & (line[:, 0] < frame.width) & (line[:, 1] < frame.height)
+    line = line[inside]
+    if not len(line):
+        return np.empty((0, 3)), line
+    low, high = line.min(axis=0), line.max(axis=0)
+    middle, half = (low + high) // 2, (high - low + 1) // 2 + 2
+    centre = (float(middle[0]), float(middle[1]))
+    window: DepthWindow = frame_window(frame, centre, int(half[0]), options, int(half[1]))
+    z = np.where(supported(window.z_m, options, frame.width), window.z_m, np.nan)
+    z = z[line[:, 1] - window.v0, line[:, 0] - window.u0]
+    return rays_through(line, frame.intrinsics) * z[:, None], line
+
+
+def _first_met(
+    points: Array, pixels: Array, pixel: Pixel, shown_m: Array | None, up: Array
+) -> int | None:
+    """Index of the first of a run of readings in front of what the pixel shows."""
+    if len(points) < _RUN:
+        return None
+    in_front = np.isfinite(points[:, 2])
+    if shown_m is not None:
+        # how far out from the wall: towards the camera, level
+        out = -shown_m + up * float(up @ shown_m)
+        length = float(np.linalg.norm(out))
+        if length < 1e-6:
+            return None
+        with np.errstate(invalid="ignore"):
+            in_front &= (points - shown_m) @ (out / length) > _IN_FRONT_M
+    run = np.convolve(in_front.astype(int), np.ones(_RUN, int), mode="valid") == _RUN
+    starts = np.nonzero(run)[0]
+    return int(starts[0]) if starts.size else None
+
+
+def _is_hole(below: Array, behind: Array, up: Array, options: LiftingOptions) -> bool:
+    """Whether what lies beyond the pixel continues the surface below: then it is no air."""
+    seen = behind[np.isfinite(behind[:, 2])]
+    if not len(seen):
+        return False
+    return abs(float((seen[0] - below) @ up)) < max(2.0 * options.flatness_m, 0.02)
+
+
+def _base(
+    segment: Segment, below: Array, up: Array, options: LiftingOptions
+) -> tuple[Array, float]:
+    """What the height is measured from, and how far off its middle may be."""
+    points = segment.cloud.points_m.astype(np.float64)
+    from_below = points - below
+    away = np.linalg.norm(from_below - np.outer(from_below @ up, up), axis=1).max()
+    if segment.is_support or len(points) < 10 or away > 0.9 * options.segment_radius_m:
+        return below, options.footprint_radius_m / 2.0
+    # the middle of the top: of a thing, the upper part is seen all around
+    heights = points @ up
+    top = float(np.percentile(heights, 95))
+    upper = points[heights >= top - max(0.3 * float(np.ptp(heights)), 0.01)]
+    level = upper - np.outer(upper @ up, up)
+    low, high = level.min(axis=0), level.max(axis=0)
+    middle = (low + high) / 2.0
+    middle = middle - up * float(middle @ up)
+    return middle + top * up, float(np.linalg.norm(high - low)) / 4.0

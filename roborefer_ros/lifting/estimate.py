@@ -1,0 +1,176 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""From a fitted surface to a point: normal, covariance, flags and confidence."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import GrazingSurfaceError, OutOfRangeError
+from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
+from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting.lifted import LiftedPoint
+from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
+from roborefer_ros.lifting.orientation import (
+    approach_rotation,
+    quaternion_xyzw,
+    rotation_covariance,
+)
+from roborefer_ros.lifting.registration import pixels_per_reading
+from roborefer_ros.lifting.surface import Surface
+
+Array = npt.NDArray[np.float64]
+
+_SHADOW_CONFIDENCE = 0.3
+
+
+def point_on(
+    frame: RGBDFrame, pixel: Pixel, options: LiftingOptions, surface: Surface
+) -> LiftedPoint:
+    """The point where a pixel's ray meets a surface, with all that is known about it.
+
+    Raises:
+        OutOfRangeError: the point is outside [z_min, z_max].
+        GrazingSurfaceError: the surface is seen at too flat an angle.
+    """
+    plane = surface.plane
+    z = 1.0 / plane.q if plane.q > 0.0 else math.inf
+    if not options.z_min_m <= z <= options.z_max_m:
+        raise OutOfRangeError(
+            f"the surface at ({pixel[0]:.0f}, {pixel[1]:.0f}) extrapolates to z = {z:.3f} m, "
+            f"outside {options.z_min_m} to {options.z_max_m} m"
+        )
+    ray, jacobian = _ray_and_jacobian(frame, pixel)
+    position = ray * z
+    normal = _normal(plane.q, plane.gradient, ray, jacobian)
+    incidence = math.acos(min(1.0, float(-normal @ ray / np.linalg.norm(ray))))
+    if incidence > options.max_incidence_rad:
+        raise GrazingSurfaceError(
+            f"the surface at ({pixel[0]:.0f}, {pixel[1]:.0f}) is seen at "
+            f"{math.degrees(incidence):.0f} deg, more than "
+            f"{math.degrees(options.max_incidence_rad):.0f}; look at it from another side"
+        )
+    sigma = options.sigma_z_m(z, frame.width)
+    covariance, residual = _covariance(frame, options, surface, z, sigma, ray, jacobian, normal)
+    flags = _flags(surface, options, incidence)
+    confidence = _confidence(surface, options, incidence, residual, sigma, frame.width)
+    return LiftedPoint(
+        position_m=position,
+        normal=normal,
+        orientation_xyzw=quaternion_xyzw(approach_rotation(normal, options.up)),
+        covariance=covariance,
+        valid_ratio=surface.valid_ratio,
+        nearest_reading_px=surface.nearest_px,
+        inliers=plane.count,
+        residual_m=residual,
+        incidence_rad=incidence,
+        confidence=confidence,
+        flags=flags,
+    )
+
+
+def _ray_and_jacobian(frame: RGBDFrame, pixel: Pixel) -> tuple[Array, Array]:
+    """The ray through the pixel and d(x, y)/d(u, v) of rays, ``[2, 2]``."""
+    u, v = pixel
+    i = frame.intrinsics
+    if not i.is_distorted:
+        return rays_through([pixel], i)[0], np.diag([1.0 / i.fx, 1.0 / i.fy])
+    rays = rays_through([(u, v), (u + 1, v), (u - 1, v), (u, v + 1), (u, v - 1)], i)
+    columns = ((rays[1] - rays[2])[:2] / 2.0, (rays[3] - rays[4])[:2] / 2.0)
+    return rays[0], np.column_stack(columns)
+
+
+def _normal(q: float, gradient: tuple[float, float], ray: Array, jacobian: Array) -> Array:
+    """Normal of the plane 1/z = A x + B y + C over rays (x, y): it is -(A, B, C)."""
+    ab = np.linalg.solve(jacobian.T, np.array(gradient))
+    towards = -np.array([ab[0], ab[1], q - ab @ ray[:2]])
+    normal: Array = towards / np.linalg.norm(towards)
+    return normal
+
+
+def _covariance(
+    frame: RGBDFrame,
+    options: LiftingOptions,
+    surface: Surface,
+    z: float,
+    sigma: float,
+    ray: Array,
+    jacobian: Array,
+    normal: Array,
+) -> tuple[Array, float]:
+    """Covariance ``[6, 6]`` and the residual in metres.
+
+    Depth: sigma_z^2 / n_eff (leverage of the readings included), the part of the residual
+    that noise does not explain, and the step where another surface is near.  Sideways: the
+    pointed pixel, rounding to pixels and to the model's coordinate step, moved along the
+    fitted plane.
+    """
+    plane = surface.plane
+    residual = plane.rms * z * z
+    deadband = 1.0 + 3.0 * math.sqrt(2.0 / max(plane.near, 1))
+    unexplained = max(0.0, residual**2 - deadband * sigma**2)
+    edge = surface.other_ratio * options.step_m**2 / 4.0
+    # readings that registration spread over several pixels, or that are medians already
+    per_reading = _reading_variance_ratio(frame)
+    bias = (options.depth_bias_ratio * z) ** 2
+    var_z = sigma**2 * per_reading * float(plane.covariance[0, 0]) + unexplained + edge + bias
+    var_px = options.pixel_sigma_px**2 + 1.0 / 12.0
+    var_u = var_px + (options.normalised_step * frame.width) ** 2 / 12.0
+    var_v = var_px + (options.normalised_step * frame.height) ** 2 / 12.0
+    along = np.zeros((3, 2))
+    along[:2] = jacobian * z
+    along -= np.outer(ray, np.array(plane.gradient)) * z * z
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = np.outer(ray, ray) * var_z + (along * (var_u, var_v)) @ along.T
+    # slope in 1/z per ray unit, over |(A, B, C)| = 1 / (distance to the plane), is an angle
+    slope = np.linalg.solve(jacobian.T, plane.covariance[1:, 1:]) @ np.linalg.inv(jacobian)
+    distance = abs(float(normal @ ray)) * z
+    var_tilt = float(np.trace(slope)) / 2.0 * per_reading * (sigma / z**2 * distance) ** 2
+    covariance[3:, 3:] = rotation_covariance(normal, math.sqrt(var_tilt))
+    return covariance, residual
+
+
+def _reading_variance_ratio(frame: RGBDFrame) -> float:
+    """Variance of a mean of n elements of a window, over that of n single readings."""
+    noise_ratio = getattr(frame.depth, "noise_ratio", 1.0)
+    return float(pixels_per_reading(frame) * noise_ratio**2)
+
+
+def _flags(surface: Surface, options: LiftingOptions, incidence: float) -> PointFlag:
+    flags = PointFlag.NONE
+    if surface.other_ratio > 0.0 or surface.rim_ratio > 0.0:
+        flags |= PointFlag.EDGE
+    if surface.nearest_px > 0.0:
+        flags |= PointFlag.HOLE
+    if incidence > options.grazing_rad:
+        flags |= PointFlag.GRAZING
+    if surface.plane.count < options.min_inliers:
+        flags |= PointFlag.SPARSE
+    return flags
+
+
+def _confidence(
+    surface: Surface,
+    options: LiftingOptions,
+    incidence: float,
+    residual: float,
+    sigma: float,
+    width_px: int,
+) -> float:
+    scale = width_px / REFERENCE_WIDTH_PX
+    if surface.in_shadow:
+        # right as a rule, but seen by one imager only: worth giving, not worth relying on
+        return _SHADOW_CONFIDENCE * (1.0 if incidence < options.grazing_rad else 0.4)
+    factors = (
+        min(1.0, surface.plane.count / options.min_inliers),
+        1.0 - 0.9 * surface.rivalry,
+        1.0 - surface.other_ratio,
+        1.0 - min(0.9, 5.0 * surface.rim_ratio),
+        1.0 / (1.0 + (surface.nearest_px / (8.0 * scale)) ** 2),
+        1.0 if incidence < options.grazing_rad else 0.4,
+        min(1.0, 3.0 * max(sigma, 0.001) / max(residual, 1e-9)),
+    )
+    return float(np.prod(factors))

@@ -1,0 +1,183 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Where something can be put: on the support that a pixel shows, or in the air."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import (
+    DepthAmbiguousError,
+    NoDepthAtPointError,
+    NotFreeSpaceError,
+    OutOfRangeError,
+    RoboReferError,
+)
+from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
+from roborefer_ros.lifting.air import AirPosition, find_air_position
+from roborefer_ros.lifting.estimate import point_on
+from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting.lifted import LiftedPoint
+from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.lifting.orientation import (
+    approach_rotation,
+    quaternion_xyzw,
+    rotation_covariance,
+)
+from roborefer_ros.lifting.registration import frame_window
+from roborefer_ros.lifting.support import check_support, find_support, footprint_radius_px
+from roborefer_ros.lifting.surface import Surface
+
+Array = npt.NDArray[np.float64]
+
+#: a pixel with no reading this near shows no surface
+_SHOWS_PX = 3
+
+#: trust in a place in the air, with gravity known and guessed
+_AIR_CONFIDENCE, _GUESSED_UP = 0.6, 0.7
+#: standard deviations of a height over a thing and of the direction of gravity
+_AIR_HEIGHT_SIGMA_M, _UP_SIGMA_RAD = 0.005, 0.05
+
+
+class _TooTiltedError(NotFreeSpaceError):
+    """Carries the point that was refused: something else may be below it."""
+
+    def __init__(self, placed: LiftedPoint, pixel: Pixel, options: LiftingOptions) -> None:
+        assert placed.tilt_rad is not None
+        self.placed = placed
+        super().__init__(
+            f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f}) is tilted by "
+            f"{math.degrees(placed.tilt_rad):.0f} deg, more than "
+            f"{math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
+        )
+
+
+def place_point(
+    frame: RGBDFrame,
+    pixel: Pixel,
+    options: LiftingOptions,
+    on_surface: Callable[[], tuple[LiftedPoint, Surface]],
+) -> LiftedPoint:
+    """A place for something at a pixel: on its support, else in the air over what is below.
+
+    Args:
+        frame: checked already.
+        pixel: inside the image.
+        options: footprint, flatness, tilt, height in the air.
+        on_surface: gives the point on what the pixel shows; may raise.
+
+    Raises:
+        NotFreeSpaceError: the support is uneven, tilted or occupied.
+        RoboReferError: what ``on_surface`` raises, where nothing is below the pixel either.
+    """
+    try:
+        lifted, surface = on_surface()
+        placed: LiftedPoint | None = _on_support(frame, pixel, options, surface, lifted)
+    except (NoDepthAtPointError, OutOfRangeError, DepthAmbiguousError, NotFreeSpaceError) as error:
+        placed = _in_air(frame, pixel, options, error) if options.in_air else None
+        if placed is None:
+            raise
+    assert placed is not None
+    if placed.confidence < options.least_confidence:
+        raise NotFreeSpaceError(
+            f"confidence {placed.confidence:.2f} in the place at ({pixel[0]:.0f}, {pixel[1]:.0f}) "
+            f"is below {options.least_confidence:g}; ask for a larger or a nearer free spot"
+        )
+    return placed
+
+
+def _in_air(
+    frame: RGBDFrame, pixel: Pixel, options: LiftingOptions, error: RoboReferError
+) -> LiftedPoint | None:
+    """The place over what is below, if the pixel shows nothing that carries."""
+    shown_m = error.placed.position_m if isinstance(error, _TooTiltedError) else None
+    if shown_m is None:
+        window = frame_window(frame, pixel, _SHOWS_PX, options)
+        if np.isfinite(window.z_m).any():
+            return None
+    found = find_air_position(frame, pixel, shown_m, options)
+    if found is None or not options.z_min_m <= found.position_m[2] <= options.z_max_m:
+        return None
+    return _lifted_in_air(pixel, options, found)
+
+
+def _lifted_in_air(pixel: Pixel, options: LiftingOptions, found: AirPosition) -> LiftedPoint:
+    towards = -found.position_m / np.linalg.norm(found.position_m)
+    level = np.eye(3) - np.outer(found.up, found.up)
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = max(
+        found.sideways_m, 0.005
+    ) ** 2 * level + _AIR_HEIGHT_SIGMA_M**2 * np.outer(found.up, found.up)
+    covariance[3:, 3:] = rotation_covariance(found.up, _UP_SIGMA_RAD)
+    confidence = _AIR_CONFIDENCE * min(1.0, found.readings / options.min_inliers)
+    flags = PointFlag.IN_AIR
+    if found.readings < options.min_inliers:
+        flags |= PointFlag.SPARSE
+    return LiftedPoint(
+        position_m=found.position_m,
+        normal=found.up,
+        orientation_xyzw=quaternion_xyzw(approach_rotation(found.up, options.up)),
+        covariance=covariance,
+        valid_ratio=found.valid_ratio,
+        nearest_reading_px=math.dist(pixel, found.below_pixel),
+        inliers=found.readings,
+        residual_m=0.0,
+        incidence_rad=math.acos(max(-1.0, min(1.0, float(found.up @ towards)))),
+        confidence=confidence * (_GUESSED_UP if options.up is None else 1.0),
+        flags=flags,
+    )
+
+
+def tilt_of(normal: Array, options: LiftingOptions) -> float | None:
+    """Angle of a normal against gravity, radians; None where gravity is unknown."""
+    if options.up is None:
+        return None
+    up = np.array(options.up) / math.hypot(*options.up)
+    return math.acos(max(-1.0, min(1.0, float(up @ normal))))
+
+
+def _on_support(
+    frame: RGBDFrame,
+    pixel: Pixel,
+    options: LiftingOptions,
+    surface: Surface,
+    lifted: LiftedPoint,
+) -> LiftedPoint:
+    """The same point as a place to put something: on the plane under the footprint.
+
+    Raises:
+        NotFreeSpaceError: that plane is not there, uneven, occupied or tilted.
+    """
+    focal_px = max(frame.intrinsics.fx, frame.intrinsics.fy)
+    radius_px = footprint_radius_px(float(lifted.position_m[2]), focal_px, options)
+    window = frame_window(frame, pixel, min(radius_px, max(frame.width, frame.height)), options)
+    h, w = window.z_m.shape
+    v, u = np.mgrid[window.v0 : window.v0 + h, window.u0 : window.u0 + w]
+    grid = np.column_stack((u.ravel(), v.ravel()))
+    rays = rays_through(grid, frame.intrinsics).reshape(h, w, 3)
+    support = find_support(
+        window, pixel, rays, lifted.position_m, lifted.normal, options, frame.width
+    )
+    placed = point_on(frame, pixel, options, replace(surface, plane=support.plane))
+    placed = replace(
+        placed,
+        flags=placed.flags | PointFlag.SUPPORT_PLANE,
+        valid_ratio=support.valid_ratio,
+        flatness_m=support.rms_m,
+        tilt_rad=tilt_of(placed.normal, options),
+    )
+    if placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad:
+        raise _TooTiltedError(placed, pixel, options)
+    lift_m = float(placed.normal @ (lifted.position_m - placed.position_m))
+    check_support(support, lift_m, frame.width, pixel, options)
+    flags = placed.flags
+    tilted = placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad / 2.0
+    if tilted or support.uneven_ratio > options.max_uneven_ratio / 3.0:
+        flags |= PointFlag.NOT_FLAT
+    confidence = placed.confidence * (1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0)
+    return replace(placed, flags=flags, confidence=confidence)

@@ -1,0 +1,97 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import Tabletop, frame_of
+
+from roborefer_ros.errors import NoDepthAtPointError
+from roborefer_ros.frame import CameraIntrinsics
+from roborefer_ros.lifting import LiftingOptions, grow_segment, lift_point
+
+FINE = CameraIntrinsics(1280, 720, 921.0, 921.0, 642.0, 359.0)
+
+
+def segment_at(scene, point, seed=1, **changes):
+    frame, pixel = scene.frame(seed), scene.pixel(point)
+    lifted = lift_point(frame, pixel)
+    segment = grow_segment(frame, pixel, lifted.position_m[2], LiftingOptions(**changes))
+    return segment, scene.world(segment.cloud.points_m)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    pitch=st.floats(20, 60),
+    height=st.floats(0.08, 0.14),
+    radius=st.floats(0.03, 0.06),
+    up_the_mug=st.floats(0.4, 0.95),
+    wall=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_the_mug_and_nothing_but_the_mug(pitch, height, radius, up_the_mug, wall, seed):
+    scene = Tabletop(
+        pitch, mug=(0.0, 0.0, radius, height), wall_y_m=0.3 if wall else None, camera=FINE
+    )
+    segment, world = segment_at(scene, (0.0, -radius, up_the_mug * height), seed)
+    assert not segment.is_support
+    on_mug = (np.hypot(world[:, 0], world[:, 1]) < radius + 0.01) & (world[:, 2] > 0.0)
+    assert on_mug.mean() > 0.97
+    # all of it but the foot, which nothing tells from the table
+    assert world[:, 2].max() > height - 0.005 and world[:, 2].min() < 0.02
+    assert np.ptp(world[:, 0]) > 1.8 * radius
+
+
+def test_on_the_table_it_is_the_table_around():
+    segment, world = segment_at(Tabletop(35, camera=FINE), (0.2, -0.1, 0.0))
+    assert segment.is_support
+    assert np.abs(world[:, 2]).max() < 0.02
+    away = np.hypot(world[:, 0] - 0.2, world[:, 1] + 0.1)
+    assert 0.12 < away.max() < 0.155
+    assert segment.support.normal == pytest.approx(Tabletop(35).up, abs=0.02)
+
+
+def test_the_foot_of_the_mug_is_the_mug():
+    segment, world = segment_at(Tabletop(60, camera=FINE), (0.0, -0.04, 0.008))
+    assert not segment.is_support
+    assert world[:, 2].max() > 0.095
+
+
+def test_the_reach_is_a_parameter():
+    _, world = segment_at(Tabletop(35), (0.2, -0.1, 0.0), segment_radius_m=0.05)
+    assert np.hypot(world[:, 0] - 0.2, world[:, 1] + 0.1).max() < 0.055
+
+
+def test_two_things_at_different_depths_are_two():
+    z = np.full((240, 320), 0.8)
+    z[80:160, 100:140] = 0.5
+    z[80:160, 140:180] = 0.55
+    for u, depth in ((120, 0.5), (160, 0.55)):
+        segment = grow_segment(frame_of(z), (u, 120), depth)
+        assert segment.cloud.points_m[:, 2] == pytest.approx(depth, abs=1e-4)
+
+
+def test_the_colours_are_those_of_the_pixels():
+    scene = Tabletop(35)
+    frame = scene.frame()
+    frame.rgb[...] = np.arange(640, dtype=np.uint16)[None, :, None] % 251
+    pixel = scene.pixel((0, -0.04, 0.06))
+    cloud = grow_segment(frame, pixel, lift_point(frame, pixel).position_m[2]).cloud
+    assert (cloud.rgb[:, 0] == cloud.pixels[:, 0] % 251).all()
+
+
+def test_nothing_at_the_seed():
+    with pytest.raises(NoDepthAtPointError):
+        grow_segment(frame_of(np.full((240, 320), np.nan)), (160, 120), 0.5)
+    with pytest.raises(NoDepthAtPointError):
+        grow_segment(frame_of(np.full((240, 320), 2.0)), (160, 120), 0.5)
+
+
+def test_a_cloud_moves_with_its_frame():
+    scene = Tabletop(35)
+    segment, world = segment_at(scene, (0.0, 0.0, 0.1))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = scene.rotation, scene.origin
+    assert segment.cloud.moved(pose).points_m == pytest.approx(world, abs=1e-5)
