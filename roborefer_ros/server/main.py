@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.WARNING if options.quiet else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    # Pillow warns of what the server refuses or does not need (sizes, broken EXIF).
+    warnings.filterwarnings("ignore", module="PIL")
     # httpx tells the URL of every request, which can hold a key.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:

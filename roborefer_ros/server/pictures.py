@@ -13,7 +13,6 @@ import binascii
 import hashlib
 import io
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -154,15 +153,12 @@ def decode_depth_float32(data: bytes, width: int, height: int, max_pixels: int) 
 
 def _open(data: bytes, max_pixels: int, what: str) -> Image.Image:
     """Read the header only."""
-
-    def read() -> Image.Image:
-        with warnings.catch_warnings():
-            # The size is checked below, against this server's own limit.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-
+    # Pillow sets up its WebP decoder, canvas and all, before it tells the size.
+    canvas = _webp_canvas(data)
+    if canvas is not None:
+        _check_size(*canvas, max_pixels, what)
     try:
-        image = _guarded(read, what)
+        image = _guarded(lambda: Image.open(io.BytesIO(data), formats=FORMATS), what)
     except InvalidImageError as error:
         if _looks_supported(data):
             raise
@@ -175,6 +171,14 @@ def _open(data: bytes, max_pixels: int, what: str) -> Image.Image:
     if image.format != "MPO" and _guarded(lambda: getattr(image, "n_frames", 1), what) > 1:
         raise UnsupportedEncodingError(f"{what} is animated; send a single frame")
     return image
+
+
+def _webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Size of an extended WebP file (RFC 9649, 2.7), which can differ from its frames'."""
+    if data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8X" or len(data) < 30:
+        return None
+    width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    return width, height
 
 
 def _looks_supported(data: bytes) -> bool:

@@ -26,6 +26,7 @@ from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import check_intrinsics
 from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from_normalised
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.metrics import Metrics
@@ -178,8 +179,8 @@ class Service:
     ) -> Query:
         limits = self.settings.limits
         if text:
-            # Only the length: texts go to the model word by word, line breaks included.
-            check_instruction(text, limits.instruction_characters)
+            # Checked only: texts go to the model word by word, line breaks included.
+            check_instruction(text, limits.instruction_characters + len(POINT_SUFFIX))
         elif not images:
             raise InvalidGoalError("there is neither an image nor a text")
         return Query(
@@ -305,7 +306,8 @@ class Service:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if result.done():
-                return result.result()
+                answer: EngineAnswer = result.result()
+                return answer
             if left.done():
                 raise CanceledError("the client went away")
             raise DeadlineExceededError(

@@ -1,0 +1,137 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Real server processes: ``roborefer serve`` as a user starts it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+for package in ("fastapi", "uvicorn", "prometheus_client", "torch"):
+    pytest.importorskip(package)
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
+TINY = f"roborefer:{GOLDEN / 'tiny-2b-style'}"
+TOKEN = "0123456789abcdef-test"
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+    folder: Path
+
+    def client(self, **options: object) -> httpx.Client:
+        """A client with one connection pool."""
+        return httpx.Client(base_url=self.url, timeout=30.0, **options)  # type: ignore[arg-type]
+
+    def metric(self, name: str, headers: dict[str, str] | None = None) -> float:
+        """One line of /metrics, by name and labels."""
+        text = httpx.get(f"{self.url}/metrics", headers=headers).text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def stop(self) -> int:
+        """End it as an operator would; returns the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+
+Start = Callable[..., Served]
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start servers that end with the session."""
+    running: list[Served] = []
+
+    def run(*arguments: str, token: str = "") -> Served:
+        folder = tmp_path_factory.mktemp("serve")
+        log = folder / "log"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+        environment.pop("ROBOREFER_API_KEY", None)
+        if token:
+            environment["ROBOREFER_API_KEY"] = token
+        (folder / "cwd").mkdir()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "roborefer_ros.cli", "serve", "--port", "0", *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=folder / "cwd",
+            )
+        served = Served(process, "", log, folder)
+        running.append(served)
+        served.url = _url(served)
+        return served
+
+    yield run
+    for served in running:
+        if served.process.poll() is None:
+            served.process.kill()
+        served.process.wait(10)
+
+
+def _url(served: Served) -> str:
+    end = time.monotonic() + 60.0
+    while time.monotonic() < end:
+        found = re.search(r"running on (http://\S+)", served.log.read_text(errors="replace"))
+        if found:
+            return found[1]
+        if served.process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise AssertionError(f"the server did not start:\n{served.log.read_text(errors='replace')}")
+
+
+@pytest.fixture(scope="session")
+def tiny(start: Start) -> Served:
+    """A real, tiny RoboRefer network whose answers last as long as they may."""
+    return start(
+        *("--model", TINY, "--max-new-tokens", "3000", "--max-queue", "8", "--max-batch", "2"),
+        *("--max-megapixels", "1", "--max-body-mib", "4", "--timeout-s", "25"),
+    )
+
+
+@pytest.fixture(scope="session")
+def echo(start: Start) -> Served:
+    """The pointer without a model, behind a token."""
+    return start("--model", "echo:", "--max-megapixels", "1", "--max-body-mib", "2", token=TOKEN)
+
+
+def base64_png(pixels: np.ndarray) -> str:
+    """An image as the routes want it; RGB or grey."""
+    stored = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    done, data = cv2.imencode(".png", np.ascontiguousarray(stored))
+    assert done
+    return base64.b64encode(data.tobytes()).decode()
+
+
+@pytest.fixture(scope="session")
+def rgb() -> np.ndarray:
+    """A picture."""
+    return np.random.default_rng(5).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def image(rgb: np.ndarray) -> str:
+    """The same, as base64."""
+    return base64_png(rgb)

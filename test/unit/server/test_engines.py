@@ -1,0 +1,209 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Batches and reused pictures give the answers of one query at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from roborefer_ros.errors import (  # noqa: E402
+    CanceledError,
+    DeadlineExceededError,
+    InvalidGoalError,
+    ModelOutOfMemoryError,
+    RoboReferError,
+)
+from roborefer_ros.models.roborefer.checkpoint import load_roborefer  # noqa: E402
+from roborefer_ros.models.roborefer.decoding import generate  # noqa: E402
+from roborefer_ros.pointing.echo import EchoPointer  # noqa: E402
+from roborefer_ros.pointing.prompts import POINT_SUFFIX, roborefer_prompt  # noqa: E402
+from roborefer_ros.server.engine import (  # noqa: E402
+    EngineAnswer,
+    PointerEngine,
+    Query,
+    numbered,
+    without_suffix,
+)
+from roborefer_ros.server.pictures import Picture  # noqa: E402
+from roborefer_ros.server.roborefer_engine import RoboReferEngine  # noqa: E402
+
+GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
+
+
+@pytest.fixture(scope="module", params=["tiny-2b-style", "tiny-8b-style"])
+def checkpoint(request: pytest.FixtureRequest) -> Any:
+    return load_roborefer(GOLDEN / request.param, "cpu", "float32")
+
+
+@pytest.fixture
+def engine(checkpoint: Any) -> RoboReferEngine:
+    return RoboReferEngine("tiny", *checkpoint, max_batch=8)
+
+
+def picture(seed: int, height: int, width: int, channels: int = 3) -> Picture:
+    shape = (height, width, channels) if channels == 3 else (height, width)
+    return Picture.of(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
+
+
+def run(engine: Any, queries: list[Query]) -> list[Any]:
+    outcomes: dict[int, EngineAnswer | RoboReferError] = {}
+    engine.answer(queries, lambda index, outcome: outcomes.setdefault(index, outcome))
+    return [outcomes[index] for index in range(len(queries))]
+
+
+QUERIES = [
+    Query("Where is the mug?", (picture(1, 48, 64),), max_new_tokens=12),
+    Query("Name it.", (picture(2, 80, 40),), (picture(3, 80, 40, 1),), max_new_tokens=7),
+    Query("Just words, no picture.", max_new_tokens=12),
+    Query("Compare them.", (picture(1, 48, 64), picture(4, 30, 90)), max_new_tokens=9),
+    Query("the red mug", (picture(1, 48, 64),), is_instruction=True, max_new_tokens=12),
+]
+
+
+def alone(checkpoint: Any, query: Query) -> str:
+    """The text as the model's own, unbatched decoding has it."""
+    model, processor = checkpoint
+    text = roborefer_prompt(query.text) if query.is_instruction else query.text
+    inputs = processor(text, [p.pixels for p in query.images], [p.pixels for p in query.depths])
+    with torch.inference_mode():
+        images = depths = []
+        if inputs.image_pixel_values is not None:
+            images = model.encode_images(inputs.image_pixel_values, inputs.image_block_sizes)
+        if inputs.depth_pixel_values is not None:
+            depths = model.encode_depths(inputs.depth_pixel_values, inputs.depth_block_sizes)
+        embeds = model.splice(inputs.input_ids, images, depths, **processor.splice_ids)
+        stop = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        generated = generate(
+            model.llm, embeds, stop_ids=[stop], max_new_tokens=query.max_new_tokens
+        )
+    return str(processor.tokenizer.decode(generated.ids, skip_special_tokens=True)).strip()
+
+
+def test_a_batch_answers_like_one_at_a_time(checkpoint: Any, engine: RoboReferEngine) -> None:
+    expected = [alone(checkpoint, query) for query in QUERIES]
+    assert len(set(expected)) > 2, "the test would not notice mixed-up rows"
+    for _ in range(2):  # with new pictures, then with reused ones
+        assert [outcome.text for outcome in run(engine, QUERIES)] == expected
+    assert [run(engine, [query])[0].text for query in QUERIES] == expected
+    assert (engine.cache.misses, engine.cache.hits) == (4, 2 + 6 + 6)
+
+
+def test_tokens_are_counted_and_cut_off(engine: RoboReferEngine) -> None:
+    outcome = run(engine, [QUERIES[0]])[0]
+    assert outcome.tokens <= 12
+    assert outcome.cut_off == (outcome.tokens == 12)
+    assert set(outcome.timings_s) == {"encode", "prefill", "decode"}
+
+
+def test_cancelled_rows_leave_the_others_alone(checkpoint: Any, engine: RoboReferEngine) -> None:
+    cancel = threading.Event()
+    seen: list[str] = []
+
+    def on_text(text: str) -> None:
+        seen.append(text)
+        if len(seen) == 3:
+            cancel.set()
+
+    doomed = Query(
+        "Stop!", (picture(9, 40, 40),), max_new_tokens=200, cancel=cancel, on_text=on_text
+    )
+    late = Query("Too late.", (picture(9, 40, 40),), deadline=time.monotonic() - 1.0)
+    outcomes = run(engine, [QUERIES[0], doomed, late, QUERIES[3]])
+    assert isinstance(outcomes[1], CanceledError)
+    assert len(seen) == 3, "it was to stop at the next token"
+    assert isinstance(outcomes[2], DeadlineExceededError)
+    assert outcomes[0].text == alone(checkpoint, QUERIES[0])
+    assert outcomes[3].text == alone(checkpoint, QUERIES[3])
+
+
+def test_bad_queries_fail_alone(checkpoint: Any, engine: RoboReferEngine) -> None:
+    bad = Query("the mug", (), is_instruction=True)
+    outcomes = run(engine, [bad, QUERIES[2]])
+    assert isinstance(outcomes[0], InvalidGoalError)
+    assert outcomes[1].text == alone(checkpoint, QUERIES[2])
+
+
+def test_what_does_not_fit_together_is_answered_alone(
+    checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model's own layer runs out of memory for batches, as a GPU would."""
+    model, processor = checkpoint
+    engine = RoboReferEngine("tiny", model, processor)
+    forward = model.llm.model.forward
+
+    def scarce(*args: Any, **kwargs: Any) -> Any:
+        if len(kwargs["inputs_embeds"]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.llm.model, "forward", scarce)
+    outcomes = run(engine, QUERIES)
+    assert [outcome.text for outcome in outcomes] == [alone(checkpoint, q) for q in QUERIES]
+
+
+def test_cache_keeps_to_its_size(checkpoint: Any) -> None:
+    rows = run_one_size(checkpoint)
+    engine = RoboReferEngine("tiny", *checkpoint, cache_bytes=2 * rows)
+    for seed in (1, 2, 1, 3, 1, 2):
+        run(engine, [Query("?", (picture(seed, 48, 64),), max_new_tokens=1)])
+    assert engine.cache.size_bytes <= 2 * rows
+    assert (engine.cache.hits, engine.cache.misses) == (2, 4)  # 2 was used longest ago
+
+
+def run_one_size(checkpoint: Any) -> int:
+    engine = RoboReferEngine("tiny", *checkpoint)
+    run(engine, [Query("?", (picture(1, 48, 64),), max_new_tokens=1)])
+    return engine.cache.size_bytes
+
+
+# --- any pointer -----------------------------------------------------------------------
+
+
+def test_any_pointer_answers_one_by_one() -> None:
+    engine = PointerEngine(EchoPointer())
+    image = picture(1, 10, 10)
+    outcomes = run(
+        engine,
+        [
+            Query("[(0.1, 0.2)]", (image,), is_instruction=True),
+            Query("nothing here", (image,), is_instruction=True),
+            Query("[(0.1, 0.2)]", (image, image)),
+        ],
+    )
+    assert outcomes[0].points == ((0.1, 0.2),)
+    assert outcomes[1].points == () and outcomes[1].no_point.code == 2544
+    assert isinstance(outcomes[2], InvalidGoalError)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"Point to it. {POINT_SUFFIX}", "Point to it."),
+        (f"Point to it.{POINT_SUFFIX.replace(' where', '  where')}", "Point to it."),
+        ("What colour is it?", "What colour is it?"),
+        (POINT_SUFFIX, POINT_SUFFIX),
+    ],
+)
+def test_suffix_of_reference_clients_is_taken_off(text: str, expected: str) -> None:
+    assert without_suffix(text) == expected
+
+
+def test_memory_errors_are_numbered() -> None:
+    real = None
+    try:
+        torch.empty(2**60)
+    except RuntimeError as error:
+        real = error
+    assert real is not None
+    for error in (real, MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
+        assert isinstance(numbered(error), ModelOutOfMemoryError)
+    assert numbered(ValueError("secret")).code == 2543
+    assert "secret" not in str(numbered(ValueError("secret")))
