@@ -43,7 +43,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 #: stage -> tolerance in float32.  Pixels and ids are exact in every type.
 FLOAT32 = {"tower": 1e-5, "embeds": 1e-5, "spliced": 1e-5, "logits": 1e-4, "loss": 1e-4}
 #: the goldens are float32; what the small types may differ from them at the goldens' scale
-FLOAT16 = {"tower": 2e-2, "embeds": 2e-2, "spliced": 2e-2, "logits": 0.1, "loss": 0.1}
+FLOAT16 = {"tower": 4e-2, "embeds": 4e-2, "spliced": 4e-2, "logits": 0.1, "loss": 0.1}
 BFLOAT16 = {stage: 8 * tolerance for stage, tolerance in FLOAT16.items()}  # 3 bits less
 TOLERANCES = {torch.float32: FLOAT32, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
 
