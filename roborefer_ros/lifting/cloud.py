@@ -77,6 +77,8 @@ def _box(
         return slice(0, frame.height), slice(0, frame.width)
     corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     seen = project(centre + radius_m * corners, frame.intrinsics)
+    if not np.isfinite(seen).all():  # a corner is out of what the camera can see
+        return slice(0, frame.height), slice(0, frame.width)
     limit = np.array([frame.width, frame.height])
     low = np.clip(np.floor(seen.min(axis=0)) - 1, 0, limit).astype(int)
     high = np.clip(np.ceil(seen.max(axis=0)) + 2, 0, limit).astype(int)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -88,10 +89,14 @@ def rays_through(pixels: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
         )
     if len(uv) == 0:
         return np.empty((0, 3))
-    undistort = _undistort_equidistant if i.distortion_model == "equidistant" else _undistort_radial
-    rays = np.column_stack((undistort(uv, i), np.ones(len(uv))))
+    rays = _undistort(uv, i)
     _check_round_trip(uv, rays, i)
     return rays
+
+
+def _undistort(uv: Array, i: CameraIntrinsics) -> Array:
+    undistort = _undistort_equidistant if i.distortion_model == "equidistant" else _undistort_radial
+    return np.column_stack((undistort(uv, i), np.ones(len(uv))))
 
 
 def _undistort_radial(uv: Array, i: CameraIntrinsics) -> Array:
@@ -116,14 +121,38 @@ def _undistort_equidistant(uv: Array, i: CameraIntrinsics) -> Array:
 
 
 def _check_round_trip(uv: Array, rays: Array, i: CameraIntrinsics) -> None:
-    error = np.abs(project(rays, i) - uv).max(axis=1)
-    bad = ~(error < _MAX_ROUND_TRIP_ERROR_PX)
+    bad = ~_inverts(uv, rays, i)
     if bad.any():
         u, v = uv[int(np.argmax(bad))]
         raise UnsupportedDistortionError(
             f"the {i.distortion_model} distortion {i.distortion} has no inverse at pixel "
             f"({u:.1f}, {v:.1f}); check the calibration or use the rectified image topics"
         )
+
+
+def _inverts(uv: Array, rays: Array, i: CameraIntrinsics) -> npt.NDArray[np.bool_]:
+    """Whether rays project to the pixels that they were computed from."""
+    error = np.abs(_project_in_front(rays, i) - uv).max(axis=1)
+    inverts: npt.NDArray[np.bool_] = error < _MAX_ROUND_TRIP_ERROR_PX  # False for NaN
+    return inverts
+
+
+@lru_cache(maxsize=16)
+def _widest_ray(i: CameraIntrinsics) -> float:
+    """Largest x^2 + y^2 of a ray that the image shows, with a margin.
+
+    Distortion polynomials fold back: far outside of what the lens sees they map rays into
+    the image again.  Where the border itself has no inverse nothing is known: infinite.
+    """
+    along = np.linspace(0.0, 1.0, 9)
+    u, v = along * i.width - 0.5, along * i.height - 0.5
+    left, top = np.full(9, -0.5), np.full(9, -0.5)
+    right, bottom = np.full(9, i.width - 0.5), np.full(9, i.height - 0.5)
+    border = np.column_stack((np.r_[u, u, left, right], np.r_[top, bottom, v, v]))
+    rays = _undistort(border, i)
+    if not _inverts(border, rays, i).all():
+        return math.inf
+    return 1.1 * float((rays[:, :2] ** 2).sum(axis=1).max())
 
 
 def deproject(pixels: npt.ArrayLike, depth_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
@@ -137,7 +166,10 @@ def deproject(pixels: npt.ArrayLike, depth_m: npt.ArrayLike, intrinsics: CameraI
 
 
 def project(points_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
-    """Pixels of points: ``[N, 3]`` optical frame -> ``[N, 2]``; NaN behind the camera.
+    """Pixels of points: ``[N, 3]`` optical frame -> ``[N, 2]``.
+
+    NaN behind the camera, and for points so far off the axis that the distortion model, out
+    of what the image shows, would fold them back into it.
 
     Raises:
         InvalidCameraInfoError, UnsupportedDistortionError: see ``check_intrinsics``.
@@ -145,6 +177,9 @@ def project(points_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
     check_intrinsics(intrinsics)
     points = np.asarray(points_m, dtype=np.float64).reshape(-1, 3)
     in_front = points[:, 2] > 0.0
+    if intrinsics.is_distorted and in_front.any():
+        radius = (points[:, :2] ** 2).sum(axis=1)
+        in_front &= radius <= _widest_ray(intrinsics) * points[:, 2] ** 2
     pixels = np.full((len(points), 2), np.nan)
     if in_front.any():
         pixels[in_front] = _project_in_front(points[in_front], intrinsics)
