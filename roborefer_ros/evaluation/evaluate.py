@@ -16,19 +16,24 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from roborefer_ros.errors import RoboReferError
-from roborefer_ros.evaluation.lifted import frame_of, has_truth
-from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError, BenchmarkQuestion
+from roborefer_ros.errors import DependencyMissingError, RoboReferError
+from roborefer_ros.evaluation.askers import (
+    Asker,
+    DepthSource,
+    EngineAsker,
+    PointerAsker,
+    benchmark_depth,
+    no_depth,
+    predicted_depth,
+)
+from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.results import answers_files, score_files
-from roborefer_ros.evaluation.runner import DepthSource, RunReport, no_depth, output_name, run
+from roborefer_ros.evaluation.runner import RunReport, output_name, run
 from roborefer_ros.evaluation.score import reader_for, show, write_report
 from roborefer_ros.evaluation.scoring import AnswerReader
-from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.pointing.pointer import Pointer
 
 #: schemes whose models answer as RoboRefer does
 _TUPLE_SCHEMES = ("roborefer", "roborefer-http", "echo")
@@ -62,12 +67,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--splits", nargs="+", default=[], help="default: all")
     parser.add_argument("--out", type=Path, help="folder; default: outputs/<model>")
     parser.add_argument("--limit", type=int, default=0, help="questions a split; 0: all")
+    parser.add_argument(
+        "--batch", type=int, default=1, help="questions at a time (roborefer:<checkpoint>)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="requests at a time (servers)")
     parser.add_argument(
         "--depth",
-        choices=("auto", "none"),
+        choices=("auto", "model", "none"),
         default="auto",
-        help="auto: the benchmark's own depth, where it has one and the model uses it",
+        help="what a model with a depth branch sees. auto: the benchmark's own depth, where it has "
+        "one; model: predicted from colour by Depth-Anything-V2, the reference's way; none: colour",
     )
     parser.add_argument("--family", default="", help="see roborefer score; default: by the spec")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n>")
@@ -75,8 +84,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-report", action="store_true", help="no HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args(argv)
-    if arguments.workers < 1 or arguments.limit < 0:
-        parser.error("--workers must be at least 1, --limit must not be negative")
+    if min(arguments.workers, arguments.batch) < 1 or arguments.limit < 0:
+        parser.error("--workers and --batch must be at least 1, --limit must not be negative")
     return arguments
 
 
@@ -93,15 +102,6 @@ def reader_of_spec(spec: str, family: str = "") -> AnswerReader:
     return reader_for(family or (named.group(1) if named else ""), model[1] if model else spec)
 
 
-def benchmark_depth(
-    question: BenchmarkQuestion, _: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8] | None:
-    """The benchmark's depth in the form that the model was trained on; None without one."""
-    if not has_truth(question):
-        return None
-    return relative_depth_from_metric(frame_of(question).depth.metres())
-
-
 def _selected(benchmark: Benchmark, splits: Sequence[str]) -> Benchmark:
     if not splits:
         return benchmark
@@ -116,15 +116,17 @@ def _selected(benchmark: Benchmark, splits: Sequence[str]) -> Benchmark:
 def _run(
     arguments: argparse.Namespace, benchmark: Benchmark, reader: AnswerReader, out: Path
 ) -> RunReport:
-    depth: DepthSource = no_depth if arguments.depth == "none" else benchmark_depth
-    with ExitStack() as stack:
-        pointers = []
-        for _ in range(arguments.workers):
-            pointer = open_pointer(arguments.model, device=arguments.device, dtype=arguments.dtype)
-            stack.callback(pointer.close)
-            pointers.append(pointer)
+    depth = _depth_source(arguments)
+    asker = open_asker(
+        arguments.model,
+        batch=arguments.batch,
+        workers=arguments.workers,
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+    try:
         return run(
-            pointers,
+            asker,
             benchmark,
             out,
             model_id=arguments.model,
@@ -133,6 +135,64 @@ def _run(
             limit=arguments.limit,
             show_progress=not arguments.json,
         )
+    finally:
+        asker.close()
+
+
+def open_asker(
+    spec: str, *, batch: int = 1, workers: int = 1, device: str = "auto", dtype: str = "auto"
+) -> Asker:
+    """Open a model for a run.
+
+    Args:
+        spec: see ``open_pointer``.
+        batch: questions that a RoboRefer checkpoint in this process answers together.
+        workers: requests at a time, for models behind a server.
+        device, dtype: see ``open_pointer``.
+
+    Raises:
+        BenchmarkError: batches of another kind of model.
+        RoboReferError: what ``open_pointer`` raises.
+    """
+    if batch > 1 and not spec.startswith("roborefer:"):
+        raise BenchmarkError(f"--batch is for roborefer:<checkpoint>; for {spec!r} use --workers")
+    if batch > 1 and workers > 1:
+        raise BenchmarkError("--batch and --workers exclude each other")
+    with ExitStack() as stack:
+        pointers: list[Pointer] = []
+        for _ in range(workers):
+            pointers.append(open_pointer(spec, device=device, dtype=dtype))
+            stack.callback(pointers[-1].close)
+        if not spec.startswith("roborefer:") or workers > 1:
+            stack.pop_all()
+            return PointerAsker(pointers)
+        from roborefer_ros.pointing.roborefer import RoboReferPointer
+        from roborefer_ros.server.roborefer_engine import RoboReferEngine
+
+        pointer = pointers[0]
+        assert isinstance(pointer, RoboReferPointer)
+        stack.pop_all()
+        return EngineAsker(
+            RoboReferEngine(pointer.name, pointer.model, pointer.processor, max_batch=batch)
+        )
+
+
+def _depth_source(arguments: argparse.Namespace) -> DepthSource:
+    """Where the model's depth pictures come from.
+
+    Raises:
+        DependencyMissingError: the depth network's packages are missing.
+    """
+    if arguments.depth != "model":
+        return no_depth if arguments.depth == "none" else benchmark_depth
+    try:
+        from roborefer_ros.models.depth_anything import DepthAnything
+    except ImportError as error:
+        raise DependencyMissingError(
+            f"--depth model needs the depth network ({error}); install it with "
+            "`pip install 'roborefer_ros[model]'`"
+        ) from error
+    return predicted_depth(DepthAnything(device=arguments.device))
 
 
 def _written(benchmark: Benchmark, out: Path) -> list[Path]:

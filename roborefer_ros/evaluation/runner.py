@@ -5,33 +5,23 @@
 from __future__ import annotations
 
 import json
-import queue
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError, RoboReferError
+from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.answers_file import AnswersFile, answer_record
+from roborefer_ros.evaluation.askers import Asker, DepthSource, no_depth
 from roborefer_ros.evaluation.questions import (
     Benchmark,
     BenchmarkError,
     BenchmarkQuestion,
     reference_instruction,
 )
-from roborefer_ros.frame import Mode
 from roborefer_ros.pointing.families import Family
-from roborefer_ros.pointing.pointer import Pointer
-
-#: question, its picture -> the relative depth picture for the model, or None
-DepthSource = Callable[[BenchmarkQuestion, npt.NDArray[np.uint8]], npt.NDArray[np.uint8] | None]
 
 #: so many failures in a row end the run: the server is gone, the GPU is full
 MAX_FAILURES_IN_A_ROW = 5
@@ -62,13 +52,8 @@ class RunReport:
         return self.asked / self.duration_s if self.duration_s > 0 else 0.0
 
 
-def no_depth(_: BenchmarkQuestion, __: npt.NDArray[np.uint8]) -> None:
-    """A ``DepthSource`` for colour alone."""
-    return None
-
-
 def run(
-    pointers: Sequence[Pointer],
+    asker: Asker,
     benchmark: Benchmark,
     folder: Path,
     *,
@@ -81,7 +66,7 @@ def run(
     """Ask every question that has no answer yet.
 
     Args:
-        pointers: one, or several of the same model for as many requests at a time.
+        asker: of the model.
         benchmark: what to ask.
         folder: ``<split>.jsonl`` are written there, and ``run.json``.
         model_id: stands in every line.
@@ -98,7 +83,7 @@ def run(
 
     check_folder(folder, benchmark, model_id)
     report = RunReport()
-    chosen = _chosen(benchmark, limit, report)
+    chosen = _chosen(benchmark, limit, asker.gives_words, report)
     started = time.perf_counter()
     with ExitStack() as stack:
         files = {
@@ -114,7 +99,7 @@ def run(
             )
         )  # fmt: skip
         row = 0
-        for question, text in _answers(pointers, open_questions, depth):
+        for question, text in asker.answers(open_questions, depth):
             bar.update()
             report.asked += 1
             if isinstance(text, RoboReferError):
@@ -132,6 +117,8 @@ def run(
 
 def asked_instruction(question: BenchmarkQuestion, family: Family) -> str:
     """The whole text that a model of a family is asked."""
+    if not question.wants_point:
+        return f"{question.prompt} {question.suffix}".strip()
     if family.name == "tuples":
         return reference_instruction(question)
     return family.prompt(question.prompt)
@@ -142,63 +129,16 @@ def output_name(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("_.") or "model"
 
 
-def _chosen(benchmark: Benchmark, limit: int, report: RunReport) -> list[BenchmarkQuestion]:
+def _chosen(
+    benchmark: Benchmark, limit: int, gives_words: bool, report: RunReport
+) -> list[BenchmarkQuestion]:
     chosen = []
     for split in benchmark.splits:
         questions = benchmark.of_split(split)
-        pointing = [q for q in questions if q.wants_point]
+        pointing = [q for q in questions if gives_words or q.wants_point]
         report.skipped += len(questions) - len(pointing)
         chosen += pointing[:limit] if limit else pointing
     return chosen
-
-
-def _answers(
-    pointers: Sequence[Pointer], questions: Sequence[BenchmarkQuestion], depth: DepthSource
-) -> Iterator[tuple[BenchmarkQuestion, str | RoboReferError]]:
-    """Texts in the order of the questions, with as many requests at a time as pointers."""
-    if len(pointers) == 1:
-        for question in questions:
-            yield question, _ask(pointers[0], question, depth)
-        return
-    free: queue.SimpleQueue[Pointer] = queue.SimpleQueue()
-    for pointer in pointers:
-        free.put(pointer)
-
-    def ask(question: BenchmarkQuestion) -> str | RoboReferError:
-        pointer = free.get()
-        try:
-            return _ask(pointer, question, depth)
-        finally:
-            free.put(pointer)
-
-    # A window instead of all at once: pictures are read only shortly before they are asked,
-    # and an interruption loses at most the requests under way.
-    waiting: list[tuple[BenchmarkQuestion, Future[str | RoboReferError]]] = []
-    with ThreadPoolExecutor(len(pointers)) as pool:
-        try:
-            for question in questions:
-                waiting.append((question, pool.submit(ask, question)))
-                if len(waiting) >= 2 * len(pointers):
-                    first, future = waiting.pop(0)
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _ask(pointer: Pointer, question: BenchmarkQuestion, depth: DepthSource) -> str | RoboReferError:
-    """The model's raw text, also where it holds no point; an error where there is none."""
-    rgb = question.rgb()
-    relative = depth(question, rgb) if pointer.uses_depth else None
-    try:
-        return pointer.point(rgb, relative, question.prompt, Mode.AUTO).text
-    except (NoPointInAnswerError, PointOutsideImageError) as error:
-        return error.answer
-    except RoboReferError as error:
-        return error
 
 
 def check_folder(folder: Path, benchmark: Benchmark, model_id: str) -> None:

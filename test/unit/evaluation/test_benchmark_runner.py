@@ -16,6 +16,8 @@ import pytest
 
 from roborefer_ros.errors import BackendUnreachableError, ModelOutOfMemoryError
 from roborefer_ros.evaluation.answers_file import KEYS, AnswersFile
+from roborefer_ros.evaluation.askers import PointerAsker, no_depth, predicted_depth
+from roborefer_ros.evaluation.evaluate import main, open_asker
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
@@ -33,7 +35,7 @@ def benchmark(tmp_path: Path) -> Benchmark:
 def go(benchmark: Benchmark, out: Path, *pointers: Any, **more: Any) -> RunReport:
     more.setdefault("model_id", "RoboRefer-test")
     family = more.pop("family", FAMILIES["tuples"])
-    return run(pointers, benchmark, out, family=family, show_progress=False, **more)
+    return run(PointerAsker(pointers), benchmark, out, family=family, show_progress=False, **more)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -188,3 +190,89 @@ def test_output_name() -> None:
     assert output_name("openai://host/v1?model=a") != output_name("openai://host/v1?model=b")
     assert output_name("::") == "model"
     assert "/" not in output_name("../../etc")
+
+
+def test_depth_is_predicted_once_a_picture(tmp_path: Path) -> None:
+    calls = []
+
+    def estimator(rgb: np.ndarray) -> np.ndarray:
+        calls.append(rgb)
+        return rgb[..., 0]
+
+    folder = invented.refspatial(tmp_path / "bench", {"Location": 6}, images=2)
+    seeing = invented.ScriptedPointer([HIT], uses_depth=True)
+    go(open_benchmark(folder), tmp_path / "out", seeing, depth=predicted_depth(estimator))
+    assert len(calls) == 2
+    assert seeing.depths[1] is not None
+    np.testing.assert_array_equal(seeing.depths[1], invented.picture(1)[..., 0])
+
+
+# --- a RoboRefer network in this process -----------------------------------------------
+
+TINY = Path(__file__).parents[2] / "data/golden/tiny-2b-style"
+
+
+@pytest.mark.parametrize("batch", [3, 8])
+def test_batches_answer_as_one_at_a_time(tmp_path: Path, batch: int) -> None:
+    """Random weights, real network: the texts mean nothing and must be the same."""
+    pytest.importorskip("torch")
+    spec = f"roborefer:{TINY}"
+    benchmark = open_benchmark(invented.refspatial(tmp_path / "b", {"Location": 4}, images=2))
+    texts = []
+    for out, size in (("one", 1), ("many", batch)):
+        asker = open_asker(spec, batch=size, device="cpu")
+        limited = _Short(asker)
+        report = run(limited, benchmark, tmp_path / out, model_id=spec,
+                     family=FAMILIES["tuples"], show_progress=False)  # fmt: skip
+        asker.close()
+        assert report.failures == []
+        texts.append([r["text"] for r in lines(tmp_path / out / "Location.jsonl")])
+    assert texts[0] == texts[1]
+    assert any(texts[0])
+
+
+class _Short:
+    """An engine's asker whose answers end early: random weights never stop by themselves."""
+
+    gives_words = True
+
+    def __init__(self, asker: Any) -> None:
+        from dataclasses import replace
+
+        self.answers = asker.answers
+        answer = asker._engine.answer
+        asker._engine.answer = lambda queries, done: answer(
+            [replace(query, max_new_tokens=12) for query in queries], done
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_engine_is_asked_for_words_too(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    asker = open_asker(f"roborefer:{TINY}", batch=4, device="cpu")
+    home = open_benchmark(invented.robospatial(tmp_path / "home"))
+    report = run(_Short(asker), home, tmp_path / "out", model_id="tiny",
+                 family=FAMILIES["tuples"], depth=no_depth, show_progress=False)  # fmt: skip
+    assert (report.asked, report.skipped, report.failures) == (4, 0, [])
+    record = lines(tmp_path / "out/Configuration.jsonl")[0]
+    assert record["instruction"].startswith("Question 2?")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "echo:", "--batch", "4"], "--batch is for roborefer:"),
+        (["--model", "roborefer:x", "--batch", "4", "--workers", "2"], "exclude each other"),
+        (["--model", "roborefer:/nowhere"], "/nowhere"),
+    ],
+)
+def test_askers_that_cannot_be(
+    benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    options: list[str], message: str,
+) -> None:  # fmt: skip
+    assert main([*options, "--data", str(benchmark.source), "--out", str(tmp_path / "out")]) == 1
+    assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*options, "--data", str(benchmark.source), "--workers", "0"])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from roborefer_ros.evaluation import evaluate, score, simulated
+from roborefer_ros.evaluation.askers import benchmark_depth
 from roborefer_ros.evaluation.lifted import exact_depth_m, frame_of, lift_answers, summarize_3d
 from roborefer_ros.evaluation.questions import (
     Benchmark,
@@ -293,7 +294,7 @@ def test_evaluate_says_what_is_wrong(
 
 def test_the_models_depth_is_the_benchmarks(benchmark: Benchmark) -> None:
     question = benchmark.questions[0]
-    picture: Any = evaluate.benchmark_depth(question, question.rgb())
+    picture: Any = benchmark_depth(question, question.rgb())
     assert picture.shape == (SIZE[1], SIZE[0])
     exact = exact_depth_m(question)
     near, far = exact < np.nanpercentile(exact, 20), exact > np.nanpercentile(exact, 80)

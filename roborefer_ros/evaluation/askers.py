@@ -1,0 +1,214 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to put many questions to a model: one pointer, several at a time, or batches.
+
+PointerAsker   any Pointer; several of them (remote models) work at the same time
+EngineAsker    a RoboRefer checkpoint in this process: batches, each picture encoded once,
+               and questions that are answered by a word
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.errors import (
+    ModelFailedError,
+    NoPointInAnswerError,
+    PointOutsideImageError,
+    RoboReferError,
+)
+from roborefer_ros.evaluation.lifted import frame_of, has_truth
+from roborefer_ros.evaluation.questions import BenchmarkQuestion
+from roborefer_ros.frame import Mode
+from roborefer_ros.pipeline import DepthEstimator
+from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.pointer import Pointer
+
+if TYPE_CHECKING:
+    from roborefer_ros.server.engine import Engine, EngineAnswer
+
+#: question, its picture -> the relative depth picture for the model, or None
+DepthSource = Callable[[BenchmarkQuestion, npt.NDArray[np.uint8]], npt.NDArray[np.uint8] | None]
+
+#: the model's raw text, or why there is none
+Outcome = str | RoboReferError
+
+#: predicted depth pictures that are kept; questions on one picture do not follow each other
+_KEPT_DEPTHS = 256
+
+
+def no_depth(_: BenchmarkQuestion, __: npt.NDArray[np.uint8]) -> None:
+    """A ``DepthSource`` for colour alone."""
+    return None
+
+
+def benchmark_depth(
+    question: BenchmarkQuestion, _: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8] | None:
+    """The benchmark's depth in the form that the model was trained on; None without one."""
+    if not has_truth(question):
+        return None
+    return relative_depth_from_metric(frame_of(question).depth.metres())
+
+
+def predicted_depth(estimator: DepthEstimator) -> DepthSource:
+    """Depth predicted from colour, the reference's way; once per picture."""
+    kept: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+
+    def source(question: BenchmarkQuestion, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        if question.cluster not in kept:
+            kept[question.cluster] = estimator(rgb)
+            if len(kept) > _KEPT_DEPTHS:
+                kept.popitem(last=False)
+        return kept[question.cluster]
+
+    return source
+
+
+class Asker(Protocol):
+    """Puts questions to a model."""
+
+    #: whether it can ask for a word as well as for a point
+    gives_words: bool
+
+    def answers(
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+    ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
+        """Every question with its outcome, in order."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+class PointerAsker:
+    """One or several pointers of the same model, each asked one question at a time.
+
+    Args:
+        pointers: at least one; owned from now on.
+    """
+
+    gives_words = False
+
+    def __init__(self, pointers: Sequence[Pointer]) -> None:
+        self._pointers = pointers
+
+    def answers(
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+    ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
+        """See ``Asker.answers``."""
+        if len(self._pointers) == 1:
+            for question in questions:
+                yield question, _ask(self._pointers[0], question, depth)
+        else:
+            yield from self._together(questions, depth)
+
+    def close(self) -> None:
+        """See ``Asker.close``."""
+        for pointer in self._pointers:
+            pointer.close()
+
+    def _together(
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+    ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
+        free: queue.SimpleQueue[Pointer] = queue.SimpleQueue()
+        for pointer in self._pointers:
+            free.put(pointer)
+
+        def ask(question: BenchmarkQuestion) -> Outcome:
+            pointer = free.get()
+            try:
+                return _ask(pointer, question, depth)
+            finally:
+                free.put(pointer)
+
+        # A window instead of all at once: pictures are read only shortly before they are
+        # asked, and an interruption loses at most the requests under way.
+        waiting: list[tuple[BenchmarkQuestion, Future[Outcome]]] = []
+        with ThreadPoolExecutor(len(self._pointers)) as pool:
+            try:
+                for question in questions:
+                    waiting.append((question, pool.submit(ask, question)))
+                    if len(waiting) >= 2 * len(self._pointers):
+                        first, future = waiting.pop(0)
+                        yield first, future.result()
+                while waiting:
+                    first, future = waiting.pop(0)
+                    yield first, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+
+def _ask(pointer: Pointer, question: BenchmarkQuestion, depth: DepthSource) -> Outcome:
+    """The model's raw text, also where it holds no point; an error where there is none."""
+    rgb = question.rgb()
+    relative = depth(question, rgb) if pointer.uses_depth else None
+    try:
+        return pointer.point(rgb, relative, question.prompt, Mode.AUTO).text
+    except (NoPointInAnswerError, PointOutsideImageError) as error:
+        return error.answer
+    except RoboReferError as error:
+        return error
+
+
+class EngineAsker:
+    """A model that answers batches (``server.engine``).
+
+    Args:
+        engine: owned from now on.
+    """
+
+    gives_words = True
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def answers(
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+    ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
+        """See ``Asker.answers``."""
+        remaining = iter(questions)
+        while batch := list(islice(remaining, self._engine.max_batch)):
+            yield from zip(batch, self._batch(batch, depth), strict=True)
+
+    def close(self) -> None:
+        """See ``Asker.close``."""
+        self._engine.close()
+
+    def _batch(self, batch: Sequence[BenchmarkQuestion], depth: DepthSource) -> list[Outcome]:
+        from roborefer_ros.server.engine import Query
+        from roborefer_ros.server.pictures import Picture
+
+        queries = []
+        for question in batch:
+            rgb = question.rgb()
+            relative = depth(question, rgb) if self._engine.uses_depth else None
+            text = question.prompt
+            if not question.wants_point and question.suffix:
+                text = f"{question.prompt} {question.suffix}"
+            queries.append(
+                Query(
+                    text,
+                    (Picture.of(rgb),),
+                    () if relative is None else (Picture.of(relative),),
+                    is_instruction=question.wants_point,
+                )
+            )
+        outcomes: list[Outcome] = [ModelFailedError("the model gave no answer")] * len(batch)
+        told: set[int] = set()
+
+        def done(index: int, outcome: EngineAnswer | RoboReferError) -> None:
+            if index not in told:  # a second outcome of a query does not count
+                told.add(index)
+                outcomes[index] = outcome if isinstance(outcome, RoboReferError) else outcome.text
+
+        self._engine.answer(queries, done)
+        return outcomes
