@@ -41,6 +41,9 @@ DepthSource = Callable[[BenchmarkQuestion, npt.NDArray[np.uint8]], npt.NDArray[n
 #: the model's raw text, or why there is none
 Outcome = str | RoboReferError
 
+#: a longer answer is cut off
+MAX_NEW_TOKENS = 512
+
 #: predicted depth pictures that are kept; questions on one picture do not follow each other
 _KEPT_DEPTHS = 256
 
@@ -164,12 +167,14 @@ class EngineAsker:
 
     Args:
         engine: owned from now on.
+        max_new_tokens: a longer answer is cut off.
     """
 
     gives_words = True
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
         self._engine = engine
+        self._max_new_tokens = max_new_tokens
 
     def answers(
         self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
@@ -200,6 +205,7 @@ class EngineAsker:
                     (Picture.of(rgb),),
                     () if relative is None else (Picture.of(relative),),
                     is_instruction=question.wants_point,
+                    max_new_tokens=self._max_new_tokens,
                 )
             )
         outcomes: list[Outcome] = [ModelFailedError("the model gave no answer")] * len(batch)

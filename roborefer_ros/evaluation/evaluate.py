@@ -18,6 +18,7 @@ from pathlib import Path
 
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
 from roborefer_ros.evaluation.askers import (
+    MAX_NEW_TOKENS,
     Asker,
     DepthSource,
     EngineAsker,
@@ -72,6 +73,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=1, help="requests at a time (servers)")
     parser.add_argument(
+        "--max-new-tokens", type=int, default=MAX_NEW_TOKENS, help="longer answers are cut off"
+    )
+    parser.add_argument(
         "--depth",
         choices=("auto", "model", "none"),
         default="auto",
@@ -123,6 +127,7 @@ def _run(
         workers=arguments.workers,
         device=arguments.device,
         dtype=arguments.dtype,
+        max_new_tokens=arguments.max_new_tokens,
     )
     try:
         return run(
@@ -140,7 +145,13 @@ def _run(
 
 
 def open_asker(
-    spec: str, *, batch: int = 1, workers: int = 1, device: str = "auto", dtype: str = "auto"
+    spec: str,
+    *,
+    batch: int = 1,
+    workers: int = 1,
+    device: str = "auto",
+    dtype: str = "auto",
+    max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> Asker:
     """Open a model for a run.
 
@@ -149,6 +160,7 @@ def open_asker(
         batch: questions that a RoboRefer checkpoint in this process answers together.
         workers: requests at a time, for models behind a server.
         device, dtype: see ``open_pointer``.
+        max_new_tokens: of a RoboRefer checkpoint; a longer answer is cut off.
 
     Raises:
         BenchmarkError: batches of another kind of model.
@@ -172,9 +184,8 @@ def open_asker(
         pointer = pointers[0]
         assert isinstance(pointer, RoboReferPointer)
         stack.pop_all()
-        return EngineAsker(
-            RoboReferEngine(pointer.name, pointer.model, pointer.processor, max_batch=batch)
-        )
+        engine = RoboReferEngine(pointer.name, pointer.model, pointer.processor, max_batch=batch)
+        return EngineAsker(engine, max_new_tokens)
 
 
 def _depth_source(arguments: argparse.Namespace) -> DepthSource:

@@ -220,9 +220,9 @@ def test_batches_answer_as_one_at_a_time(tmp_path: Path, batch: int) -> None:
     benchmark = open_benchmark(invented.refspatial(tmp_path / "b", {"Location": 4}, images=2))
     texts = []
     for out, size in (("one", 1), ("many", batch)):
-        asker = open_asker(spec, batch=size, device="cpu")
-        limited = _Short(asker)
-        report = run(limited, benchmark, tmp_path / out, model_id=spec,
+        # Random weights never stop by themselves.
+        asker = open_asker(spec, batch=size, device="cpu", max_new_tokens=12)
+        report = run(asker, benchmark, tmp_path / out, model_id=spec,
                      family=FAMILIES["tuples"], show_progress=False)  # fmt: skip
         asker.close()
         assert report.failures == []
@@ -231,29 +231,11 @@ def test_batches_answer_as_one_at_a_time(tmp_path: Path, batch: int) -> None:
     assert any(texts[0])
 
 
-class _Short:
-    """An engine's asker whose answers end early: random weights never stop by themselves."""
-
-    gives_words = True
-
-    def __init__(self, asker: Any) -> None:
-        from dataclasses import replace
-
-        self.answers = asker.answers
-        answer = asker._engine.answer
-        asker._engine.answer = lambda queries, done: answer(
-            [replace(query, max_new_tokens=12) for query in queries], done
-        )
-
-    def close(self) -> None:
-        pass
-
-
 def test_an_engine_is_asked_for_words_too(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    asker = open_asker(f"roborefer:{TINY}", batch=4, device="cpu")
+    asker = open_asker(f"roborefer:{TINY}", batch=4, device="cpu", max_new_tokens=12)
     home = open_benchmark(invented.robospatial(tmp_path / "home"))
-    report = run(_Short(asker), home, tmp_path / "out", model_id="tiny",
+    report = run(asker, home, tmp_path / "out", model_id="tiny",
                  family=FAMILIES["tuples"], depth=no_depth, show_progress=False)  # fmt: skip
     assert (report.asked, report.skipped, report.failures) == (4, 0, [])
     record = lines(tmp_path / "out/Configuration.jsonl")[0]
