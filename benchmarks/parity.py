@@ -93,7 +93,11 @@ def check_folder(folder: Path, device: str = "cpu", dtype: str = "float32") -> l
             continue
         opened = Opened(name, model, processor, TOLERANCES[kind])
         for file in files:
-            checks += check_case(folder, opened, file)
+            try:
+                checks += check_case(folder, opened, file)
+            except (KeyError, ValueError, FileNotFoundError) as error:
+                note = f"{type(error).__name__}: {error}"
+                checks.append(Check(file.stem, "run", math.inf, 0.0, note))
     return checks
 
 

@@ -212,7 +212,10 @@ def _fit_vocabulary(model: RoboRefer, processor: RoboReferProcessor) -> None:
 
 def _load_tokenizer(folder: Path) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        # Without a plain "no", transformers asks on the terminal whether to run a folder's code.
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointInvalidError(
             f"the tokenizer in {folder} cannot be read: {error}"

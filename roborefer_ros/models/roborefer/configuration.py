@@ -46,7 +46,8 @@ class RoboReferConfig:
         s2_scales: image sizes of the scales in ``dynamic_s2`` mode, pixels, ascending.
         s2_resize_output_to_scale_idx: which scale's grid the others are resampled to.
         select_layer: index into the tower's hidden states (embeddings first), e.g. -2.
-        select_feature: ``cls_patch`` keeps all tokens, ``patch`` drops the first.
+        select_feature: ``cls_patch``, which keeps all tokens.  (``patch``, the reference's value
+            where the key is missing, is for towers with a class token: it would drop a patch.)
         enable_depth: whether depth can be given.
         model_dtype: as stored, e.g. ``torch.bfloat16``.
     """
@@ -78,6 +79,11 @@ class RoboReferConfig:
                 "RoboRefer uses 'dynamic' (2B) or 'dynamic_s2' (8B)"
             )
 
+        if self.select_feature != "cls_patch":
+            raise CheckpointInvalidError(
+                f"mm_vision_select_feature is {self.select_feature!r}; SigLIP has no class token "
+                "to drop, so only 'cls_patch' leaves a square of patches"
+            )
         for tower in (self.vision, self.depth):
             if tower is not None and not 0 <= self.used_layers(tower) <= tower.num_hidden_layers:
                 raise CheckpointInvalidError(

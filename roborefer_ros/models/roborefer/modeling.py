@@ -115,7 +115,7 @@ class RoboRefer(nn.Module):
             output = layer(hidden, attention_mask=None)
             hidden = output[0] if isinstance(output, tuple) else output
         assert isinstance(hidden, torch.Tensor)
-        return hidden[:, 1:] if self.config.select_feature == "patch" else hidden
+        return hidden
 
     def encode_images(
         self, pixel_values: torch.Tensor, block_sizes: Sequence[tuple[int, int]] = ()

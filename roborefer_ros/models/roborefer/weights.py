@@ -24,7 +24,7 @@ TOWER_PREFIX = "vision_model."
 
 #: A file is mapped into memory while it is read, and the pages that were read count as used
 #: memory until it is closed: after so many bytes it is opened anew.
-_MAPPED_BYTES = 128 * 2**20
+_MAPPED_BYTES = 16 * 2**20
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 

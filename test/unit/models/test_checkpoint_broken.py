@@ -168,6 +168,8 @@ def test_pickles_are_never_read(
         ("config.json", {"llm_cfg": None}, "llm_cfg"),
         ("config.json", {"mm_vision_select_layer": -9}, "-9"),
         ("config.json", {"mm_vision_select_layer": "last"}, "'last'"),
+        ("config.json", {"mm_vision_select_feature": "patch"}, "'patch'"),
+        ("config.json", {"mm_vision_select_feature": None}, "select_feature"),
         ("config.json", {"max_tiles": [1]}, "max_tiles"),
         ("config.json", {"s2_scales": "448;896"}, "448;896"),
         ("config.json", {"s2_scales": "112,200"}, "200"),
@@ -200,12 +202,31 @@ def test_tokenizer(copy_of: Copy, edit: Edit) -> None:
     assert "tokenizer" in refused(folder)
 
 
+def test_code_beside_the_tokenizer_is_not_run(
+    copy_of: Copy, edit: Edit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = copy_of("2b")
+    (folder / "llm/evil.py").write_text("import os; os.mkdir('exploded')\nclass T: pass\n")
+    edit(
+        folder / "llm/tokenizer_config.json",
+        auto_map={"AutoTokenizer": ["evil.T", "evil.T"]},
+        tokenizer_class="EvilTokenizer",
+    )
+    try:
+        load_roborefer(folder)  # through the class that transformers knows, or not at all
+    except CheckpointInvalidError as error:
+        assert "tokenizer" in str(error)
+    assert not (tmp_path / "exploded").exists()
+
+
 # --- memory ----------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's /proc")
 def test_opening_needs_little_more_than_the_weights(tmp_path: Path) -> None:
-    model_load.write_synthetic(tmp_path, "small")
+    # The worst case: stored in a wider type than it is kept in.
+    model_load.write_synthetic(tmp_path, "small", torch.float32)
     for dtype, size in (("bfloat16", 2), ("float32", 4)):
         opening = model_load.measure(tmp_path, dtype=dtype)
         assert opening.weight_bytes > 1.2e8 * size

@@ -114,6 +114,14 @@ def test_command_fails_on_a_broken_checkpoint(
     assert "mm_projector" in check["note"]
 
 
+def test_command_fails_on_a_case_without_its_description(
+    small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small_folder / "meta.json").write_text('{"tiny2b": {}}')
+    assert parity.main([str(small_folder), "--json"]) == 1
+    assert "text_only" in json.loads(capsys.readouterr().out)["checks"][0]["note"]
+
+
 def test_command_refuses_a_folder_without_cases(tmp_path: Path) -> None:
     assert parity.main([str(tmp_path)]) == 2
 
