@@ -258,3 +258,12 @@ def test_askers_that_cannot_be(
     assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*options, "--data", str(benchmark.source), "--workers", "0"])
+
+
+def test_the_rest_of_a_broken_line_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "Location.jsonl"
+    path.write_text('{"question_id": 0}\n{"question_id": 1, "text": "a long answer that brea')
+    with AnswersFile(path) as file:
+        assert file.answered == {0}
+        file.append({"question_id": 1})
+    assert path.read_text() == '{"question_id": 0}\n{"question_id": 1}\n'
