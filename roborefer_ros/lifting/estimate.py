@@ -85,10 +85,17 @@ def _ray_and_jacobian(frame: RGBDFrame, pixel: Pixel) -> tuple[Array, Array]:
 
 def _normal(q: float, gradient: tuple[float, float], ray: Array, jacobian: Array) -> Array:
     """Normal of the plane 1/z = A x + B y + C over rays (x, y): it is -(A, B, C)."""
-    ab = np.linalg.solve(jacobian.T, np.array(gradient))
+    ab = np.array(gradient) @ _inverse(jacobian)
     towards = -np.array([ab[0], ab[1], q - ab @ ray[:2]])
     normal: Array = towards / np.linalg.norm(towards)
     return normal
+
+
+def _inverse(m: Array) -> Array:
+    """Inverse of a ``[2, 2]`` matrix; numpy's checks take longer than the work."""
+    (a, b), (c, d) = m.tolist()
+    inverse: Array = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    return inverse
 
 
 def _covariance(
@@ -126,7 +133,8 @@ def _covariance(
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = np.outer(ray, ray) * var_z + (along * (var_u, var_v)) @ along.T
     # slope in 1/z per ray unit, over |(A, B, C)| = 1 / (distance to the plane), is an angle
-    slope = np.linalg.solve(jacobian.T, plane.covariance[1:, 1:]) @ np.linalg.inv(jacobian)
+    inverse = _inverse(jacobian)
+    slope = inverse.T @ plane.covariance[1:, 1:] @ inverse
     distance = abs(float(normal @ ray)) * z
     var_tilt = float(np.trace(slope)) / 2.0 * per_reading * (sigma / z**2 * distance) ** 2
     covariance[3:, 3:] = rotation_covariance(normal, math.sqrt(var_tilt))
