@@ -57,6 +57,8 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+_ERROR_REPLY = {"$ref": "#/components/schemas/ErrorReply"}
+
 
 def build_app(
     settings: Settings,
@@ -169,7 +171,11 @@ def _add_openai_routes(app: FastAPI, service: Service) -> None:
         row = {"id": model, "object": "model", "created": 0, "owned_by": "roborefer_ros"}
         return {"object": "list", "data": [row]}
 
-    @app.post("/v1/chat/completions", responses=_FAILURES, tags=["openai"])
+    @app.post(
+        "/v1/chat/completions",
+        responses={**_FAILURES, 404: {**_FAILURES[400], "description": "Another model's name."}},
+        tags=["openai"],
+    )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Image and text in, text out, at once or streamed."""
         chat.check_supported(body)
@@ -222,6 +228,10 @@ def _document_token(app: FastAPI) -> None:
             for operation in operations.values():
                 if path not in OPEN_ROUTES:
                     operation["security"] = [{"bearer": []}]
+                    operation["responses"]["401"] = {
+                        "description": _FAILURES[401]["description"],
+                        "content": {"application/json": {"schema": _ERROR_REPLY}},
+                    }
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

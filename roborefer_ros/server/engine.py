@@ -169,7 +169,7 @@ def numbered(error: Exception) -> RoboReferError:
         or "can't allocate memory" in str(error)
     ):
         return ModelOutOfMemoryError(
-            "the device ran out of memory while answering; the server goes on. Send smaller or "
+            "there was not enough memory to answer; the server goes on. Send smaller or "
             "fewer pictures, or start the server with a smaller --max-batch"
         )
     return ModelFailedError(f"the model failed ({type(error).__name__}); see the server's log")

@@ -15,8 +15,9 @@ import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from roborefer_ros.server.engine import numbered
 from roborefer_ros.server.metrics import Metrics
-from roborefer_ros.server.replies import HttpError, http_reply
+from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
 from roborefer_ros.server.settings import Settings
 
 Message = MutableMapping[str, Any]
@@ -83,6 +84,10 @@ class Gate:
             await self._handle(scope, receive, watch)
         except HttpError as error:
             await http_reply(error)(scope, receive, watch)
+        except MemoryError as error:
+            error.__traceback__ = None  # its frames hold what did not fit
+            if not status:
+                await numbered_reply(numbered(error))(scope, receive, watch)
         except asyncio.CancelledError:
             status = status or 499
             raise

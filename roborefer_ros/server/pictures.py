@@ -217,7 +217,7 @@ def _guarded(read: Callable[[], T], what: str) -> T:
     """Run a decoder; Pillow raises almost anything over broken files."""
     try:
         return read()
-    except RoboReferError:
+    except (RoboReferError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise InvalidImageError(f"{what} has far too many pixels; scale it down") from error

@@ -19,24 +19,34 @@ Base64Image = Annotated[
         json_schema_extra={"format": "image-base64"},
     ),
 ]
+#: pictures of the reference's contract: checked where they are decoded
+ImageText = Annotated[str, Field(json_schema_extra={"format": "image-base64"})]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.05, le=3600, allow_inf_nan=False)]
 
 MODES = {"auto": Mode.AUTO, "object": Mode.OBJECT, "free_space": Mode.FREE_SPACE}
 
 
-class _Strict(BaseModel):
+class _Typed(BaseModel):
+    """What is sent has the types of the document: no "5" for 5, no true for 1."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Strict(_Typed):
+    """And no fields but those: a misspelt one is told, not ignored."""
+
     model_config = ConfigDict(extra="forbid")
 
 
 # --- the reference's contract ----------------------------------------------------------
 
 
-class QueryRequest(BaseModel):
+class QueryRequest(_Typed):
     """The four fields of the reference's server; others are ignored, as it does."""
 
-    image_url: list[str] = Field([], description="Image files as base64, despite the name.")
-    depth_url: list[str] = Field([], description="Relative depth pictures as base64.")
+    image_url: list[ImageText] = Field([], description="Image files as base64, despite the name.")
+    depth_url: list[ImageText] = Field([], description="Relative depth pictures as base64.")
     enable_depth: Any = Field(0, description="Depth is used when this equals 1.")
     text: str = Field("", description="What the user says, with the request for points.")
 
@@ -152,16 +162,19 @@ class PointReply(BaseModel):
 # --- OpenAI's API ----------------------------------------------------------------------
 
 
-class _ImageUrl(BaseModel):
-    url: str = Field(description="A data URI with base64; links are refused.")
+class _ImageUrl(_Typed):
+    url: str = Field(
+        description="A data URI with base64; links are refused.",
+        json_schema_extra={"format": "image-data-uri"},
+    )
 
 
-class _TextPart(BaseModel):
+class _TextPart(_Typed):
     type: Literal["text"]
     text: str
 
 
-class _ImagePart(BaseModel):
+class _ImagePart(_Typed):
     type: Literal["image_url"]
     image_url: _ImageUrl
 
@@ -169,20 +182,20 @@ class _ImagePart(BaseModel):
 ContentPart = Annotated[_TextPart | _ImagePart, Field(discriminator="type")]
 
 
-class ChatMessage(BaseModel):
+class ChatMessage(_Typed):
     """One message; the model reads a single turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[ContentPart]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Typed):
     """Of a streamed reply."""
 
     include_usage: bool = False
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(_Typed):
     """The part of OpenAI's request that a pointing model can honour; the rest is ignored."""
 
     model: str = ""

@@ -8,9 +8,11 @@ import base64
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -136,22 +138,16 @@ def test_many_pictures_are_refused_before_decoding(echo: Served, image: str) -> 
 
 
 def test_bomb_costs_no_memory(echo: Served) -> None:
-    """A PNG of 400 million equal pixels is 400 kB on the wire."""
-    from PIL import Image
-
+    """A small file whose header claims 400 million pixels."""
     peak = _peak_kib(echo)
     picture = base64_png(np.zeros((8, 8, 3), np.uint8))
     bomb = bytearray(base64.b64decode(picture))
-    import struct
-    import zlib
-
     bomb[16:24] = struct.pack(">II", 20_000, 20_000)
     bomb[29:33] = struct.pack(">I", zlib.crc32(bytes(bomb[12:29])))
-    assert Image.open(__import__("io").BytesIO(bytes(bomb))).size == (20_000, 20_000)
     body = {"image": base64.b64encode(bytes(bomb)).decode(), "instruction": "[(0.5, 0.5)]"}
     reply = httpx.post(f"{echo.url}/v1/point", json=body, headers=BEARER)
     assert reply.status_code == 422
-    assert "400000000 pixels" in reply.json()["error"]["message"]
+    assert "too many pixels" in reply.json()["error"]["message"]
     assert _peak_kib(echo) - peak < 64 * 1024
 
 
@@ -277,7 +273,12 @@ def test_schemathesis_finds_nothing(echo: Served, tmp_path: Path) -> None:
         *("--seed", "1", "--generation-database", "none", "--workers", "1"),
     ]
     started = time.monotonic()
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "COLUMNS": "120"}
+    environment = {
+        **os.environ,
+        "COLUMNS": "120",
+        "PYTHONPATH": str(Path(__file__).parent),
+        "SCHEMATHESIS_HOOKS": "schemathesis_hooks",
+    }
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=110, env=environment
     )
