@@ -112,7 +112,8 @@ def exact_depth_m(question: BenchmarkQuestion) -> npt.NDArray[np.float32]:
     """``[H, W]`` metres without noise, NaN where nothing is hit."""
     raw = _depth_picture(question, "exact_depth_path").astype(np.float32)
     unit_m = float(question.extra.get("exact_depth_unit_m", 0.0001))
-    return np.where(raw > 0, raw * np.float32(unit_m), np.float32(np.nan))
+    depth: npt.NDArray[np.float32] = np.where(raw > 0, raw * np.float32(unit_m), np.float32(np.nan))
+    return depth
 
 
 def _lift(answer: AnswerScores, options: LiftingOptions) -> SpatialScore:

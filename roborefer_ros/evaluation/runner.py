@@ -8,13 +8,14 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.answers_file import AnswersFile, answer_record
-from roborefer_ros.evaluation.askers import Asker, DepthSource, no_depth
+from roborefer_ros.evaluation.askers import Asker, DepthSource, Outcome, no_depth
 from roborefer_ros.evaluation.questions import (
     Benchmark,
     BenchmarkError,
@@ -98,21 +99,32 @@ def run(
                 disable=not show_progress, dynamic_ncols=True,
             )
         )  # fmt: skip
-        row = 0
-        for question, text in asker.answers(open_questions, depth):
+        for question, text in _unbroken(asker.answers(open_questions, depth), report):
             bar.update()
-            report.asked += 1
-            if isinstance(text, RoboReferError):
-                row += 1
-                report.failures.append(f"{question.split}/{question.question_id}: {text}")
-                if row >= MAX_FAILURES_IN_A_ROW:
-                    raise text
-                continue
-            row = 0
-            instruction = asked_instruction(question, family)
-            files[question.split].append(answer_record(question, instruction, text, model_id))
+            if text is not None:
+                instruction = asked_instruction(question, family)
+                record = answer_record(question, instruction, text, model_id)
+                files[question.split].append(record)
     report.duration_s = time.perf_counter() - started
     return report
+
+
+def _unbroken(
+    outcomes: Iterable[tuple[BenchmarkQuestion, Outcome]], report: RunReport
+) -> Iterator[tuple[BenchmarkQuestion, str | None]]:
+    """Count questions and failures (None); too many failures in a row are raised."""
+    in_a_row = 0
+    for question, outcome in outcomes:
+        report.asked += 1
+        if not isinstance(outcome, RoboReferError):
+            in_a_row = 0
+            yield question, outcome
+            continue
+        report.failures.append(f"{question.split}/{question.question_id}: {outcome}")
+        in_a_row += 1
+        if in_a_row >= MAX_FAILURES_IN_A_ROW:
+            raise outcome
+        yield question, None
 
 
 def asked_instruction(question: BenchmarkQuestion, family: Family) -> str:
