@@ -137,6 +137,7 @@ def _run(
             model_id=arguments.model,
             family=reader.family,
             depth=depth,
+            settings={"depth": arguments.depth, "tokens": str(arguments.max_new_tokens)},
             limit=arguments.limit,
             show_progress=not arguments.json,
         )

@@ -8,7 +8,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ def run(
     model_id: str,
     family: Family,
     depth: DepthSource = no_depth,
+    settings: Mapping[str, str] | None = None,
     limit: int = 0,
     show_progress: bool = True,
 ) -> RunReport:
@@ -73,6 +74,7 @@ def run(
         model_id: stands in every line.
         family: of the model, for the record of what it was asked.
         depth: where the model's depth picture comes from.
+        settings: what else decides the answers; a folder keeps to one choice.
         limit: at most so many questions a split; 0 asks all.
         show_progress: draw a bar on stderr.
 
@@ -82,7 +84,7 @@ def run(
     """
     from tqdm import tqdm
 
-    check_folder(folder, benchmark, model_id)
+    check_folder(folder, benchmark, {"model_id": model_id, **(settings or {})})
     report = RunReport()
     chosen = _chosen(benchmark, limit, asker.gives_words, report)
     started = time.perf_counter()
@@ -153,25 +155,26 @@ def _chosen(
     return chosen
 
 
-def check_folder(folder: Path, benchmark: Benchmark, model_id: str) -> None:
+def check_folder(folder: Path, benchmark: Benchmark, settings: Mapping[str, str]) -> None:
     """Write ``run.json``, or compare with the one that is there.
 
     Raises:
         BenchmarkError: the folder belongs to another run.
     """
     path = folder / "run.json"
-    this = {"model_id": model_id, "benchmark": benchmark.name, "data": str(benchmark.source)}
+    this = {"benchmark": benchmark.name, **settings}
     if path.exists():
         try:
-            other = json.loads(path.read_text(encoding="utf-8"))
-            differing = [key for key in ("model_id", "benchmark") if other[key] != this[key]]
-        except (ValueError, KeyError, TypeError) as error:
+            other = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
             raise BenchmarkError(f"{path} is broken ({error}); choose another --out") from error
-        for key in differing:
-            raise BenchmarkError(
-                f"{folder} holds answers of {key} {other[key]!r}, not {this[key]!r}; choose "
-                "another --out, or delete it"
-            )
+        for key, value in this.items():
+            if other.get(key) != value:
+                raise BenchmarkError(
+                    f"{folder} holds answers of {key} {other.get(key)!r}, not {value!r}; choose "
+                    "another --out, or delete it"
+                )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(this, indent=2) + "\n", encoding="utf-8")
+    content = json.dumps({**this, "data": str(benchmark.source)}, indent=2)
+    path.write_text(content + "\n", encoding="utf-8")

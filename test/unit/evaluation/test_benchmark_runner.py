@@ -117,6 +117,17 @@ def test_a_folder_belongs_to_one_model(benchmark: Benchmark, tmp_path: Path) -> 
         go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]), model_id="another")
 
 
+def test_a_folder_keeps_to_one_way_of_asking(benchmark: Benchmark, tmp_path: Path) -> None:
+    pointer = invented.ScriptedPointer([HIT])
+    go(benchmark, tmp_path / "out", pointer, settings={"depth": "none"})
+    go(benchmark, tmp_path / "out", pointer, settings={"depth": "none"})
+    with pytest.raises(BenchmarkError, match="answers of depth 'none', not 'model'"):
+        go(benchmark, tmp_path / "out", pointer, settings={"depth": "model"})
+    (tmp_path / "out/run.json").write_text("[")
+    with pytest.raises(BenchmarkError, match="is broken"):
+        go(benchmark, tmp_path / "out", pointer, settings={"depth": "none"})
+
+
 def test_two_runs_do_not_write_into_one_file(benchmark: Benchmark, tmp_path: Path) -> None:
     with (
         AnswersFile(tmp_path / "out/Location.jsonl"),
