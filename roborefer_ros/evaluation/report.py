@@ -75,7 +75,7 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
 
 
 def _comparison(results: Results, splits: list[str]) -> list[dict[str, Any]]:
-    """This run's row, then the published ones that share a split with it, best first."""
+    """This run's row, then the published ones that share a split with it, best at the first split first."""
     own: dict[str, GroupSummary] = {row.name: row for row in results.groups["split"]}
     cells = []
     for split in splits:
@@ -83,7 +83,7 @@ def _comparison(results: Results, splits: list[str]) -> list[dict[str, Any]]:
         cells.append(f"{percent(score.value)} [{percent(score.low)}, {percent(score.high)}]")
     rows = [{"model": results.model, "cells": cells, "source": "this run", "own": True}]
     published = [r for r in PUBLISHED.get(results.benchmark, ()) if set(splits) & set(r.scores)]
-    published.sort(key=lambda r: -max(r.scores.get(split, 0.0) for split in splits))
+    published.sort(key=lambda r: [-r.scores.get(split, 0.0) for split in splits])
     for row in published:
         texts = [f"{row.scores[s]:.2f}" if s in row.scores else "-" for s in splits]
         rows.append({"model": row.model, "cells": texts, "source": row.source, "own": False})
