@@ -75,7 +75,7 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
 
 
 def _comparison(results: Results, splits: list[str]) -> list[dict[str, Any]]:
-    """This run's row, then the published ones that share a split with it, best at the first split first."""
+    """This run's row, then published ones that share a split with it, sorted by the first split."""
     own: dict[str, GroupSummary] = {row.name: row for row in results.groups["split"]}
     cells = []
     for split in splits:
