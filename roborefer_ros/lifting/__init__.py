@@ -5,7 +5,7 @@
 from roborefer_ros.lifting.cloud import Cloud, crop_cloud
 from roborefer_ros.lifting.intrinsics import adjusted_intrinsics, deproject, project
 from roborefer_ros.lifting.lift import lift_point, lift_points
-from roborefer_ros.lifting.lifted import LiftedPoint
+from roborefer_ros.lifting.lifted import LiftedPoint, flag_workspace
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw
 from roborefer_ros.lifting.registration import is_aligned, register_depth
@@ -23,6 +23,7 @@ __all__ = [
     "approach_rotation",
     "crop_cloud",
     "deproject",
+    "flag_workspace",
     "grow_segment",
     "is_aligned",
     "lift_point",

@@ -54,14 +54,18 @@ class AirPosition:
 
 
 def find_air_position(
-    frame: RGBDFrame, pixel: Pixel, shown_m: Array | None, options: LiftingOptions
+    frame: RGBDFrame,
+    pixel: Pixel,
+    shown: tuple[Array, Array] | None,
+    options: LiftingOptions,
 ) -> AirPosition | None:
     """The place over what is below a pixel.
 
     Args:
         frame: checked already.
         pixel: inside the image, without a surface that carries.
-        shown_m: ``[3]`` the point that the pixel shows, such as on a wall; None for nothing.
+        shown: point ``[3]`` and normal ``[3]`` that the pixel shows, such as of a wall; None
+            for nothing.
         options: ``air_height_m``, ``up``.
 
     Returns:
@@ -73,7 +77,7 @@ def find_air_position(
     if down is None:
         return None
     points, pixels = _along(frame, pixel, down, options)
-    met = _first_met(points, pixels, pixel, shown_m, up)
+    met = _first_met(points, shown)
     if met is None:
         return None
     below, below_pixel = points[met], (float(pixels[met][0]), float(pixels[met][1]))
@@ -84,7 +88,7 @@ def find_air_position(
     if options.up is None and segment.support is not None and segment.support.normal @ up > 0.1:
         up = segment.support.normal  # things stand on it, so it is level, more or less
     behind, _ = _along(frame, pixel, -down, options)
-    if shown_m is None and _is_hole(below, behind, up, options):
+    if shown is None and _is_hole(below, behind, up, options):
         return None
     base, sideways_m = _base(segment, below, up, options)
     return AirPosition(
@@ -128,21 +132,15 @@ def _along(
     return rays_through(line, frame.intrinsics) * z[:, None], line
 
 
-def _first_met(
-    points: Array, pixels: Array, pixel: Pixel, shown_m: Array | None, up: Array
-) -> int | None:
+def _first_met(points: Array, shown: tuple[Array, Array] | None) -> int | None:
     """Index of the first of a run of readings in front of what the pixel shows."""
     if len(points) < _RUN:
         return None
     in_front = np.isfinite(points[:, 2])
-    if shown_m is not None:
-        # how far out from the wall: towards the camera, level
-        out = -shown_m + up * float(up @ shown_m)
-        length = float(np.linalg.norm(out))
-        if length < 1e-6:
-            return None
+    if shown is not None:
+        point, normal = shown
         with np.errstate(invalid="ignore"):
-            in_front &= (points - shown_m) @ (out / length) > _IN_FRONT_M
+            in_front &= (points - point) @ normal > _IN_FRONT_M
     run = np.convolve(in_front.astype(int), np.ones(_RUN, int), mode="valid") == _RUN
     starts = np.nonzero(run)[0]
     return int(starts[0]) if starts.size else None

@@ -142,7 +142,7 @@ def _widest_ray(i: CameraIntrinsics) -> float:
     """Largest x^2 + y^2 of a ray that the image shows, with a margin.
 
     Distortion polynomials fold back: far outside of what the lens sees they map rays into
-    the image again.  Where the border itself has no inverse nothing is known: infinite.
+    the image again.  Where even the border has no inverse, it is where they turn back.
     """
     along = np.linspace(0.0, 1.0, 9)
     u, v = along * i.width - 0.5, along * i.height - 0.5
@@ -151,8 +151,16 @@ def _widest_ray(i: CameraIntrinsics) -> float:
     border = np.column_stack((np.r_[u, u, left, right], np.r_[top, bottom, v, v]))
     rays = _undistort(border, i)
     if not _inverts(border, rays, i).all():
-        return math.inf
+        return _turning_point(i) ** 2
     return 1.1 * float((rays[:, :2] ** 2).sum(axis=1).max())
+
+
+def _turning_point(i: CameraIntrinsics) -> float:
+    """x of the ray (x, 0, 1) from which on pixels come back; infinite where they never do."""
+    x = np.linspace(0.0, 5.0, 501)
+    u = _project_in_front(np.column_stack((x, np.zeros(501), np.ones(501))), i)[:, 0]
+    back = np.nonzero(~(np.diff(u) > 0.0))[0]
+    return float(x[back[0]]) if back.size else math.inf
 
 
 def deproject(pixels: npt.ArrayLike, depth_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:

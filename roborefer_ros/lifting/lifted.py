@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.frame import Pixel, PointFlag, ReferredPoint
+from roborefer_ros.lifting.options import LiftingOptions
 
 Array = npt.NDArray[np.float64]
 
@@ -67,3 +68,14 @@ class LiftedPoint:
             tilt_rad=self.tilt_rad,
             flatness_m=self.flatness_m,
         )
+
+
+def flag_workspace(point: ReferredPoint, options: LiftingOptions) -> ReferredPoint:
+    """Set OUT_OF_WORKSPACE where a point, in the frame of the answer, leaves ``workspace_m``."""
+    if options.workspace_m is None:
+        return point
+    low, high = np.array(options.workspace_m).reshape(2, 3)
+    position = np.asarray(point.position_m)
+    if ((position >= low) & (position <= high)).all():
+        return point
+    return replace(point, flags=point.flags | PointFlag.OUT_OF_WORKSPACE)

@@ -95,12 +95,12 @@ def _in_air(
     frame: RGBDFrame, pixel: Pixel, options: LiftingOptions, error: RoboReferError
 ) -> LiftedPoint | None:
     """The place over what is below, if the pixel shows nothing that carries."""
-    shown_m = error.placed.position_m if isinstance(error, _TooTiltedError) else None
-    if shown_m is None:
-        window = frame_window(frame, pixel, _SHOWS_PX, options)
-        if np.isfinite(window.z_m).any():
-            return None
-    found = find_air_position(frame, pixel, shown_m, options)
+    shown = None
+    if isinstance(error, _TooTiltedError):
+        shown = error.placed.position_m, error.placed.normal
+    elif np.isfinite(frame_window(frame, pixel, _SHOWS_PX, options).z_m).any():
+        return None
+    found = find_air_position(frame, pixel, shown, options)
     if found is None or not options.z_min_m <= found.position_m[2] <= options.z_max_m:
         return None
     return _lifted_in_air(pixel, options, found)

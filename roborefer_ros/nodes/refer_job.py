@@ -21,6 +21,7 @@ from roborefer_ros.errors import (
     TransformUnavailableError,
 )
 from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
+from roborefer_ros.lifting import flag_workspace
 from roborefer_ros.nodes.camera_input import DEPTH_INFO, CameraInput, CameraMessages
 from roborefer_ros.nodes.conversions import (
     check_frame_ids,
@@ -111,6 +112,8 @@ class ReferJob:
         started_s = time.perf_counter()
         target = request.target_frame or options.target_frame or frame.frame_id
         moved = self._moved(found, target, goal, options)
+        in_reach = tuple(flag_workspace(point, options.lifting) for point in moved.points)
+        moved = replace(moved, points=in_reach)
         goal.timings_s["transform"] = time.perf_counter() - started_s
         check_interrupts(goal.deadline, goal.is_cancelled)
         goal.timings_s["total"] = time.monotonic() - goal.accepted_s

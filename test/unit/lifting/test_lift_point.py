@@ -28,8 +28,15 @@ from roborefer_ros.errors import (
     UnsupportedEncodingError,
 )
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag
-from roborefer_ros.lifting import LiftingOptions, deproject, lift_point, lift_points
+from roborefer_ros.lifting import (
+    LiftingOptions,
+    deproject,
+    flag_workspace,
+    lift_point,
+    lift_points,
+)
 from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting.options import option_ranges
 
 OPTIONS = LiftingOptions()
 
@@ -366,3 +373,69 @@ def test_to_referred_carries_everything():
     assert referred.frame_id == "cam" and referred.pixel == (100, 100)
     assert referred.confidence == lifted.confidence
     assert referred.valid_depth_ratio == lifted.valid_ratio
+
+
+@pytest.mark.parametrize(
+    "box, inside",
+    [
+        (None, True),
+        ((-0.3, -0.3, 0.0, 0.3, 0.3, 1.0), True),
+        ((-0.3, -0.3, 0.0, 0.3, 0.3, 0.5), False),
+        ((0.01, -0.3, 0.0, 0.3, 0.3, 1.0), False),
+    ],
+)
+def test_the_workspace_is_a_box_in_the_frame_of_the_answer(box, inside):
+    options = LiftingOptions(workspace_m=box)
+    referred = lift_point(table(), (160, 119)).to_referred((160, 119), (0.5, 0.5), "base")
+    flags = flag_workspace(referred, options).flags
+    assert bool(flags & PointFlag.OUT_OF_WORKSPACE) != inside
+
+
+def test_a_support_that_leans_is_flagged_before_it_is_refused():
+    leaning = LiftingOptions(up=(0.0, -math.sin(0.65), -math.cos(0.65)), max_tilt_rad=0.45)
+    # the table's normal is at 0.6435 rad from the camera's back direction
+    steep = replace(leaning, up=(0.0, -math.sin(0.4), -math.cos(0.4)))
+    too_steep = replace(leaning, up=(0.0, -math.sin(0.1), -math.cos(0.1)))
+    level = lift_point(table(), (160, 119), leaning, Mode.FREE_SPACE)
+    assert not level.flags & PointFlag.NOT_FLAT and level.tilt_rad < 0.01
+    flagged = lift_point(table(), (160, 119), steep, Mode.FREE_SPACE)
+    assert flagged.flags & PointFlag.NOT_FLAT
+    assert flagged.tilt_rad == pytest.approx(0.2435, abs=0.002)
+    assert flagged.to_referred((160, 119), (0.5, 0.5), "c").tilt_rad == flagged.tilt_rad
+    with pytest.raises(NotFreeSpaceError, match="tilted by 31 deg"):
+        lift_point(table(), (160, 119), too_steep, Mode.FREE_SPACE)
+
+
+def test_a_footprint_without_enough_readings_is_refused():
+    def patchy(depth):
+        depth[:, ::2] = np.nan
+        depth[::2] = np.nan
+
+    options = LiftingOptions(min_footprint_ratio=0.3)
+    with pytest.raises(NotFreeSpaceError, match="of the footprint"):
+        lift_point(table(patchy), (160, 119), options, Mode.FREE_SPACE)
+
+
+def test_every_range_of_the_options_is_enforced():
+    ranges = option_ranges()
+    assert {"z_min_m", "air_height_m", "temporal_frames", "refuse_below"} <= set(ranges)
+    for name, (low, high) in ranges.items():
+        default = getattr(OPTIONS, name)
+        assert low <= default <= high
+        for wrong in (low - 1, high + 1, math.nan):
+            with pytest.raises(InvalidGoalError, match=name):
+                replace(OPTIONS, **{name: wrong})
+
+
+def test_the_least_certain_is_refused_whatever_the_policy():
+    depth = np.full((240, 320), 0.8)
+    depth[:, 161:] = np.nan
+    depth[:, :130] = 0.5
+    depth[:, 150:161] = np.nan
+    frame = frame_of(depth)
+    certain = LiftingOptions(refuse_below=0.0)
+    confidence = lift_point(frame, (156, 119), certain).confidence
+    assert confidence < OPTIONS.confident_above
+    strict = LiftingOptions(refuse_below=confidence + 0.01)
+    with pytest.raises(RoboReferError, match="is below"):
+        lift_point(frame, (156, 119), strict)

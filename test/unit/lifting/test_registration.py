@@ -6,13 +6,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import plane_depth, tilted_normal
 
-from roborefer_ros.errors import InvalidCameraInfoError, NoValidDepthError, SizeMismatchError
+from roborefer_ros.errors import (
+    InvalidCameraInfoError,
+    NoValidDepthError,
+    RoboReferError,
+    SizeMismatchError,
+)
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
-from roborefer_ros.lifting import crop_cloud, is_aligned, lift_point, register_depth
-from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting import LiftingOptions, crop_cloud, is_aligned, lift_point, register_depth
+from roborefer_ros.lifting.intrinsics import project, rays_through
 
 COLOUR = CameraIntrinsics(640, 360, 460.0, 460.0, 321.0, 179.0)
 FINER = CameraIntrinsics(1280, 720, 920.0, 920.0, 642.0, 359.0)
@@ -114,3 +123,71 @@ def test_cloud_of_the_box(frame):
 
 def test_empty_cloud(frame):
     assert crop_cloud(frame, (0.0, 0.0, 5.0), 0.1).points_m.shape == (0, 3)
+
+
+LENSES = {
+    "": (),
+    "plumb_bob": (-0.28, 0.09, 0.001, -0.0007, -0.01),
+    "rational_polynomial": (0.5, -2.8, 0.0008, 0.0002, 1.6, 0.38, -2.6, 1.5),
+    "equidistant": (-0.01, 0.004, -0.003, 0.0005),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lenses=st.tuples(*[st.sampled_from(sorted(LENSES))] * 2),
+    focal=st.tuples(st.floats(330, 480), st.floats(200, 260)),
+    turn=st.tuples(*[st.floats(-0.06, 0.06)] * 3),
+    shift=st.tuples(*[st.floats(-0.06, 0.06)] * 3),
+    pixel=st.tuples(st.floats(80, 560), st.floats(50, 310)),
+    z_m=st.floats(0.5, 1.2),
+    tilt=st.floats(0.0, 0.8),
+    around=st.floats(-3.0, 3.0),
+)
+def test_planes_through_any_two_lenses(lenses, focal, turn, shift, pixel, z_m, tilt, around):
+    colour = CameraIntrinsics(
+        640, 360, focal[0], focal[0], 320.0, 180.0, lenses[0], LENSES[lenses[0]]
+    )
+    depth = CameraIntrinsics(
+        424, 240, focal[1], focal[1], 212.0, 120.0, lenses[1], LENSES[lenses[1]]
+    )
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = cv2.Rodrigues(np.array(turn))[0], shift
+    ray = rays_through([pixel], colour)[0]
+    point, normal = ray * z_m, tilted_normal(ray, tilt, around)
+    seen = transform[:3, :3].T @ (point - transform[:3, 3])
+    raw = plane_depth(seen, transform[:3, :3].T @ normal, depth).astype(np.float32)
+    rgb = np.zeros((360, 640, 3), np.uint8)
+    frame = RGBDFrame(rgb, DepthImage(raw, 1.0), colour, "colour", 0, depth, transform)
+    try:
+        lifted = lift_point(frame, pixel)
+    except RoboReferError:
+        return  # out of the depth camera's view, or at too flat an angle
+    if lifted.flags:
+        return
+    # a reading lands up to half a colour pixel and half its own footprint off
+    assert np.linalg.norm(lifted.position_m - point) < 0.01
+    assert lifted.normal @ normal > np.cos(np.radians(5.0))
+    assert lifted.confidence > 0.5
+
+
+# with k1 = -0.3 the corners of the image have no inverse, with -0.2 they do
+@pytest.mark.parametrize("aside", [(1.8, -0.2), (1.4, -0.3)])
+def test_what_a_distorted_lens_does_not_show_is_not_folded_into_its_image(aside):
+    x, k1 = aside
+    narrow = replace(COLOUR, distortion_model="plumb_bob", distortion=(k1, 0.0, 0.0, 0.0, 0.0))
+    assert x * (1.0 + k1 * x * x) * narrow.fx + narrow.cx < narrow.width
+    assert not np.isfinite(project([(x, 0.0, 1.0)], narrow)).any()
+    seen = rays_through([(20.0, 180.0), (600.0, 170.0), (320.0, 0.0)], narrow)
+    assert np.isfinite(project(seen, narrow)).all()
+
+
+def test_noise_of_the_depth_camera_counts_not_that_of_the_colour_grid(frame):
+    pixel = (0.2 * frame.width, 0.7 * frame.height)
+    exact = LiftingOptions(pixel_sigma_px=0.0, normalised_step=0.0)
+    lifted = lift_point(frame, pixel, exact)
+    z = lifted.position_m[2]
+    sigma = 0.09 * z * z / (DEPTH.fx * 0.05)
+    # some twenty elements of the window, of which several share a reading
+    per_reading = (frame.intrinsics.fx / DEPTH.fx) ** 2
+    assert lifted.covariance[2, 2] > 0.5 * sigma**2 * per_reading / 60
