@@ -18,6 +18,7 @@ dev = [
     "pytest-cov>=5",
     "hypothesis>=6.100",
     "schemathesis>=4",
+    "playwright>=1.45",
     "ruff",
     "mypy",
     "types-PyYAML",
@@ -34,7 +35,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=[package_name, f"{package_name}.*"]),
     package_data={
-        package_name: ["py.typed", "evaluation/*.html", "demo_brain/*", "demo_brain/*/*"]
+        package_name: [
+            "py.typed",
+            "evaluation/*.html",
+            "server/*.html",
+            "demo_brain/*",
+            "demo_brain/*/*",
+        ]
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),

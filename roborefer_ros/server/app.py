@@ -20,6 +20,7 @@ from roborefer_ros.server import chat
 from roborefer_ros.server.engine import Engine
 from roborefer_ros.server.gate import Gate
 from roborefer_ros.server.metrics import Metrics
+from roborefer_ros.server.page import page
 from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
 from roborefer_ros.server.scheduler import Scheduler
 from roborefer_ros.server.schemas import (
@@ -106,6 +107,7 @@ def build_app(
     _add_typed_routes(app, service)
     _add_openai_routes(app, service)
     _add_operation_routes(app, service)
+    _add_page(app)
     if settings.token:
         _document_token(app)
     return app
@@ -212,6 +214,14 @@ def _add_operation_routes(app: FastAPI, service: Service) -> None:
             service.metrics.cache_misses.set(cache.misses)
             service.metrics.cache_bytes.set(cache.size_bytes)
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _add_page(app: FastAPI) -> None:
+    text, headers = page()
+
+    @app.get("/ui", response_class=HTMLResponse, include_in_schema=False)
+    async def ui() -> Response:
+        return HTMLResponse(text, headers=headers)
 
 
 def _document_token(app: FastAPI) -> None:
