@@ -65,9 +65,9 @@ def test_drop_ask_see(echo: Served, browser: Any, files: tuple[Path, Path]) -> N
     assert "Drop an image first" in page.inner_text("#status")
 
     page.set_input_files("#file", str(files[0]))
-    page.wait_for_function("document.getElementById('status').textContent.includes('320 x 240')")
+    page.wait_for_selector("#status:has-text('320 x 240')")
     page.click("#go")
-    page.wait_for_function("document.getElementById('status').className === 'bad'")
+    page.wait_for_selector("#status.bad")
     assert "token" in page.inner_text("#status")
     problems = [p for p in problems if "401" not in p]
 
