@@ -30,12 +30,15 @@ class DepthWindow:
         z_m: ``[h, w]`` metres, NaN where there is no reading in [z_min, z_max].
         out_of_range: ``[h, w]`` where there is a reading, but outside that range.
         u0, v0: pixel of element [0, 0].
+        landed_at: ``[h, w, 2]`` exact pixels of the readings, where registration moved them;
+            None where they are the elements' own.
     """
 
     z_m: Array
     out_of_range: Mask
     u0: int
     v0: int
+    landed_at: Array | None = None
 
     def has_reading(self, pixel: Pixel) -> bool:
         """Whether the element nearest to ``pixel`` has a reading."""
@@ -43,6 +46,10 @@ class DepthWindow:
         row = min(max(round(pixel[1]) - self.v0, 0), h - 1)
         column = min(max(round(pixel[0]) - self.u0, 0), w - 1)
         return bool(np.isfinite(self.z_m[row, column]))
+
+    def count(self) -> int:
+        """How many elements have a reading."""
+        return int(np.count_nonzero(np.isfinite(self.z_m)))
 
     def distances_px(self, pixel: Pixel) -> Array:
         """``[h, w]`` distance of every element's centre to ``pixel``."""

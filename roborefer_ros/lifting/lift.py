@@ -85,7 +85,11 @@ def _on_surface(
     """The point on what the pixel shows, and the surface that it was found on."""
     scale = frame.width / REFERENCE_WIDTH_PX
     radius_px = math.ceil(options.search_radius_px * scale) + 2
-    window = frame_window(frame, pixel, radius_px, options)
+    # mostly the pixel has a reading among others, and nothing farther than the slope matters
+    small_px = math.ceil(options.normal_radius_px * scale) + 2
+    window = frame_window(frame, pixel, min(small_px, radius_px), options)
+    if not (window.has_reading(pixel) and 2 * window.count() > window.z_m.size):
+        window = frame_window(frame, pixel, radius_px, options)
     _refuse_out_of_range(window, pixel, options)
     far_side = None
     if mode != Mode.OBJECT and not window.has_reading(pixel):

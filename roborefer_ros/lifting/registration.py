@@ -12,6 +12,7 @@ same with the whole image, for topics that people look at.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -95,9 +96,10 @@ def registered_window(
     v1 = min(frame.height, round(pixel[1]) + tall + 1)
     rows, columns = _depth_rectangle(frame, (u0, v0, u1 - 1, v1 - 1), options)
     z_m = np.full((v1 - v0, u1 - u0), np.nan)
+    landed_at = np.full((*z_m.shape, 2), np.nan)
     if rows.stop > rows.start and columns.stop > columns.start:
-        _z_buffer(frame, rows, columns, z_m, u0, v0)
-    return window_of(z_m, u0, v0, options)
+        _z_buffer(frame, rows, columns, z_m, u0, v0, landed_at)
+    return replace(window_of(z_m, u0, v0, options), landed_at=landed_at)
 
 
 def register_depth(
@@ -161,8 +163,19 @@ def _depth_rectangle(
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _z_buffer(frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int, v0: int) -> None:
-    """Project a rectangle of depth readings into ``z_m``; the nearest reading wins."""
+def _z_buffer(
+    frame: RGBDFrame,
+    rows: slice,
+    columns: slice,
+    z_m: Array,
+    u0: int,
+    v0: int,
+    landed_at: Array | None = None,
+) -> None:
+    """Project a rectangle of depth readings into ``z_m``; the nearest reading wins.
+
+    ``landed_at`` ``[h, w, 2]`` receives the exact pixels that the winners landed at.
+    """
     i, d = frame.intrinsics, _depth_intrinsics(frame)
     depth = frame.depth.metres(rows, columns)
     v, u = np.nonzero(np.isfinite(depth))
@@ -177,7 +190,9 @@ def _z_buffer(frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int
     landed, z = landed[ahead], points[ahead, 2]
     h, w = z_m.shape
     half = _spread_px(frame)
-    buffer = np.full(h * w, np.inf)
+    order = np.argsort(-z)  # the nearest is written last, over what lies behind it
+    landed, z = landed[order], z[order]
+    winner = np.full(h * w, -1, dtype=np.int64)
     centre_u = np.round(landed[:, 0]) - u0
     centre_v = np.round(landed[:, 1]) - v0
     for dv in range(-half, half + 1):
@@ -185,6 +200,9 @@ def _z_buffer(frame: RGBDFrame, rows: slice, columns: slice, z_m: Array, u0: int
             x, y = centre_u + du, centre_v + dv
             inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
             index = (y[inside] * w + x[inside]).astype(np.int64)
-            np.minimum.at(buffer, index, z[inside])
-    hit = np.isfinite(buffer)
-    z_m.reshape(-1)[hit] = buffer[hit]
+            # readings are sorted, so the larger number is the nearer one
+            np.maximum.at(winner, index, np.nonzero(inside)[0])
+    hit = np.nonzero(winner >= 0)[0]
+    z_m.reshape(-1)[hit] = z[winner[hit]]
+    if landed_at is not None:
+        landed_at.reshape(-1, 2)[hit] = landed[winner[hit]]

@@ -90,6 +90,8 @@ def find_support(
     sigma_m = options.sigma_z_m(float(start[2]), width_px)
     du = u.astype(np.float64) + (window.u0 - pixel[0])
     dv = v.astype(np.float64) + (window.v0 - pixel[1])
+    if window.landed_at is not None:
+        du, dv = (window.landed_at[v, u] - np.array(pixel)).T
     plane = fit_plane(du, dv, 1.0 / z, sigma_m / float(start[2]) ** 2, iterations=8)
     q = plane.q + plane.gradient[0] * du + plane.gradient[1] * dv
     # a deviation in z, seen along the ray, is a height above the plane by the incidence

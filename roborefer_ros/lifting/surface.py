@@ -209,10 +209,14 @@ class _Offsets:
         h, w = window.z_m.shape
         self.du: Array = np.arange(w, dtype=np.float64) + (window.u0 - pixel[0])
         self.dv: Array = np.arange(h, dtype=np.float64) + (window.v0 - pixel[1])
+        self._landed = None if window.landed_at is None else window.landed_at - np.array(pixel)
 
     def of(self, mask: Mask) -> tuple[Array, Array]:
         """``[N]`` offsets (du, dv) of the mask's elements, in row-major order."""
         v, u = np.nonzero(mask)
+        if self._landed is not None:
+            exact = self._landed[v, u]
+            return exact[:, 0], exact[:, 1]
         return self.du[u], self.dv[v]
 
     def plane(self, plane: PlaneFit) -> Array:
@@ -240,7 +244,8 @@ def _fit_twice(
     second = within & (np.abs(q - offsets.plane(plane)) <= tolerance)
     if np.count_nonzero(second) <= np.count_nonzero(first) // 2:
         return (plane if stride == 1 else fit_plane(du, dv, q[first], sigma_q)), first
-    return fit_plane(*offsets.of(second), q[second], sigma_q), second
+    # what was far off is out already, so little is left to weigh down
+    return fit_plane(*offsets.of(second), q[second], sigma_q, iterations=2), second
 
 
 def _refine_offset(plane: PlaneFit, offsets: _Offsets, z: Array, near: Mask) -> PlaneFit:

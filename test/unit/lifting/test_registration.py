@@ -165,9 +165,8 @@ def test_planes_through_any_two_lenses(lenses, focal, turn, shift, pixel, z_m, t
         return  # out of the depth camera's view, or at too flat an angle
     if lifted.flags:
         return
-    # a reading lands up to half a colour pixel and half its own footprint off
-    assert np.linalg.norm(lifted.position_m - point) < 0.01
-    assert lifted.normal @ normal > np.cos(np.radians(5.0))
+    assert np.linalg.norm(lifted.position_m - point) < 0.001
+    assert lifted.normal @ normal > np.cos(np.radians(1.5))
     assert lifted.confidence > 0.5
 
 
