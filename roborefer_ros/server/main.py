@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
@@ -22,12 +23,16 @@ TOKEN_VARIABLE = "ROBOREFER_API_KEY"
 
 _MIN_TOKEN_CHARACTERS = 16
 
+#: open connections; beyond it uvicorn answers 503 by itself
+_MAX_CONNECTIONS = 2048
+
 _logger = logging.getLogger("roborefer_ros.server")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; returns the exit status."""
-    options = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = parse_arguments(arguments)
     logging.basicConfig(
         level=logging.WARNING if options.quiet else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -38,10 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = read_settings(options)
-        return _serve(options, settings)
+        return _serve(options, settings, arguments)
     except RoboReferError as error:
         print(f"roborefer serve: {error}", file=sys.stderr)
         return 1
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    return _parser().parse_args(arguments)
 
 
 def read_settings(options: argparse.Namespace) -> Settings:
@@ -129,7 +139,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _serve(options: argparse.Namespace, settings: Settings) -> int:
+def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[str]) -> int:
     try:
         import uvicorn
 
@@ -140,7 +150,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
             "pip install 'roborefer_ros[serve]'"
         ) from error
 
-    engine = open_engine(options)
+    engine = open_engine(options) if options.ray is None else _ray_engine(options, arguments)
     app = build_app(settings, engine, depth_estimator=_depth_estimator(options))
 
     class Server(uvicorn.Server):
@@ -167,6 +177,7 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
         log_config=None,
         access_log=False,  # the gate's own log has the times and leaves out query strings
         server_header=False,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
         ssl_certfile=options.tls_certificate,
         ssl_keyfile=options.tls_key,
@@ -184,6 +195,12 @@ def _serve(options: argparse.Namespace, settings: Settings) -> int:
     server = Server(config)
     server.run()
     return 0 if server.started else 1
+
+
+def _ray_engine(options: argparse.Namespace, arguments: Sequence[str]) -> Any:
+    from roborefer_ros.server.ray_engine import RayEngine, read_options
+
+    return RayEngine(read_options(options.ray), arguments)
 
 
 def _depth_estimator(options: argparse.Namespace) -> Any:
@@ -213,6 +230,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument(
         "--depth-network", action="store_true", help="make depth pictures from RGB where none came"
+    )
+    parser.add_argument(
+        "--ray", type=Path, metavar="YAML", help="replicas of the model on Ray Serve"
     )
     net = parser.add_argument_group("network")
     net.add_argument("--host", default="127.0.0.1")

@@ -9,6 +9,7 @@ output of the vision towers and projectors, which depends on the picture alone.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -43,6 +44,9 @@ from roborefer_ros.server.pictures import Picture
 
 #: tiles that go through a vision tower at once; bounds the memory of a batch
 _TILES_AT_ONCE = 32
+
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -148,32 +152,34 @@ class RoboReferEngine:
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query], done: Done) -> None:
         """See ``Engine.answer``."""
-        works = [_Work(index, query) for index, query in enumerate(queries)]
+        waiting = {index: _Work(index, query) for index, query in enumerate(queries)}
+
+        def settle(index: int, outcome: EngineAnswer | RoboReferError) -> None:
+            del waiting[index]
+            done(index, outcome)
+
+        failure = self._try(list(waiting.values()), settle)
+        if isinstance(failure, ModelOutOfMemoryError) and len(waiting) > 1:
+            for work in list(waiting.values()):  # what does not fit together may fit alone
+                work.embeds = None
+                alone = self._try([work], settle)
+                if alone is not None:
+                    settle(work.index, alone)
+        elif failure is not None:
+            for index in list(waiting):
+                settle(index, failure)
+
+    def _try(self, works: Sequence[_Work], done: Done) -> RoboReferError | None:
+        """Answer a batch; returns what went wrong with all that have no outcome yet."""
         try:
             self._answer_together(works, done)
+            return None
         except Exception as error:
-            # ``done`` ignores a second outcome of a query, so only those without one matter.
             failure = numbered(error)
-            if not isinstance(failure, ModelOutOfMemoryError) or len(works) == 1:
-                for work in works:
-                    done(work.index, failure)
+            _logger.warning("a batch of %d failed: %s", len(works), type(error).__name__)
             error.__traceback__ = None  # its frames hold the tensors that did not fit
-        else:
-            return
         self._free()
-        if len(works) > 1 and isinstance(failure, ModelOutOfMemoryError):
-            for work in works:  # what does not fit together may fit alone
-                work.embeds = None
-                self._answer_alone(work, done)
-
-    def _answer_alone(self, work: _Work, done: Done) -> None:
-        try:
-            self._answer_together([work], done)
-            return
-        except Exception as error:
-            done(work.index, numbered(error))
-            error.__traceback__ = None
-        self._free()
+        return failure
 
     def _free(self) -> None:
         self.cache.clear()

@@ -56,10 +56,10 @@ class Job:
 
 
 class Scheduler:
-    """Runs an engine in a thread of its own.
+    """Runs an engine in a thread of its own, or in as many as its ``workers`` says.
 
     Args:
-        engine: the model; only the worker thread calls it.
+        engine: the model; only the worker threads call it.
         max_queued: jobs that may wait.
         batch_wait_s: how long the first job of a batch waits for others.
         metrics: counts what happens.
@@ -73,11 +73,15 @@ class Scheduler:
         self.metrics = metrics
         self._queue: FairQueue[Job] = FairQueue(max_queued)
         self._changed = threading.Condition()
-        self._running: list[Job] = []
+        self._running: set[Job] = set()
         self._closing = False
         self._batch_s = 0.0  # running mean of a batch's duration
-        self._thread = threading.Thread(target=self._work, name="roborefer-model", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"roborefer-model-{number}", daemon=True)
+            for number in range(getattr(engine, "workers", 1))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def check_room(self, client: str) -> None:
         """Refuse before pictures are decoded what ``submit`` would refuse afterwards.
@@ -115,19 +119,20 @@ class Scheduler:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker thread runs."""
-        return self._thread.is_alive() and not self._closing
+        """Whether the worker threads run."""
+        return not self._closing and all(thread.is_alive() for thread in self._threads)
 
     def wait_estimate_s(self) -> float:
         """About how long a new job would wait, seconds."""
-        batches = len(self._queue) / max(1, self.engine.max_batch) + 1.0
+        at_once = max(1, self.engine.max_batch) * len(self._threads)
+        batches = len(self._queue) / at_once + 1.0
         return batches * self._batch_s
 
     def abort(self) -> None:
         """Give up what waits or runs (their clients are told that the server shuts down)."""
         reason = ShuttingDownError("the server shuts down and could not complete this in time")
         with self._changed:
-            jobs = list(self._running)
+            jobs = [*self._running]
             while (job := self._queue.get()) is not None:
                 jobs.append(job)
             self.metrics.queued.set(0)
@@ -139,10 +144,12 @@ class Scheduler:
         """Answer what is running, give up what waits, end the thread, free the model."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self.abort()
-        self._thread.join(timeout=10.0)
-        if not self._thread.is_alive():
+        end = time.monotonic() + 10.0
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, end - time.monotonic()))
+        if not any(thread.is_alive() for thread in self._threads):
             self.engine.close()
 
     def _work(self) -> None:
@@ -165,7 +172,7 @@ class Scheduler:
                 job.settle(UnknownError("the model gave no answer; see the server's log"))
             took = time.perf_counter() - started
             with self._changed:
-                self._running = []
+                self._running.difference_update(jobs)
             self._batch_s = took if not self._batch_s else 0.8 * self._batch_s + 0.2 * took
 
     def _next_batch(self) -> list[Job] | None:
@@ -188,7 +195,7 @@ class Scheduler:
                     break
                 self._changed.wait(left)
             self.metrics.queued.set(len(self._queue))
-            self._running = batch
+            self._running.update(batch)
         return batch
 
     def _starts(self, job: Job) -> bool:

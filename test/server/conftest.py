@@ -62,7 +62,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start servers that end with the session."""
     running: list[Served] = []
 
-    def run(*arguments: str, token: str = "") -> Served:
+    def run(*arguments: str, token: str = "", within_s: float = 60.0) -> Served:
         folder = tmp_path_factory.mktemp("serve")
         log = folder / "log"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
@@ -80,7 +80,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
             )
         served = Served(process, "", log, folder)
         running.append(served)
-        served.url = _url(served)
+        served.url = _url(served, within_s)
         return served
 
     yield run
@@ -90,8 +90,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         served.process.wait(10)
 
 
-def _url(served: Served) -> str:
-    end = time.monotonic() + 60.0
+def _url(served: Served, within_s: float) -> str:
+    end = time.monotonic() + within_s
     while time.monotonic() < end:
         found = re.search(r"running on (http://\S+)", served.log.read_text(errors="replace"))
         if found:

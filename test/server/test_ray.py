@@ -1,0 +1,95 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Two replicas on Ray Serve; one is killed under load."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import TINY, Start  # type: ignore[import-not-found]
+
+pytest.importorskip("ray")
+
+from roborefer_ros.errors import InvalidGoalError  # noqa: E402
+from roborefer_ros.server.ray_engine import RayOptions, read_options  # noqa: E402
+
+CONFIGURATION = """
+concurrency: 8
+deployment:
+  num_replicas: 2
+  max_ongoing_requests: 4
+  ray_actor_options: {num_cpus: 0.5}
+"""
+
+
+def replicas(root: int) -> list[int]:
+    """Processes below the server that hold a model, by the title that Ray gives them."""
+    found, below = [], {root}
+    for entry in sorted(int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()):
+        try:
+            parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+            title = Path(f"/proc/{entry}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent in below:
+            below.add(entry)
+            if b"ServeReplica:roborefer" in title:
+                found.append(entry)
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_a_replica_dies_under_load(start: Start, image: str, tmp_path: Path) -> None:
+    configuration = tmp_path / "ray.yaml"
+    configuration.write_text(CONFIGURATION)
+    served = start(
+        *("--model", TINY, "--max-new-tokens", "100", "--ray", str(configuration)),
+        within_s=120,
+    )
+    body = {"image_url": [image], "text": "Where is the mug?"}
+    asked = 60
+
+    def ask(_: int) -> httpx.Response:
+        return httpx.post(f"{served.url}/query", json=body, timeout=60)
+
+    before = replicas(served.process.pid)
+    assert len(before) == 2
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(ask, number) for number in range(asked)]
+        while sum(future.done() for future in futures) < 10:
+            time.sleep(0.01)
+        os.kill(before[0], signal.SIGKILL)
+        replies = [future.result() for future in futures]
+    assert Counter(reply.status_code for reply in replies) == {200: asked}
+    assert len({reply.json()["answer"] for reply in replies}) == 1
+    assert "a replica was lost" in served.log.read_text(), "it had died idle: nothing was tested"
+    # Each was answered once: the server wrote as many replies as there were requests.
+    route = 'roborefer_http_requests_total{route="/query",status="200"}'
+    assert served.metric(route) == asked
+    assert before[0] not in replicas(served.process.pid)
+    deadline = httpx.post(
+        f"{served.url}/v1/point",
+        json={"image": image, "instruction": "the mug", "timeout_s": 0.05},
+        timeout=30,
+    )
+    assert deadline.status_code in (200, 504)
+    served.stop()
+
+
+def test_configuration_is_checked(tmp_path: Path) -> None:
+    file = tmp_path / "ray.yaml"
+    file.write_text(CONFIGURATION)
+    options = read_options(file)
+    assert options == RayOptions("", 8, options.deployment)
+    assert options.deployment["num_replicas"] == 2
+    for text in ("replicas: 2", "[1]", "{", "concurrency: 0", "deployment: 3"):
+        file.write_text(text)
+        with pytest.raises(InvalidGoalError, match="ray.yaml"):
+            read_options(file)
