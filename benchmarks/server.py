@@ -55,8 +55,10 @@ def serve_baseline(spec: str, max_new_tokens: int) -> None:
     from roborefer_ros.server.roborefer_engine import RoboReferEngine
 
     pointer = _pointer(spec, max_new_tokens)
-    # The same network and decoding; a cache of no bytes keeps nothing.
-    engine = RoboReferEngine(spec, pointer.model, pointer.processor, max_batch=1, cache_bytes=0)
+    # The same network and decoding; caches of no bytes keep nothing.
+    engine = RoboReferEngine(
+        spec, pointer.model, pointer.processor, max_batch=1, cache_bytes=0, prefix_bytes=0
+    )
     lock = threading.Lock()
 
     def answer(body: dict[str, Any]) -> str:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import DynamicCache, Qwen2ForCausalLM
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.server.reuse import Prefix
 
 
 @dataclass(eq=False)
@@ -24,11 +26,12 @@ class Row:
     """One prompt of a batch, and what became of it.
 
     Attributes:
-        embeds: ``[N, hidden]`` of the spliced prompt.
+        embeds: ``[N, hidden]`` of the spliced prompt, without what ``prefix`` holds.
         max_new_tokens: the answer is cut off there.
         check: called before every step; the numbered error it raises ends this row only.
         on_token: receives all ids so far after each token.
         on_end: called once, when the row is complete or has failed.
+        prefix: the beginning of the prompt, if it has been read before.
         ids, logprobs: of the new tokens, without the stop token.
         cut_off: it reached ``max_new_tokens``.
         error: what ``check`` raised.
@@ -40,6 +43,7 @@ class Row:
     check: Callable[[], None]
     on_token: Callable[[Sequence[int]], None]
     on_end: Callable[[Row], None]
+    prefix: Prefix | None = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     cut_off: bool = False
@@ -54,9 +58,10 @@ def decode_batch(llm: Qwen2ForCausalLM, rows: Sequence[Row], *, stop_id: int) ->
     alive = [row for row in rows if _wanted(row)]
     if not alive:
         return
-    cache = DynamicCache(config=llm.config)
     embeds, mask = left_padded([row.embeds for row in alive])
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache, before = _joined(llm, [row.prefix for row in alive], mask)
+    mask = torch.cat([before, mask], dim=-1)
+    positions = _positions(mask)[:, before.shape[1] :]
     logits = _step(llm, embeds, mask, positions, cache)
     prefill_s = time.perf_counter() - started
     for row in alive:
@@ -82,6 +87,59 @@ def decode_batch(llm: Qwen2ForCausalLM, rows: Sequence[Row], *, stop_id: int) ->
         embeds = llm.get_input_embeddings()(best[:, None])
         logits = _step(llm, embeds, mask, next_position, cache)
         next_position = next_position + 1
+
+
+@torch.inference_mode()
+def read_prefixes(
+    llm: Qwen2ForCausalLM, prompts: Sequence[torch.Tensor], ids: Sequence[tuple[int, ...]]
+) -> list[Prefix]:
+    """Read the beginnings of prompts, ``[N, hidden]`` each, together.
+
+    Keys and values of causal attention depend on what comes before alone, so they serve every
+    prompt that begins so.
+    """
+    embeds, mask = left_padded(prompts)
+    cache = DynamicCache(config=llm.config)
+    _forward(llm, embeds, mask, _positions(mask), cache)
+    layers: list[Any] = list(cache.layers)
+
+    def last_rows(tensor: torch.Tensor, row: int) -> torch.Tensor:
+        # A copy: a view would keep the whole batch in memory.
+        return tensor[row, :, -len(prompts[row]) :].clone()
+
+    return [
+        Prefix(own, tuple((last_rows(at.keys, row), last_rows(at.values, row)) for at in layers))
+        for row, own in enumerate(ids)
+    ]
+
+
+def _joined(
+    llm: Qwen2ForCausalLM, prefixes: Sequence[Prefix | None], mask: torch.Tensor
+) -> tuple[DynamicCache, torch.Tensor]:
+    """A cache that begins with the prefixes, padded on the left, and its mask."""
+    cache = DynamicCache(config=llm.config)
+    longest = max(prefix.length if prefix else 0 for prefix in prefixes)
+    before = mask.new_zeros(len(prefixes), longest)
+    some = next((prefix for prefix in prefixes if prefix), None)
+    if some is None:
+        return cache, before
+    for number, (keys, values) in enumerate(some.layers):
+        shape = (len(prefixes), keys.shape[0], longest, keys.shape[2])
+        joined = keys.new_zeros(shape), values.new_zeros(shape)
+        for row, prefix in enumerate(prefixes):
+            if prefix is not None:
+                joined[0][row, :, longest - prefix.length :] = prefix.layers[number][0]
+                joined[1][row, :, longest - prefix.length :] = prefix.layers[number][1]
+        cache.update(*joined, number)
+    for row, prefix in enumerate(prefixes):
+        if prefix is not None:
+            before[row, longest - prefix.length :] = 1
+    return cache, before
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Each row counts its own tokens from 0."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)
 
 
 def left_padded(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,13 +184,24 @@ def _step(
     cache: DynamicCache,
 ) -> torch.Tensor:
     """Logits of the last position, ``[B, vocabulary]``."""
-    hidden = llm.model(
+    hidden = _forward(llm, embeds, mask, positions, cache)
+    logits: torch.Tensor = llm.lm_head(hidden[:, -1])
+    return logits
+
+
+def _forward(
+    llm: Qwen2ForCausalLM,
+    embeds: torch.Tensor,
+    mask: torch.Tensor,
+    positions: torch.Tensor,
+    cache: DynamicCache,
+) -> torch.Tensor:
+    output = llm.model(
         inputs_embeds=embeds,
-        # Without padding attention is simply causal, which has the faster kernels.
-        attention_mask=mask if len(mask) > 1 else None,
+        attention_mask=mask,
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
     )
-    logits: torch.Tensor = llm.lm_head(hidden.last_hidden_state[:, -1])
-    return logits
+    hidden: torch.Tensor = output.last_hidden_state
+    return hidden

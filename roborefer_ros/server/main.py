@@ -120,6 +120,7 @@ def open_engine(options: argparse.Namespace) -> Any:
         pointer.processor,
         max_batch=options.max_batch,
         cache_bytes=round(options.image_cache_mib * MIB),
+        prefix_bytes=round(options.prompt_cache_mib * MIB),
     )
 
 
@@ -248,6 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--max-batch", type=_positive, default=8, help="queries answered together")
     work.add_argument("--batch-wait-ms", type=float, default=2.0, help="wait for others")
     work.add_argument("--image-cache-mib", type=float, default=256.0, help="encoded pictures")
+    work.add_argument("--prompt-cache-mib", type=float, default=512.0, help="prompts' beginnings")
     work.add_argument("--drain-s", type=float, default=30.0, help="to complete after SIGTERM")
     limits = parser.add_argument_group("limits of a request")
     limits.add_argument("--timeout-s", type=float, default=60.0)

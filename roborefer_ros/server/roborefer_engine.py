@@ -3,15 +3,16 @@
 """RoboRefer for many clients: batches, and pictures that are encoded once.
 
 The answers are those of one query at a time: rows of a batch are padded on the left, masked,
-and keep their own positions, so nothing of one query reaches another.  What is reused is the
-output of the vision towers and projectors, which depends on the picture alone.
+and keep their own positions, so nothing of one query reaches another.  Two things are reused:
+the output of the vision towers and projectors, which depends on the picture alone, and the keys
+and values of the prompt's part with the pictures, which comes before the words.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,72 +39,16 @@ from roborefer_ros.models.roborefer.processing import (
 )
 from roborefer_ros.pointing.families import FAMILIES, answer_from_text
 from roborefer_ros.pointing.prompts import roborefer_prompt
-from roborefer_ros.server.batch_decoding import Row, decode_batch
+from roborefer_ros.server.batch_decoding import Row, decode_batch, read_prefixes
 from roborefer_ros.server.engine import Done, EngineAnswer, Query, numbered
 from roborefer_ros.server.pictures import Picture
+from roborefer_ros.server.reuse import Encoded, Prefix, Recent
 
 #: tiles that go through a vision tower at once; bounds the memory of a batch
 _TILES_AT_ONCE = 32
 
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One picture as the language model sees it.
-
-    Attributes:
-        tiles: how many it was cut into.
-        block_size: (rows, columns) of the last grid in 8B mode, else None.
-        rows: embeddings per placeholder, ``[rows, hidden]`` each.
-    """
-
-    tiles: int
-    block_size: tuple[int, int] | None
-    rows: tuple[torch.Tensor, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that it holds."""
-        return sum(rows.numel() * rows.element_size() for rows in self.rows)
-
-
-class EncodedCache:
-    """The most recently used encoded pictures, up to a number of bytes."""
-
-    def __init__(self, capacity_bytes: int) -> None:
-        self._capacity = capacity_bytes
-        self._entries: OrderedDict[tuple[str, bytes], Encoded] = OrderedDict()
-        self.size_bytes = 0
-        self.hits = 0
-        self.misses = 0
-
-    def get(self, kind: str, picture: Picture) -> Encoded | None:
-        """The encoded picture, if it is still there."""
-        found = self._entries.get((kind, picture.digest))
-        if found is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._entries.move_to_end((kind, picture.digest))
-        return found
-
-    def put(self, kind: str, picture: Picture, encoded: Encoded) -> None:
-        """Keep it, and drop what was used longest ago."""
-        key = (kind, picture.digest)
-        if encoded.size_bytes > self._capacity or key in self._entries:
-            return
-        self._entries[key] = encoded
-        self.size_bytes += encoded.size_bytes
-        while self.size_bytes > self._capacity:
-            _, oldest = self._entries.popitem(last=False)
-            self.size_bytes -= oldest.size_bytes
-
-    def clear(self) -> None:
-        """Drop everything."""
-        self._entries.clear()
-        self.size_bytes = 0
 
 
 @dataclass
@@ -113,6 +58,10 @@ class _Work:
     index: int
     query: Query
     embeds: torch.Tensor | None = None
+    pictures: tuple[tuple[str, bytes], ...] = ()
+    prefix_ids: tuple[int, ...] = ()
+    prefix_rows: int = 0
+    seen_before: bool = False
     timings_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -124,6 +73,7 @@ class RoboReferEngine:
         model, processor: a loaded checkpoint.
         max_batch: queries that are answered together.
         cache_bytes: memory for encoded pictures, on the model's device.
+        prefix_bytes: memory for what the language model has read of them, likewise.
     """
 
     def __init__(
@@ -134,11 +84,13 @@ class RoboReferEngine:
         *,
         max_batch: int = 8,
         cache_bytes: int = 256 * 1024 * 1024,
+        prefix_bytes: int = 512 * 1024 * 1024,
     ) -> None:
         self.name = name
         self.uses_depth = model.config.has_depth
         self.max_batch = max_batch
-        self.cache = EncodedCache(cache_bytes)
+        self.cache: Recent[Encoded] = Recent(cache_bytes)
+        self.prefixes: Recent[Prefix] = Recent(prefix_bytes)
         self._model = model
         self._processor = processor
         self._splice_ids = processor.splice_ids
@@ -147,6 +99,7 @@ class RoboReferEngine:
     def close(self) -> None:
         """See ``Engine.close``."""
         self.cache.clear()
+        self.prefixes.clear()
         del self._model
 
     @torch.inference_mode()
@@ -183,6 +136,7 @@ class RoboReferEngine:
 
     def _free(self) -> None:
         self.cache.clear()
+        self.prefixes.clear()
         if self._model.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -198,10 +152,14 @@ class RoboReferEngine:
             return
         started = time.perf_counter()
 
-        rows = [self._row(work, started, done) for work in ready]
+        prefixes = self._prefixes(ready)
+        rows = [
+            self._row(work, prefix, started, done)
+            for work, prefix in zip(ready, prefixes, strict=True)
+        ]
         decode_batch(self._model.llm, rows, stop_id=self._stop_id)
 
-    def _row(self, work: _Work, started: float, done: Done) -> Row:
+    def _row(self, work: _Work, prefix: Prefix | None, started: float, done: Done) -> Row:
         def listen(ids: Sequence[int]) -> None:
             if work.query.on_text is not None:
                 work.query.on_text(self._decode(ids))
@@ -216,12 +174,43 @@ class RoboReferEngine:
 
         assert work.embeds is not None
         return Row(
-            embeds=work.embeds,
+            embeds=work.embeds[prefix.length :] if prefix else work.embeds,
+            prefix=prefix,
             max_new_tokens=work.query.max_new_tokens,
             check=_checker(work.query),
             on_token=listen,
             on_end=finish,
         )
+
+    def _prefixes(self, works: Sequence[_Work]) -> list[Prefix | None]:
+        """What the language model need not read again, for each query.
+
+        The first query about a picture reads its prompt in one piece.  From the second on (or
+        with the second in the same batch) the part with the pictures is read once and kept.
+        """
+        asked = Counter(work.pictures for work in works if work.pictures)
+        again = [w for w in works if w.pictures and (w.seen_before or asked[w.pictures] > 1)]
+        if not again or not self.prefixes.capacity_bytes:
+            return [None] * len(works)
+        # Rows without a prefix would be read padded to the longest: better read all in two steps.
+        known: dict[Any, Prefix] = {}
+        missing: dict[Any, _Work] = {}
+        for work in works:
+            if not work.pictures or work.pictures in known or work.pictures in missing:
+                continue
+            found = self.prefixes.get(work.pictures)
+            if found is not None and found.ids == work.prefix_ids:
+                known[work.pictures] = found
+            else:
+                missing[work.pictures] = work
+        if missing:
+            prompts = [w.embeds[: w.prefix_rows] for w in missing.values() if w.embeds is not None]
+            ids = [w.prefix_ids for w in missing.values()]
+            read = read_prefixes(self._model.llm, prompts, ids)
+            for key, prefix in zip(missing, read, strict=True):
+                self.prefixes.put(key, prefix)
+                known[key] = prefix
+        return [known.get(work.pictures) for work in works]
 
     # --- pictures ----------------------------------------------------------------------
 
@@ -234,6 +223,9 @@ class RoboReferEngine:
         if query.depths and not self.uses_depth:
             raise InvalidGoalError(f"{self.name} has no depth branch; ask it without depth")
         started = time.perf_counter()
+        keys = [(IMAGE, p.digest) for p in query.images] + [(DEPTH, p.digest) for p in query.depths]
+        work.pictures = tuple(keys)
+        work.seen_before = all(key in self.cache for key in keys)
         images = self._encode(IMAGE, query.images)
         check()
         depths = self._encode(DEPTH, query.depths)
@@ -245,20 +237,26 @@ class RoboReferEngine:
                 normalise_placeholders(content), _counts(images), _counts(depths)
             )
         )
-        work.embeds = self._model.splice(
-            ids,
-            [rows for encoded in images for rows in encoded.rows],
-            [rows for encoded in depths for rows in encoded.rows],
-            **self._splice_ids,
-        )
+        image_rows = [rows for encoded in images for rows in encoded.rows]
+        depth_rows = [rows for encoded in depths for rows in encoded.rows]
+        work.embeds = self._model.splice(ids, image_rows, depth_rows, **self._splice_ids)
+        self._find_prefix(work, ids.tolist(), [*image_rows, *depth_rows])
         work.timings_s["encode"] = time.perf_counter() - started
+
+    def _find_prefix(self, work: _Work, ids: list[int], media: Sequence[torch.Tensor]) -> None:
+        """The prompt up to its last picture: its tokens and its rows."""
+        kinds = {self._splice_ids["image_token_id"], self._splice_ids["depth_token_id"]}
+        last = max((index for index, token in enumerate(ids) if token in kinds), default=-1)
+        work.prefix_ids = tuple(ids[: last + 1])
+        # Each placeholder became the rows of its medium and a newline.
+        work.prefix_rows = last + 1 + sum(len(rows) for rows in media)
 
     def _encode(self, kind: str, pictures: Sequence[Picture]) -> list[Encoded]:
         return [self._encode_one(kind, picture) for picture in pictures]
 
     def _encode_one(self, kind: str, picture: Picture) -> Encoded:
         """From the cache, or through the towers."""
-        found = self.cache.get(kind, picture)
+        found = self.cache.get((kind, picture.digest))
         if found is not None:
             return found
         tiled = self._processor.tile([picture.pixels])
@@ -272,7 +270,7 @@ class RoboReferEngine:
                 rows += encode(tiles)
         block_size = tiled.block_sizes[0] if tiled.block_sizes else None
         encoded = Encoded(tiled.counts[0], block_size, tuple(rows))
-        self.cache.put(kind, picture, encoded)
+        self.cache.put((kind, picture.digest), encoded)
         return encoded
 
     # --- answers -----------------------------------------------------------------------

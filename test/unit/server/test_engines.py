@@ -62,7 +62,7 @@ def run(engine: Any, queries: list[Query]) -> list[Any]:
 QUERIES = [
     Query("Where is the mug?", (picture(1, 48, 64),), max_new_tokens=12),
     Query("Name it.", (picture(2, 80, 40),), (picture(3, 80, 40, 1),), max_new_tokens=7),
-    Query("Just words, no picture.", max_new_tokens=12),
+    Query("Just words, no picture.", max_new_tokens=20),
     Query("Compare them.", (picture(1, 48, 64), picture(4, 30, 90)), max_new_tokens=9),
     Query("the red mug", (picture(1, 48, 64),), is_instruction=True, max_new_tokens=12),
 ]
@@ -94,6 +94,34 @@ def test_a_batch_answers_like_one_at_a_time(checkpoint: Any, engine: RoboReferEn
         assert [outcome.text for outcome in run(engine, QUERIES)] == expected
     assert [run(engine, [query])[0].text for query in QUERIES] == expected
     assert (engine.cache.misses, engine.cache.hits) == (4, 2 + 6 + 6)
+
+
+def test_prompts_are_read_once_up_to_their_words(checkpoint: Any, engine: RoboReferEngine) -> None:
+    """Several questions about a picture, with others between them, then all again."""
+    image, depth, other = picture(1, 48, 64), picture(3, 80, 40, 1), picture(5, 80, 40)
+    questions = [
+        Query("Where is the mug?", (image,), max_new_tokens=10),
+        Query("What is left of it?", (image,), max_new_tokens=25),
+        Query("Nothing to see.", max_new_tokens=15),
+        Query("\n\nName it, please.", (other,), (depth,), max_new_tokens=5),
+        Query("the red mug", (image,), is_instruction=True, max_new_tokens=12),
+    ]
+    expected = [alone(checkpoint, query) for query in questions]
+    assert [outcome.text for outcome in run(engine, questions)] == expected
+    assert (engine.prefixes.misses, engine.prefixes.hits) == (2, 0)
+    assert [outcome.text for outcome in run(engine, questions[::-1])] == expected[::-1]
+    assert [run(engine, [query])[0].text for query in questions] == expected
+    assert engine.prefixes.misses == 2 and engine.prefixes.hits == 2 + 4
+    without = RoboReferEngine("tiny", *checkpoint, prefix_bytes=0)
+    assert [outcome.text for outcome in run(without, questions * 2)] == expected * 2
+    assert without.prefixes.size_bytes == 0
+
+
+def test_the_first_query_about_a_picture_is_read_in_one_piece(engine: RoboReferEngine) -> None:
+    run(engine, [QUERIES[0], QUERIES[1]])
+    assert engine.prefixes.size_bytes == 0
+    run(engine, [QUERIES[0]])
+    assert engine.prefixes.size_bytes > 0
 
 
 def test_tokens_are_counted_and_cut_off(engine: RoboReferEngine) -> None:
