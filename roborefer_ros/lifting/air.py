@@ -69,7 +69,8 @@ def find_air_position(
         options: ``air_height_m``, ``up``.
 
     Returns:
-        None where nothing is below, or where the pixel is a hole in the surface around it.
+        None where nothing is below, or where the pixel is a hole: it shows nothing, but
+        beyond it, up in the image, there is something.
     """
     up = np.array(IMAGE_UP if options.up is None else options.up)
     up = up / np.linalg.norm(up)
@@ -77,6 +78,8 @@ def find_air_position(
     if down is None:
         return None
     points, pixels = _along(frame, pixel, down, options)
+    if shown is None and np.isfinite(_along(frame, pixel, -down, options)[0][:, 2]).any():
+        return None  # a hole in what is around it, as glass and shiny things make
     met = _first_met(points, shown)
     if met is None:
         return None
@@ -87,9 +90,6 @@ def find_air_position(
         return None
     if options.up is None and segment.support is not None and segment.support.normal @ up > 0.1:
         up = segment.support.normal  # things stand on it, so it is level, more or less
-    behind, _ = _along(frame, pixel, -down, options)
-    if shown is None and _is_hole(below, behind, up, options):
-        return None
     base, sideways_m = _base(segment, below, up, options)
     return AirPosition(
         position_m=base + options.air_height_m * up,
@@ -144,14 +144,6 @@ def _first_met(points: Array, shown: tuple[Array, Array] | None) -> int | None:
     run = np.convolve(in_front.astype(int), np.ones(_RUN, int), mode="valid") == _RUN
     starts = np.nonzero(run)[0]
     return int(starts[0]) if starts.size else None
-
-
-def _is_hole(below: Array, behind: Array, up: Array, options: LiftingOptions) -> bool:
-    """Whether what lies beyond the pixel continues the surface below: then it is no air."""
-    seen = behind[np.isfinite(behind[:, 2])]
-    if not len(seen):
-        return False
-    return abs(float((seen[0] - below) @ up)) < max(2.0 * options.flatness_m, 0.02)
 
 
 def _base(

@@ -66,6 +66,9 @@ class LiftingOptions:
         flatness_m: readings deviating more from the support (or 4 sigma) are not flat.
         max_uneven_ratio: share of uneven readings that is refused, NotFreeSpaceError; a third
             of it sets NOT_FLAT.
+        clearance_m: free space is free up to this height over the footprint.
+        max_occupied_ratio: share of the readings within that cylinder that may stand higher than
+            twice flatness_m (or 6 sigma), NotFreeSpaceError.
         min_footprint_ratio: share of the footprint that must have readings, NotFreeSpaceError.
         max_tilt_rad: tilt of the support against ``up`` that is refused.
         in_air: free space where no surface is gives a position over what is below (IN_AIR);
@@ -105,6 +108,8 @@ class LiftingOptions:
     footprint_radius_m: float = _ranged(0.05, 0.005, 0.5)
     flatness_m: float = _ranged(0.008, 0.001, 0.1)
     max_uneven_ratio: float = _ranged(0.10, 0.01, 1.0)
+    clearance_m: float = _ranged(0.10, 0.0, 1.0)
+    max_occupied_ratio: float = _ranged(0.03, 0.0, 1.0)
     min_footprint_ratio: float = _ranged(0.25, 0.01, 1.0)
     max_tilt_rad: float = _ranged(math.radians(20.0), 0.01, 1.57)
     in_air: bool = True

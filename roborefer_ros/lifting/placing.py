@@ -30,7 +30,12 @@ from roborefer_ros.lifting.orientation import (
     rotation_covariance,
 )
 from roborefer_ros.lifting.registration import frame_window
-from roborefer_ros.lifting.support import check_support, find_support, footprint_radius_px
+from roborefer_ros.lifting.support import (
+    check_support,
+    find_support,
+    footprint_radius_px,
+    occupied_ratio,
+)
 from roborefer_ros.lifting.surface import Surface
 
 Array = npt.NDArray[np.float64]
@@ -38,8 +43,9 @@ Array = npt.NDArray[np.float64]
 #: a pixel with no reading this near shows no surface
 _SHOWS_PX = 3
 
-#: trust in a place in the air, with gravity known and guessed
-_AIR_CONFIDENCE, _GUESSED_UP = 0.6, 0.7
+#: trust in a place in the air; and the factor where gravity is guessed or where nothing tells
+#: air from what the sensor does not see (dark, shiny, out of the depth camera's view)
+_AIR_CONFIDENCE, _GUESSED = 0.6, 0.7
 #: standard deviations of a height over a thing and of the direction of gravity
 _AIR_HEIGHT_SIGMA_M, _UP_SIGMA_RAD = 0.005, 0.05
 
@@ -50,11 +56,14 @@ class _TooTiltedError(NotFreeSpaceError):
     def __init__(self, placed: LiftedPoint, pixel: Pixel, options: LiftingOptions) -> None:
         assert placed.tilt_rad is not None
         self.placed = placed
-        super().__init__(
-            f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f}) is tilted by "
-            f"{math.degrees(placed.tilt_rad):.0f} deg, more than "
-            f"{math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
-        )
+        super().__init__(_too_tilted(placed.tilt_rad, pixel, options))
+
+
+def _too_tilted(tilt_rad: float, pixel: Pixel, options: LiftingOptions) -> str:
+    return (
+        f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f}) is tilted by {math.degrees(tilt_rad):.0f} "
+        f"deg, more than {math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
+    )
 
 
 def place_point(
@@ -103,10 +112,13 @@ def _in_air(
     found = find_air_position(frame, pixel, shown, options)
     if found is None or not options.z_min_m <= found.position_m[2] <= options.z_max_m:
         return None
-    return _lifted_in_air(pixel, options, found)
+    known = shown is not None and options.up is not None
+    return _lifted_in_air(pixel, options, found, 1.0 if known else _GUESSED)
 
 
-def _lifted_in_air(pixel: Pixel, options: LiftingOptions, found: AirPosition) -> LiftedPoint:
+def _lifted_in_air(
+    pixel: Pixel, options: LiftingOptions, found: AirPosition, trust: float
+) -> LiftedPoint:
     towards = -found.position_m / np.linalg.norm(found.position_m)
     level = np.eye(3) - np.outer(found.up, found.up)
     covariance = np.zeros((6, 6))
@@ -128,7 +140,7 @@ def _lifted_in_air(pixel: Pixel, options: LiftingOptions, found: AirPosition) ->
         inliers=found.readings,
         residual_m=0.0,
         incidence_rad=math.acos(max(-1.0, min(1.0, float(found.up @ towards)))),
-        confidence=confidence * (_GUESSED_UP if options.up is None else 1.0),
+        confidence=confidence * trust,
         flags=flags,
     )
 
@@ -171,10 +183,14 @@ def _on_support(
         flatness_m=support.rms_m,
         tilt_rad=tilt_of(placed.normal, options),
     )
-    if placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad:
-        raise _TooTiltedError(placed, pixel, options)
+    tilts = (placed.tilt_rad, tilt_of(lifted.normal, options))
+    if all(tilt is not None and tilt > options.max_tilt_rad for tilt in tilts):
+        raise _TooTiltedError(placed, pixel, options)  # what the pixel shows is steep itself
     lift_m = float(placed.normal @ (lifted.position_m - placed.position_m))
-    check_support(support, lift_m, frame.width, pixel, options)
+    occupied = occupied_ratio(frame, pixel, placed.position_m, placed.normal, options)
+    check_support(support, occupied, lift_m, frame.width, pixel, options)
+    if placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad:
+        raise NotFreeSpaceError(_too_tilted(placed.tilt_rad, pixel, options))
     flags = placed.flags
     tilted = placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad / 2.0
     if tilted or support.uneven_ratio > options.max_uneven_ratio / 3.0:

@@ -11,15 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import NotFreeSpaceError
-from roborefer_ros.frame import Pixel
+from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.depth_image import DepthWindow
+from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.lifting.registration import frame_window
 from roborefer_ros.lifting.surface import PlaneFit, fit_plane
 
 Array = npt.NDArray[np.float64]
 
 #: at most about this many readings are fitted; more only cost time
 _MAX_READINGS = 1200
+
+#: rows and columns to each side that the surroundings are read at
+_SURROUNDINGS = 45
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,45 @@ def find_support(
     return Support(plane, float(uneven.mean()), valid_ratio, rms_m)
 
 
+def occupied_ratio(
+    frame: RGBDFrame, pixel: Pixel, place: Array, normal: Array, options: LiftingOptions
+) -> float:
+    """Share of the readings in the cylinder over the footprint that stand in it.
+
+    A thing beside the spot that leans or reaches into the cylinder shows beside the footprint
+    in the image, so the surroundings are read, coarsely.
+
+    Args:
+        frame: the observation.
+        pixel: the point.
+        place: ``[3]`` its position on the support.
+        normal: ``[3]`` of the support.
+        options: the cylinder's radius and height, and what counts as standing.
+    """
+    z_m = float(place[2])
+    reach_m = options.footprint_radius_m + options.clearance_m
+    nearest_m = max(z_m - reach_m, 0.5 * z_m)
+    focal_px = max(frame.intrinsics.fx, frame.intrinsics.fy)
+    radius_px = math.ceil(min(reach_m * focal_px / nearest_m, max(frame.width, frame.height)))
+    stride = max(1, radius_px // _SURROUNDINGS)
+    window = frame_window(frame, pixel, radius_px, options)
+    z = window.z_m[::stride, ::stride]
+    v, u = np.nonzero(np.isfinite(z))
+    pixels = np.column_stack((u * stride + window.u0, v * stride + window.v0))
+    from_place = rays_through(pixels, frame.intrinsics) * z[v, u, None] - place
+    heights = from_place @ normal
+    aside = np.linalg.norm(from_place - heights[:, None] * normal, axis=1)
+    sigma_m = options.sigma_z_m(z_m, frame.width)
+    low = max(2.0 * options.flatness_m, 6.0 * sigma_m)
+    inside = (aside <= options.footprint_radius_m) & (heights >= -low)
+    inside &= heights <= max(options.clearance_m, low)
+    standing = inside & (heights > low)
+    return int(np.count_nonzero(standing)) / max(1, int(np.count_nonzero(inside)))
+
+
 def check_support(
     support: Support,
+    occupied: float,
     lift_m: float,
     width_px: int,
     pixel: Pixel,
@@ -114,6 +156,7 @@ def check_support(
 
     Args:
         support: what ``find_support`` found.
+        occupied: what ``occupied_ratio`` found.
         lift_m: height of the surface at the pixel itself over that plane.
         width_px: of the colour image.
 
@@ -127,6 +170,13 @@ def check_support(
             f"{where} is occupied or uneven: {support.uneven_ratio:.0%} of the readings within "
             f"{options.footprint_radius_m * 100:.0f} cm are off its plane by more than "
             f"{options.flatness_m * 1000:.0f} mm; ask for a larger free spot or a smaller footprint"
+        )
+    if occupied > options.max_occupied_ratio:
+        raise NotFreeSpaceError(
+            f"{where} is occupied: {occupied:.0%} of the readings up to "
+            f"{options.clearance_m * 100:.0f} cm over its footprint "
+            f"({options.footprint_radius_m * 100:.0f} cm radius) stand out of it; ask for a spot "
+            "further away from other things, or a smaller footprint"
         )
     if abs(lift_m) > max(options.flatness_m, 4.0 * options.sigma_z_m(z_m, width_px)):
         raise NotFreeSpaceError(

@@ -107,9 +107,9 @@ class Tabletop:
         i = self.camera
         return (i.cx + i.fx * p[0] / p[2], i.cy + i.fy * p[1] / p[2])
 
-    def frame(self, seed=None):
+    def frame(self, seed=None, noise_px=0.09):
         z = self.z_m
         if seed is not None:
-            sigma = 0.09 / (0.5 * self.camera.width * 0.05) * z**2
+            sigma = noise_px / (0.5 * self.camera.width * 0.05) * z**2
             z = z + sigma * np.random.default_rng(seed).normal(size=z.shape)
         return frame_of(z, self.camera)
