@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -55,8 +56,8 @@ class Processes:
         for source, target in remappings.items():
             command += ["-r", f"{source}:={target}"]
         for key, value in parameters.items():
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            command += ["-p", f"{key}:={text}"]
+            # rcl reads values as YAML, where a bare "echo:" is a mapping and "1" a number.
+            command += ["-p", f"{key}:={json.dumps(value)}"]
         path = self._logs / f"{name}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
@@ -95,6 +96,10 @@ class Processes:
                 last = "\n".join(f"{path}:\n{_tail(path)}" for _, _, path in self._running)
                 raise DemoFailedError(f"{what}: not within {timeout_s:g} s\n{last}")
             time.sleep(0.05)
+
+    def pid(self, name: str) -> int:
+        """Process id of a started node."""
+        return next(process.pid for known, process, _ in self._running if known == name)
 
     def last_words(self, name: str) -> str:
         """The end of a process's log."""
