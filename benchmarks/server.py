@@ -169,7 +169,7 @@ def ask(port: int, body: bytes) -> bool:
 
 def load(port: int, clients: int, requests: int, body: Callable[[int, int], bytes]) -> Load:
     """``requests`` in all, from ``clients`` that each wait for their answer."""
-    each = max(2, requests // clients)
+    each = max(4, requests // clients)
     bodies = [[body(client, number) for number in range(each)] for client in range(clients)]
     times: list[float] = []
     failed = 0

@@ -80,6 +80,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
         max_queued=options.max_queue,
         batch_wait_s=options.batch_wait_ms / 1000.0,
         drain_s=options.drain_s,
+        require_depth=options.require_depth,
         limits=Limits(
             body_bytes=round(options.max_body_mib * MIB),
             bodies_bytes=round(options.max_bodies_mib * MIB),
@@ -206,7 +207,7 @@ def _ray_engine(options: argparse.Namespace, arguments: Sequence[str]) -> Any:
 
 def _depth_estimator(options: argparse.Namespace) -> Any:
     """The network that makes depth pictures from RGB, where it is asked for."""
-    if not options.depth_network:
+    if options.depth_network is None:
         return None
     import importlib
 
@@ -216,7 +217,8 @@ def _depth_estimator(options: argparse.Namespace) -> Any:
         raise DependencyMissingError(
             f"--depth-network needs the depth network ({error}); pip install 'roborefer_ros[model]'"
         ) from error
-    return module.DepthAnything(device=options.device, dtype=options.dtype)
+    source = options.depth_network or module.DEFAULT_SOURCE
+    return module.DepthAnything(source, device=options.device)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -230,7 +232,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument(
-        "--depth-network", action="store_true", help="make depth pictures from RGB where none came"
+        "--depth-network",
+        nargs="?",
+        const="",
+        metavar="SOURCE",
+        help="make depth pictures from RGB where none came, with Depth-Anything-V2 from this hub "
+        "id, folder or .pth file (without a value: the default one)",
+    )
+    parser.add_argument(
+        "--require-depth",
+        action="store_true",
+        help="refuse enable_depth without depth pictures when there is no depth network, instead "
+        "of answering from RGB alone",
     )
     parser.add_argument(
         "--ray", type=Path, metavar="YAML", help="replicas of the model on Ray Serve"

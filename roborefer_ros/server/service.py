@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +29,7 @@ from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
+from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.pictures import Picture
@@ -44,6 +46,8 @@ from roborefer_ros.server.schemas import (
 from roborefer_ros.server.settings import Settings
 
 T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 #: ends when the client has gone
 Disconnected = Callable[[], Awaitable[None]]
@@ -71,7 +75,8 @@ class Service:
         self.settings = settings
         self.scheduler = scheduler
         self.metrics = metrics
-        self._estimator = depth_estimator
+        self._depths = DepthPictures(depth_estimator) if depth_estimator else None
+        self._told_of_depth = False
         self._lifting = lifting or LiftingOptions()
         # Decoders leave the interpreter's lock, so a few threads keep the loop and model free.
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "roborefer-decode")
@@ -244,12 +249,21 @@ class Service:
                     "one for each, or none"
                 )
             return self._greys(depth_url, images)
-        if self._estimator is None:
+        if self._depths is None and self.settings.require_depth:
             raise InvalidGoalError(
                 "enable_depth is 1, no depth_url was sent, and this server has no depth network; "
                 "send the depth pictures, or start the server with --depth-network"
             )
-        return tuple(Picture.of(self._estimator(image.pixels)) for image in images)
+        if self._depths is None:
+            # The reference's client always asks for depth and sends none; it is to get an answer.
+            if not self._told_of_depth:
+                _logger.warning(
+                    "enable_depth without depth pictures is answered from RGB alone: there is no "
+                    "depth network (--depth-network adds one, --require-depth refuses instead)"
+                )
+                self._told_of_depth = True
+            return ()
+        return tuple(self._depths.of(image) for image in images)
 
     def _relative_depth(
         self, body: PointRequest, image: Picture, depth: DepthImage | None
@@ -262,8 +276,8 @@ class Service:
             return (given,) if self.scheduler.engine.uses_depth else ()
         if not self.scheduler.engine.uses_depth:
             return ()
-        if self._estimator is not None:
-            return (Picture.of(self._estimator(image.pixels)),)
+        if self._depths is not None:
+            return (self._depths.of(image),)
         if depth is not None:
             return (Picture.of(relative_depth_from_metric(depth.metres())),)
         return ()

@@ -49,6 +49,8 @@ class Settings:
         max_queued: requests that may wait; beyond it they are refused with 429.
         batch_wait_s: how long the first request of a batch waits for others, seconds.
         drain_s: after SIGTERM, accepted requests get so long to complete, seconds.
+        require_depth: refuse ``enable_depth`` without depth pictures where no network can make
+            them; else such questions are answered from RGB alone.
         limits: of one request.
     """
 
@@ -58,4 +60,5 @@ class Settings:
     max_queued: int = 128
     batch_wait_s: float = 0.002
     drain_s: float = 30.0
+    require_depth: bool = False
     limits: Limits = field(default_factory=Limits)

@@ -123,12 +123,21 @@ def test_true_is_one(brief: Served, image: str, rgb: Any) -> None:
     assert replies[0] == replies[1] == replies[2]
 
 
-def test_depth_without_a_network_is_refused_with_the_reason(brief: Served, image: str) -> None:
-    reply = short(brief, image_url=[image], enable_depth=1, text=TEXT)
+def test_depth_that_nobody_can_make(brief: Served, start: Any, image: str) -> None:
+    """``use_api.py`` always asks for depth and sends none; a strict server may refuse that."""
+    from conftest import TINY
+
+    body = {"image_url": [image], "text": TEXT}
+    assert short(brief, **body, enable_depth=1).json() == short(brief, **body).json()
+    assert "answered from RGB alone" in brief.log.read_text()
+    reply = short(brief, **body, depth_url=[image] * 2, enable_depth=1)
+    assert reply.status_code == 422
+    assert "2 depth pictures for 1 images" in reply.json()["error"]["message"]
+    strict = start("--model", TINY, "--require-depth")
+    reply = short(strict, **body, enable_depth=1)
+    strict.stop()
     assert reply.status_code == 422
     assert "--depth-network" in reply.json()["error"]["message"]
-    reply = short(brief, image_url=[image], depth_url=[image] * 2, enable_depth=1, text=TEXT)
-    assert "2 depth pictures for 1 images" in reply.json()["error"]["message"]
 
 
 def test_same_answer_as_in_process_and_over_the_remote_pointer(brief: Served, rgb: Any) -> None:
