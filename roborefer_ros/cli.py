@@ -18,7 +18,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "serve": ("roborefer_ros.server.main", "answer over HTTP, for many robots"),
     "query": ("roborefer_ros.server.query", "ask a server about an image file"),
     "doctor": ("roborefer_ros.doctor", "what is installed, what is missing and what to do"),
-    "simulate": ("roborefer_ros.simulation.dataset", "make simulated scenes with questions"),
+    "simulate": ("roborefer_ros.cli_simulate", "make simulated scenes: training data, benchmark"),
     "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),
     "score": ("roborefer_ros.evaluation.score", "score the answers to a benchmark"),
     "train": ("roborefer_ros.training.train", "train a network on a data set"),

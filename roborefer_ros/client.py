@@ -283,7 +283,7 @@ class ReferPointClient:
         Raises:
             NodeInactiveError: there is no node with that action.
         """
-        if not self.wait_for_server():
+        if not self.wait_for_server(_DISCOVERY_S):
             raise NodeInactiveError(
                 f"no action server {self.action_name} appeared within {_DISCOVERY_S:g} s; start "
                 "it (ros2 launch roborefer_ros roborefer.launch.py), and check its namespace and "

@@ -22,6 +22,7 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
 from roborefer_ros.lifting import flag_workspace
+from roborefer_ros.lifting.temporal import DepthHistory
 from roborefer_ros.nodes.camera_input import DEPTH_INFO, CameraInput, CameraMessages
 from roborefer_ros.nodes.conversions import (
     check_frame_ids,
@@ -37,6 +38,8 @@ from roborefer_ros.pipeline import ReferPipeline, check_instruction, check_inter
 #: transforms below these leave depth aligned with colour
 _SAME_PLACE_M = 0.0005
 _SAME_DIRECTION = 1e-3
+#: longest wait for the camera's pose at each frame of a median, seconds
+_POSE_WAIT_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,14 @@ class Answer:
         camera: the points in the camera's frame.
         target: the points in the requested frame.
         instruction: what was asked.
+        target_T_camera: ``[4, 4]`` pose of the camera in that frame; None where it is the same.
     """
 
     frame: RGBDFrame
     camera: ReferResult
     target: ReferResult
     instruction: str
+    target_T_camera: npt.NDArray[np.float64] | None = None
 
 
 class ReferJob:
@@ -111,14 +116,15 @@ class ReferJob:
         goal.enter("transform")
         started_s = time.perf_counter()
         target = request.target_frame or options.target_frame or frame.frame_id
-        moved = self._moved(found, target, goal, options)
+        pose = self._target_pose(found, target, goal, options)
+        moved = _moved(found, pose, target)
         in_reach = tuple(flag_workspace(point, options.lifting) for point in moved.points)
         moved = replace(moved, points=in_reach)
         goal.timings_s["transform"] = time.perf_counter() - started_s
         check_interrupts(goal.deadline, goal.is_cancelled)
         goal.timings_s["total"] = time.monotonic() - goal.accepted_s
         result = result_message(moved, goal.timings_s)
-        self._on_answer(Answer(frame, found, moved, request.instruction))
+        self._on_answer(Answer(frame, found, moved, request.instruction, pose))
         return result
 
     def _frame(self, goal: ReferGoal, options: NodeOptions) -> RGBDFrame:
@@ -132,7 +138,37 @@ class ReferJob:
         goal.timings_s["wait_frame"] = received_s - started_s
         frame = self._converted(messages, goal, options)
         goal.timings_s["convert"] = time.perf_counter() - received_s
+        if options.lifting.temporal_frames > 1:
+            started_s = time.perf_counter()
+            frame = self._steadied(frame, goal, options)
+            goal.timings_s["wait_frame"] += time.perf_counter() - started_s
         return frame
+
+    def _steadied(self, frame: RGBDFrame, goal: ReferGoal, options: NodeOptions) -> RGBDFrame:
+        """The last of the next frames, with the median of their depth where they belong together.
+
+        A history for each goal: no frame from before it, none from before a jump of time.
+        """
+        history = DepthHistory(options.lifting)
+        target = goal.request.target_frame or options.target_frame
+        for _ in range(options.lifting.temporal_frames - 1):
+            history.push(frame, self._camera_pose(frame, target))
+            messages = self._camera.wait_for_frame(
+                frame.stamp_ns + 1, goal.deadline, goal.is_cancelled
+            )
+            frame = self._converted(messages, goal, options)
+        return history.push(frame, self._camera_pose(frame, target))
+
+    def _camera_pose(self, frame: RGBDFrame, target: str) -> npt.NDArray[np.float64] | None:
+        """Where the camera was in the target frame; None where nothing can tell."""
+        if not target or target == frame.frame_id:
+            return None
+        try:
+            return self._transforms.lookup(
+                target, frame.frame_id, frame.stamp_ns, timeout_s=_POSE_WAIT_S
+            )
+        except (TransformUnavailableError, TransformExtrapolationError):
+            return None
 
     def _converted(
         self, messages: CameraMessages, goal: ReferGoal, options: NodeOptions
@@ -182,13 +218,13 @@ class ReferJob:
         same_direction = float(np.abs(pose[:3, :3] - np.eye(3)).max()) < _SAME_DIRECTION
         return None if same_place and same_direction else pose
 
-    def _moved(
+    def _target_pose(
         self, found: ReferResult, target: str, goal: ReferGoal, options: NodeOptions
-    ) -> ReferResult:
+    ) -> npt.NDArray[np.float64] | None:
         if target == found.frame_id:
-            return found
+            return None
         try:
-            pose = self._transforms.lookup(
+            return self._transforms.lookup(
                 target,
                 found.frame_id,
                 found.stamp_ns,
@@ -199,7 +235,15 @@ class ReferJob:
         except (TransformUnavailableError, TransformExtrapolationError) as error:
             error.answer = found.answer
             raise
-        return replace(found, points=tuple(move_point(p, pose, target) for p in found.points))
+
+
+def _moved(
+    found: ReferResult, target_T_camera: npt.NDArray[np.float64] | None, target: str
+) -> ReferResult:
+    if target_T_camera is None:
+        return found
+    points = tuple(move_point(point, target_T_camera, target) for point in found.points)
+    return replace(found, points=points)
 
 
 def _no_depth_info(messages: CameraMessages) -> FrameMismatchError | SizeMismatchError:

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from roborefer_ros.frame import ReferredPoint, RGBDFrame
+from roborefer_ros.frame import ReferredPoint
 from roborefer_ros.lifting import Cloud, crop_cloud
 from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
 from roborefer_ros.nodes.parameters import NodeOptions
@@ -63,7 +63,9 @@ class Visualization:
         if self._cloud.get_subscription_count():
             centre = answer.camera.points[0].position_m
             cloud = crop_cloud(answer.frame, centre, options.cloud_radius_m, options.lifting)
-            self._cloud.publish(cloud_message(cloud, answer.frame))
+            if answer.target_T_camera is not None:
+                cloud = cloud.moved(answer.target_T_camera)
+            self._cloud.publish(cloud_message(cloud, header))
 
     def close(self) -> None:
         """Take the topics off the graph."""
@@ -138,13 +140,13 @@ def picture(answer: Answer) -> Image:
     return cv_bridge.CvBridge().cv2_to_imgmsg(image, "rgb8", header)
 
 
-def cloud_message(cloud: Cloud, frame: RGBDFrame) -> PointCloud2:
+def cloud_message(cloud: Cloud, header: Header) -> PointCloud2:
     """x, y, z in metres and rgb packed as PCL and RViz expect it."""
     rows = np.empty(len(cloud.points_m), dtype=[("xyz", "<f4", 3), ("rgb", "<u4")])
     red, green, blue = cloud.rgb.astype(np.uint32).reshape(-1, 3).T
     rows["xyz"], rows["rgb"] = cloud.points_m, red << 16 | green << 8 | blue
     msg = PointCloud2(height=1, width=len(rows), point_step=16, row_step=16 * len(rows))
-    msg.header = Header(stamp=stamp_message(frame.stamp_ns), frame_id=frame.frame_id)
+    msg.header = header
     msg.fields = [
         PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
         for i, name in enumerate(("x", "y", "z", "rgb"))

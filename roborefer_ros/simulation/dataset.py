@@ -140,7 +140,9 @@ def generate(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="roborefer simulate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="roborefer simulate", description=__doc__, epilog="With --benchmark DIR it makes a "
+        "benchmark instead: roborefer simulate --benchmark DIR --help.",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,0 +1,24 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer simulate``: training data with ``--out``, a benchmark with ``--benchmark``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(argument.partition("=")[0] == "--benchmark" for argument in arguments):
+        from roborefer_ros.evaluation.simulated import main as benchmark
+
+        return benchmark(arguments)
+    from roborefer_ros.simulation.dataset import main as dataset
+
+    return dataset(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What people and planners watch: each topic holds the answer, in the frame that was asked for."""
+
+from __future__ import annotations
+
+import array
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import PoseArray, PoseStamped, TransformStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from refer_graph import (
+    CAMERA_FRAME,
+    HEIGHT,
+    WALL_M,
+    WIDTH,
+    Graph,
+    ScriptedPointer,
+    graph_fixture,  # noqa: F401
+    wait_until,
+)
+from sensor_msgs.msg import Image, PointCloud2
+from visualization_msgs.msg import Marker, MarkerArray
+
+from roborefer_ros.nodes.conversions import rgb_from_message
+from roborefer_ros.standalone import tf2_ros
+
+Make = Callable[..., Graph]
+
+#: base_link lies so far from the camera, metres
+OFFSET_M = (0.5, -0.2, 0.3)
+
+
+def with_transform(g: Graph) -> Any:
+    """Publish base_link -> camera: a shift, no turn."""
+    broadcaster = tf2_ros.StaticTransformBroadcaster(g.client_node)
+    msg = TransformStamped(child_frame_id=CAMERA_FRAME)
+    msg.header.frame_id = "base_link"
+    t = msg.transform.translation
+    t.x, t.y, t.z = OFFSET_M
+    msg.transform.rotation.w = 1.0
+    broadcaster.sendTransform(msg)
+    return broadcaster
+
+
+class Watcher:
+    """Keeps what comes on the node's topics."""
+
+    def __init__(self, g: Graph, **topics: type) -> None:
+        self.seen: dict[str, list[Any]] = {name: [] for name in topics}
+        for name, kind in topics.items():
+            durability = (
+                DurabilityPolicy.TRANSIENT_LOCAL
+                if kind in (PoseStamped, PoseArray)
+                else DurabilityPolicy.VOLATILE
+            )
+            g.client_node.create_subscription(
+                kind,
+                f"/roborefer/{name}",
+                self.seen[name].append,
+                QoSProfile(depth=5, durability=durability),
+            )
+        # The node draws only for those it knows of.
+        wait_until(lambda: all(g.node.count_subscribers(f"/roborefer/{name}") for name in topics))
+
+    def all_seen(self) -> bool:
+        return all(self.seen.values())
+
+
+def test_every_topic_shows_the_answer_in_the_target_frame(graph: Make) -> None:
+    g = graph(pointer=ScriptedPointer(((0.5, 0.5), (0.25, 0.5))), cloud_radius_m=0.1)
+    broadcaster = with_transform(g)
+    watcher = Watcher(
+        g,
+        target_pose=PoseStamped,
+        points=PoseArray,
+        markers=MarkerArray,
+        annotated_image=Image,
+        target_cloud=PointCloud2,
+    )
+    result = g.refer("the red mug", target_frame="base_link")
+    assert result.error_code == 0, result.error_msg
+    wait_until(watcher.all_seen)
+    pose, points, markers, picture, cloud = (topic[-1] for topic in watcher.seen.values())
+
+    assert pose == result.pose
+    assert [p.position.z for p in points.poses] == pytest.approx([WALL_M + 0.3] * 2, abs=0.003)
+    for message in (pose, points, cloud, *markers.markers):
+        assert message.header.frame_id == "base_link"
+        assert message.header.stamp == result.image_stamp
+
+    texts = [m.text for m in markers.markers if m.type == Marker.TEXT_VIEW_FACING]
+    assert texts == ["the red mug"]
+    balls = [m for m in markers.markers if m.ns == "points"]
+    assert [ball.pose.position for ball in balls] == [p.position for p in points.poses]
+    tip_of_arrow = next(m for m in markers.markers if m.ns == "approach")
+    # The wall faces the camera: the arrow comes from the camera's side.
+    assert tip_of_arrow.pose.position.z == pytest.approx(WALL_M + 0.3 - 0.1, abs=0.005)
+
+    pixels = rgb_from_message(picture)
+    assert pixels.shape == (HEIGHT, WIDTH, 3)
+    assert picture.header.frame_id == CAMERA_FRAME  # it is the camera's picture
+    centre = pixels[HEIGHT // 2 - 1 : HEIGHT // 2 + 1, WIDTH // 2 - 1 : WIDTH // 2 + 1]
+    assert centre.reshape(-1, 3).mean(0) == pytest.approx([255, 40, 64], abs=40)
+
+    data = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)
+    assert len(data) == cloud.width > 100
+    centre = np.array([pose.pose.position.x, pose.pose.position.y, pose.pose.position.z])
+    assert np.linalg.norm(data[:, :3] - centre, axis=1).max() <= 0.1 + 1e-4
+    colours = data[:, 3].view(np.uint32)
+    assert set(colours.tolist()) == {90 << 16 | 120 << 8 | 150}
+    del broadcaster
+
+
+def test_nothing_is_drawn_for_nobody(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    for name in ("markers", "picture", "cloud_message"):
+        monkeypatch.setattr(
+            f"roborefer_ros.nodes.visualization.{name}",
+            lambda *_, name=name: drawn.append(name),
+        )
+    assert graph().refer().error_code == 0
+    assert drawn == []
+
+
+def test_median_of_several_frames(graph: Make) -> None:
+    """Readings that alternate about the wall: with three frames the middle one counts."""
+    g = graph(**{"lifting.temporal_frames": 3, "frame_tolerance_s": 0.0})
+    depths_mm = itertools.cycle((995, 1000, 1005))
+
+    def spoil(rgb: Image, depth: Image, info: Any) -> None:
+        pixels = np.full((HEIGHT, WIDTH), next(depths_mm), "<u2")
+        depth.data = array.array("B", pixels.tobytes())
+
+    g.camera.spoil = spoil
+    g.refer()  # from here on all frames are spoilt
+    results = [g.refer() for _ in range(4)]
+    assert all(result.error_code == 0 for result in results)
+    z = [result.pose.pose.position.z for result in results]
+    assert z == pytest.approx([1.0] * 4, abs=0.0015)
