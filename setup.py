@@ -17,6 +17,7 @@ dev = [
     "pytest>=8.3",
     "pytest-timeout>=2.3",
     "pytest-cov>=5",
+    "psutil>=5.9",
     "hypothesis>=6.100",
     "schemathesis>=4",
     "playwright>=1.45",
