@@ -57,7 +57,11 @@ typecheck: setup ## mypy
 
 bench: setup ## the benchmarks that need no GPU
 	@$(ENV)
-	for file in benchmarks/*.py; do echo "== $$file"; python "$$file"; done
+	for command in "parity test/data/golden" "lifting test/data/rgbd" demo_brain model_stages \
+	    node_overhead node_idle_cpu node_memory server evaluation; do
+	  echo "== python -m benchmarks.$$command"
+	  python -m benchmarks.$$command
+	done
 
 clean: ## remove what the builds and tests made
 	rm -rf build install log dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

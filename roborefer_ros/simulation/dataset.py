@@ -140,7 +140,10 @@ def generate(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="roborefer simulate", description=__doc__, epilog="With --benchmark DIR it makes a "
+    parser = argparse.ArgumentParser(
+        prog="roborefer simulate",
+        description=__doc__,
+        epilog="With --benchmark DIR it makes a "
         "benchmark instead: roborefer simulate --benchmark DIR --help.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
