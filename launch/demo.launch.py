@@ -70,6 +70,7 @@ def generate_launch_description() -> LaunchDescription:
                     "camera": "simulation",
                     "model": LaunchConfiguration("model"),
                     "target_frame": LaunchConfiguration("target_frame"),
+                    "up_frame": LaunchConfiguration("target_frame"),
                     "rviz": LaunchConfiguration("rviz"),
                 }.items(),
             ),

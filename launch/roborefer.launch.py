@@ -20,7 +20,7 @@ from roborefer_ros.standalone.environment import prepare_environment
 SHARE = get_package_share_directory("roborefer_ros")
 
 #: launch argument -> node parameter; left empty, the parameter file's value stands
-OVERRIDES = ("model", "device", "dtype", "depth_source", "target_frame")
+OVERRIDES = ("model", "device", "dtype", "depth_source", "target_frame", "up_frame")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -45,6 +45,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("dtype", "", "auto, bfloat16, float16 or float32"),
             argument("depth_source", "", "sensor, model or none"),
             argument("target_frame", "", "frame of the poses; empty: the camera's"),
+            argument("up_frame", "", "frame whose z axis points up, e.g. base_link"),
             argument(
                 "params_file",
                 os.path.join(SHARE, "config", "roborefer.yaml"),

@@ -64,7 +64,12 @@ class DemoGraph:
                 _NODE,
                 "roborefer_ros.nodes.refer_node",
                 preset.remappings,
-                {"model": model, "target_frame": _TARGET_FRAME, **preset.parameters},
+                {
+                    "model": model,
+                    "target_frame": _TARGET_FRAME,
+                    "up_frame": _TARGET_FRAME,
+                    **preset.parameters,
+                },
             )
             self._client = ReferPointClient(f"/{_NODE}/refer_point")
             self._camera = CameraView(f"/{_CAMERA}", preset.remappings)

@@ -325,6 +325,8 @@ def point_message(point: ReferredPoint, stamp: TimeMsg) -> interfaces.ReferredPo
     msg.nearest_reading_px = float(point.nearest_reading_px)
     msg.confidence = float(point.confidence)
     msg.flags = int(point.flags)
+    msg.support_tilt = math.nan if point.tilt_rad is None else float(point.tilt_rad)
+    msg.support_flatness = math.nan if point.flatness_m is None else float(point.flatness_m)
     msg.model_confidence = -1.0 if point.model_confidence is None else float(point.model_confidence)
     return msg
 

@@ -117,6 +117,13 @@ _NODE = (
         "frame.",
     ),
     Spec(
+        "up_frame",
+        "",
+        "Frame whose z axis points up, e.g. 'base_link': tells the lifting where up is (tilt of "
+        "supports, roll of poses, places in the air), also for a moving camera. Empty: "
+        "lifting.up holds.",
+    ),
+    Spec(
         "goal_timeout_s",
         60.0,
         "Longest time from accepting a goal to its result [s], where the goal names none.",

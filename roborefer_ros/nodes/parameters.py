@@ -47,6 +47,7 @@ class NodeOptions:
     warm_up: bool
     auto_activate: bool
     target_frame: str
+    up_frame: str
     goal_timeout_s: float
     max_queued_goals: int
     max_instruction_length: int

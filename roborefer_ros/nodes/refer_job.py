@@ -16,6 +16,7 @@ from roborefer_ros.errors import (
     FrameMismatchError,
     ModelOutOfMemoryError,
     NodeInactiveError,
+    RoboReferError,
     SizeMismatchError,
     TransformExtrapolationError,
     TransformUnavailableError,
@@ -99,6 +100,10 @@ class ReferJob:
         pipeline.lifting = options.lifting
 
         frame = self._frame(goal, options)
+        if options.up_frame:
+            up = self._up(frame, goal, options)
+            options = replace(options, lifting=replace(options.lifting, up=up))
+            pipeline.lifting = options.lifting
         try:
             found = pipeline.refer(
                 frame,
@@ -116,7 +121,13 @@ class ReferJob:
         goal.enter("transform")
         started_s = time.perf_counter()
         target = request.target_frame or options.target_frame or frame.frame_id
-        pose = self._target_pose(found, target, goal, options)
+        pose = None
+        if target != frame.frame_id:
+            try:
+                pose = self._lookup(target, frame, goal, options)
+            except RoboReferError as error:
+                error.answer = found.answer
+                raise
         moved = _moved(found, pose, target)
         in_reach = tuple(flag_workspace(point, options.lifting) for point in moved.points)
         moved = replace(moved, points=in_reach)
@@ -218,23 +229,25 @@ class ReferJob:
         same_direction = float(np.abs(pose[:3, :3] - np.eye(3)).max()) < _SAME_DIRECTION
         return None if same_place and same_direction else pose
 
-    def _target_pose(
-        self, found: ReferResult, target: str, goal: ReferGoal, options: NodeOptions
-    ) -> npt.NDArray[np.float64] | None:
-        if target == found.frame_id:
-            return None
-        try:
-            return self._transforms.lookup(
-                target,
-                found.frame_id,
-                found.stamp_ns,
-                timeout_s=options.transform_timeout_s,
-                deadline=goal.deadline,
-                cancelled=goal.is_cancelled,
-            )
-        except (TransformUnavailableError, TransformExtrapolationError) as error:
-            error.answer = found.answer
-            raise
+    def _lookup(
+        self, target: str, frame: RGBDFrame, goal: ReferGoal, options: NodeOptions
+    ) -> npt.NDArray[np.float64]:
+        """Pose of the camera in a frame, at the image's stamp."""
+        return self._transforms.lookup(
+            target,
+            frame.frame_id,
+            frame.stamp_ns,
+            timeout_s=options.transform_timeout_s,
+            deadline=goal.deadline,
+            cancelled=goal.is_cancelled,
+        )
+
+    def _up(
+        self, frame: RGBDFrame, goal: ReferGoal, options: NodeOptions
+    ) -> tuple[float, float, float]:
+        """The z axis of ``up_frame`` as the camera sees it."""
+        x, y, z = self._lookup(options.up_frame, frame, goal, options)[2, :3]
+        return (float(x), float(y), float(z))
 
 
 def _moved(

@@ -26,6 +26,8 @@ from refer_graph import (
 from sensor_msgs.msg import Image, PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
+from roborefer_ros.frame import Mode
+from roborefer_ros.lifting import quaternion_xyzw
 from roborefer_ros.nodes.conversions import rgb_from_message
 from roborefer_ros.standalone import tf2_ros
 
@@ -35,14 +37,15 @@ Make = Callable[..., Graph]
 OFFSET_M = (0.5, -0.2, 0.3)
 
 
-def with_transform(g: Graph) -> Any:
-    """Publish base_link -> camera: a shift, no turn."""
+def with_transform(g: Graph, xyzw: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0)) -> Any:
+    """Publish base_link -> camera: a shift, and a turn where one is given."""
     broadcaster = tf2_ros.StaticTransformBroadcaster(g.client_node)
     msg = TransformStamped(child_frame_id=CAMERA_FRAME)
     msg.header.frame_id = "base_link"
     t = msg.transform.translation
     t.x, t.y, t.z = OFFSET_M
-    msg.transform.rotation.w = 1.0
+    q = msg.transform.rotation
+    q.x, q.y, q.z, q.w = xyzw
     broadcaster.sendTransform(msg)
     return broadcaster
 
@@ -142,3 +145,25 @@ def test_median_of_several_frames(graph: Make) -> None:
     assert all(result.error_code == 0 for result in results)
     z = [result.pose.pose.position.z for result in results]
     assert z == pytest.approx([1.0] * 4, abs=0.0015)
+
+
+@pytest.mark.parametrize("up_frame", ["base_link", ""])
+def test_up_comes_from_a_frame(graph: Make, up_frame: str) -> None:
+    """For a camera that looks straight down the wall is a level table; unknown without."""
+    down = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+    g = graph(up_frame=up_frame)
+    broadcaster = with_transform(g, tuple(float(v) for v in quaternion_xyzw(down)))
+    result = g.refer("the free space", mode=int(Mode.FREE_SPACE), target_frame="base_link")
+    assert result.error_code == 0, result.error_msg
+    (point,) = result.points
+    assert point.support_flatness == pytest.approx(0.0, abs=0.002)
+    if up_frame:
+        assert point.support_tilt == pytest.approx(0.0, abs=0.02)
+    else:
+        assert np.isnan(point.support_tilt)
+    del broadcaster
+
+
+def test_an_up_frame_that_nobody_publishes(graph: Make) -> None:
+    result = graph(up_frame="nowhere").refer()
+    assert result.error_code == 2580 and "nowhere" in result.error_msg
