@@ -16,6 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -34,13 +35,17 @@ LIMIT_M = 0.015
 
 @dataclass(frozen=True)
 class Outcome:
-    """One question: its kind and mode, whether the pixel is right, how far off the 3D point is."""
+    """One question: its kind and mode, whether the pixel is right, how far off the 3D point is.
+
+    ``confidence`` is the model's own, from the probabilities of its coordinates.
+    """
 
     kind: str
     mode: Mode
     inside: bool
     off_m: float
     error_code: int
+    confidence: float = float("nan")
 
 
 def camera_frame(scene: HeldOutScene) -> RGBDFrame:
@@ -67,7 +72,8 @@ def ask(pipeline: ReferPipeline, scene: HeldOutScene) -> Iterator[Outcome]:
         world = pose[:3, :3] @ point.position_m + pose[:3, 3]
         off_m = surface_distance_m(scene, question, world)
         inside = is_inside(question, point.pixel)
-        yield Outcome(question.kind, question.mode, inside, off_m, 0)
+        confidence = float("nan") if point.model_confidence is None else point.model_confidence
+        yield Outcome(question.kind, question.mode, inside, off_m, 0, confidence)
 
 
 def summarise(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
@@ -89,6 +95,46 @@ def summarise(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
     return rows
 
 
+def reliability(outcomes: list[Outcome], bins: int = 10) -> list[tuple[float, float, int]]:
+    """Mean confidence, share of right answers and count of each bin of confidence."""
+    known = [o for o in outcomes if np.isfinite(o.confidence)]
+    rows = []
+    places = np.minimum((np.array([o.confidence for o in known]) * bins).astype(int), bins - 1)
+    for place in range(bins):
+        group = [o for o, at in zip(known, places, strict=True) if at == place]
+        if group:
+            mean = float(np.mean([o.confidence for o in group]))
+            rows.append((mean, float(np.mean([o.inside for o in group])), len(group)))
+    return rows
+
+
+def calibration_error(rows: list[tuple[float, float, int]]) -> float:
+    """Expected calibration error (Guo et al., ICML 2017, eq. 3)."""
+    total = sum(count for _, _, count in rows)
+    return sum(abs(mean - right) * count for mean, right, count in rows) / max(total, 1)
+
+
+def draw_reliability(rows: list[tuple[float, float, int]], path: Path) -> None:
+    """The reliability diagram: right answers against confidence, dots as large as their bins."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(4.8, 4.6))
+    axis.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="calibrated")
+    mean, right, count = (np.array(column) for column in zip(*rows, strict=True))
+    axis.plot(mean, right, color="#0072B2")
+    axis.scatter(mean, right, s=20 + 3 * count, color="#0072B2", label="bundled network")
+    axis.set(xlabel="model_confidence", ylabel="share of right points", xlim=(0, 1), ylim=(0, 1))
+    axis.set_title(f"expected calibration error {calibration_error(rows):.2f}")
+    axis.legend()
+    axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; returns its exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks.demo_brain", description=__doc__)
@@ -97,6 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--questions", type=int, default=8, help="per scene, at most")
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--reliability", type=Path, help="draw a reliability diagram there")
     arguments = parser.parse_args(argv)
     pipeline = ReferPipeline(open_pointer(arguments.model))
     outcomes: list[Outcome] = []
@@ -104,6 +151,8 @@ def main(argv: list[str] | None = None) -> int:
     for number in tqdm(numbers, unit="scene", file=sys.stderr):
         outcomes += ask(pipeline, held_out_scene(number, 640, 480, arguments.questions))
     rows = summarise(outcomes)
+    if arguments.reliability:
+        draw_reliability(reliability(outcomes), arguments.reliability)
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return 0
@@ -114,6 +163,8 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['within_15_mm_of_inside']:>10.1%}{row['median_off_mm']:>6.1f} mm"
             f"{row['errors']:>8}"
         )
+    error = calibration_error(reliability(outcomes))
+    print(f"expected calibration error of the model's confidence: {error:.2f}")
     return 0
 
 
