@@ -21,6 +21,7 @@ from roborefer_ros.nodes.conversions import image_message
 #: encodings that real drivers use
 RGB_ENCODINGS = ("rgb8", "bgr8")
 DEPTH_ENCODINGS = ("16UC1", "32FC1")
+RELIABILITIES = ("best_effort", "reliable")
 
 #: relative to the node's name, as realsense2_camera names them
 RGB_TOPIC = "~/color/image_raw"
@@ -45,6 +46,26 @@ class CameraPublisher:
         self._rgb = node.create_publisher(Image, RGB_TOPIC, qos)
         self._depth = node.create_publisher(Image, DEPTH_TOPIC, qos)
         self._info = node.create_publisher(CameraInfo, INFO_TOPIC, qos)
+
+    @classmethod
+    def with_parameters(cls, node: Node) -> CameraPublisher:
+        """Declare ``rgb_encoding``, ``depth_encoding`` and ``reliability``, which are read once.
+
+        Raises:
+            ValueError: one has an unknown value.
+        """
+        return cls(
+            node,
+            rgb_encoding=declare_choice(
+                node, "rgb_encoding", "rgb8", RGB_ENCODINGS, "colour encoding"
+            ),
+            depth_encoding=declare_choice(
+                node, "depth_encoding", "16UC1", DEPTH_ENCODINGS, "depth encoding"
+            ),
+            reliability=declare_choice(
+                node, "reliability", "best_effort", RELIABILITIES, "of the image topics"
+            ),
+        )
 
     def publish(
         self,

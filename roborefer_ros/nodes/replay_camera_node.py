@@ -16,14 +16,7 @@ from typing import Any
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
-from roborefer_ros.nodes.camera_publisher import (
-    DEPTH_ENCODINGS,
-    RGB_ENCODINGS,
-    CameraPublisher,
-    declare_choice,
-    declare_rate,
-    run_camera,
-)
+from roborefer_ros.nodes.camera_publisher import CameraPublisher, declare_rate, run_camera
 from roborefer_ros.recording import Recording, RecordingError, read_recording
 
 
@@ -41,18 +34,7 @@ class ReplayCameraNode(Node):
 
     def __init__(self, node_name: str = "camera", **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
-        self._publisher = CameraPublisher(
-            self,
-            rgb_encoding=declare_choice(
-                self, "rgb_encoding", "rgb8", RGB_ENCODINGS, "colour encoding"
-            ),
-            depth_encoding=declare_choice(
-                self, "depth_encoding", "16UC1", DEPTH_ENCODINGS, "depth encoding"
-            ),
-            reliability=declare_choice(
-                self, "reliability", "best_effort", ("best_effort", "reliable"), "of the images"
-            ),
-        )
+        self._publisher = CameraPublisher.with_parameters(self)
         folder = self._declare("folder", "a recording, or a folder of recordings")
         self._frame_id = self._declare("frame_id", "optical frame; empty: the recording's")
         recordings = read_recordings(folder)

@@ -21,14 +21,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
 from roborefer_ros.lifting import quaternion_xyzw
-from roborefer_ros.nodes.camera_publisher import (
-    DEPTH_ENCODINGS,
-    RGB_ENCODINGS,
-    CameraPublisher,
-    declare_choice,
-    declare_rate,
-    run_camera,
-)
+from roborefer_ros.nodes.camera_publisher import CameraPublisher, declare_rate, run_camera
 from roborefer_ros.simulation.held_out import held_out_view
 from roborefer_ros.simulation.rendering import RenderedView
 from roborefer_ros.simulation.sensor_noise import d435_depth
@@ -54,18 +47,7 @@ class SimCameraNode(Node):
 
     def __init__(self, node_name: str = "camera", **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
-        self._publisher = CameraPublisher(
-            self,
-            rgb_encoding=declare_choice(
-                self, "rgb_encoding", "rgb8", RGB_ENCODINGS, "colour encoding"
-            ),
-            depth_encoding=declare_choice(
-                self, "depth_encoding", "16UC1", DEPTH_ENCODINGS, "depth encoding"
-            ),
-            reliability=declare_choice(
-                self, "reliability", "best_effort", ("best_effort", "reliable"), "of the images"
-            ),
-        )
+        self._publisher = CameraPublisher.with_parameters(self)
         self._size = (
             self._declare_int("width", 640, 16, 4096),
             self._declare_int("height", 480, 16, 4096),
