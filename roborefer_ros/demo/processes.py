@@ -56,7 +56,7 @@ class Processes:
         for source, target in remappings.items():
             command += ["-r", f"{source}:={target}"]
         for key, value in parameters.items():
-            # rcl reads values as YAML, where a bare "echo:" is a mapping and "1" a number.
+            # rcl reads values as YAML, where a bare "on" is true and "1" a number.
             command += ["-p", f"{key}:={json.dumps(value)}"]
         path = self._logs / f"{name}.log"
         with path.open("wb") as log:

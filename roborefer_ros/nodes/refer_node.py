@@ -234,8 +234,11 @@ class ReferNode(LifecycleNode):
 
     def _show(self, answer: Answer) -> None:
         options = self.options()
-        if self._visualization is not None:
-            self._visualization.show(answer, options)
+        try:
+            if self._visualization is not None:
+                self._visualization.show(answer, options)
+        except Exception:  # a picture that cannot be drawn takes no answer away
+            self.get_logger().error(f"could not draw the answer:\n{traceback.format_exc()}")
         if options.publish_target_tf and self._transforms is not None:
             first = answer.target.points[0]
             self._transforms.broadcast(

@@ -20,8 +20,9 @@ from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from roborefer_ros.errors import NoDepthAtPointError
 from roborefer_ros.frame import ReferredPoint
-from roborefer_ros.lifting import Cloud, crop_cloud
+from roborefer_ros.lifting import Cloud, crop_cloud, grow_segment
 from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.nodes.refer_job import Answer
@@ -46,7 +47,15 @@ class Visualization:
         self._markers = node.create_publisher(MarkerArray, "~/markers", 5)
         self._picture = node.create_publisher(Image, "~/annotated_image", 2)
         self._cloud = node.create_publisher(PointCloud2, "~/target_cloud", 2)
-        self._publishers = (self._pose, self._points, self._markers, self._picture, self._cloud)
+        self._segment = node.create_publisher(PointCloud2, "~/target_segment", 2)
+        self._publishers = (
+            self._pose,
+            self._points,
+            self._markers,
+            self._picture,
+            self._cloud,
+            self._segment,
+        )
         self._node = node
 
     def show(self, answer: Answer, options: NodeOptions) -> None:
@@ -63,14 +72,25 @@ class Visualization:
         if self._cloud.get_subscription_count():
             centre = answer.camera.points[0].position_m
             cloud = crop_cloud(answer.frame, centre, options.cloud_radius_m, options.lifting)
-            if answer.target_T_camera is not None:
-                cloud = cloud.moved(answer.target_T_camera)
-            self._cloud.publish(cloud_message(cloud, header))
+            self._cloud.publish(cloud_message(_in_target_frame(cloud, answer), header))
+        if self._segment.get_subscription_count():
+            first = answer.camera.points[0]
+            z_m = float(first.position_m[2])
+            try:
+                grown = grow_segment(answer.frame, first.pixel, z_m, options.lifting).cloud
+            except NoDepthAtPointError:
+                return  # a place in the air, or seen through a hole: there is no surface
+            self._segment.publish(cloud_message(_in_target_frame(grown, answer), header))
 
     def close(self) -> None:
         """Take the topics off the graph."""
         for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
+
+
+def _in_target_frame(cloud: Cloud, answer: Answer) -> Cloud:
+    pose = answer.target_T_camera
+    return cloud if pose is None else cloud.moved(pose)
 
 
 def target_transform(point: ReferredPoint, stamp_ns: int, child: str) -> TransformStamped:

@@ -92,6 +92,6 @@ def open_pointer(
         raise InvalidPointerSpecError(
             f"{spec!r} names no model; known forms: roborefer:<folder or hub id> (e.g. "
             "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT), transformers:<folder or hub "
-            "id>, openai://host[:port]/v1?model=NAME, roborefer-http://host[:port], echo:"
+            "id>, openai://host[:port]/v1?model=NAME, roborefer-http://host[:port], echo"
         )
     return _OPENERS[scheme](source, device=device, dtype=dtype, **options)

@@ -84,15 +84,16 @@ def test_every_topic_shows_the_answer_in_the_target_frame(graph: Make) -> None:
         markers=MarkerArray,
         annotated_image=Image,
         target_cloud=PointCloud2,
+        target_segment=PointCloud2,
     )
     result = g.refer("the red mug", target_frame="base_link")
     assert result.error_code == 0, result.error_msg
     wait_until(watcher.all_seen)
-    pose, points, markers, picture, cloud = (topic[-1] for topic in watcher.seen.values())
+    pose, points, markers, picture, cloud, segment = (topic[-1] for topic in watcher.seen.values())
 
     assert pose == result.pose
     assert [p.position.z for p in points.poses] == pytest.approx([WALL_M + 0.3] * 2, abs=0.003)
-    for message in (pose, points, cloud, *markers.markers):
+    for message in (pose, points, cloud, segment, *markers.markers):
         assert message.header.frame_id == "base_link"
         assert message.header.stamp == result.image_stamp
 
@@ -114,6 +115,9 @@ def test_every_topic_shows_the_answer_in_the_target_frame(graph: Make) -> None:
     assert len(data) == cloud.width > 100
     centre = np.array([pose.pose.position.x, pose.pose.position.y, pose.pose.position.z])
     assert np.linalg.norm(data[:, :3] - centre, axis=1).max() <= 0.1 + 1e-4
+    grown = np.frombuffer(segment.data, np.float32).reshape(-1, 4)[:, :3]
+    assert len(grown) > 20
+    assert grown[:, 2] == pytest.approx(WALL_M + 0.3, abs=0.005)  # all of it on the wall
     colours = data[:, 3].view(np.uint32)
     assert set(colours.tolist()) == {90 << 16 | 120 << 8 | 150}
     del broadcaster
@@ -128,6 +132,18 @@ def test_nothing_is_drawn_for_nobody(graph: Make, monkeypatch: pytest.MonkeyPatc
         )
     assert graph().refer().error_code == 0
     assert drawn == []
+
+
+def test_a_picture_that_fails_takes_no_answer_away(
+    graph: Make, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug in the drawing")
+
+    monkeypatch.setattr("roborefer_ros.nodes.visualization.Visualization.show", fail)
+    g = graph()
+    assert g.refer().error_code == 0
+    assert "a bug in the drawing" in "".join(capfd.readouterr())
 
 
 def test_median_of_several_frames(graph: Make) -> None:
