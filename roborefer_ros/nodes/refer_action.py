@@ -309,15 +309,15 @@ class ReferActionServer:
     def _enqueue(self, goal: ReferGoal) -> None:
         try:
             check_request(goal.request)
-            if not self._is_open:
-                raise self._why_closed
+            self._log.info(f"goal {goal.name}: '{goal.request.instruction[:80]}'")
+            with self._lock:
+                # Looked at under the lock: after stop() nothing may enter the queue any more.
+                if not self._is_open:
+                    raise self._why_closed
+                self._queue.append(goal)
+                self._lock.notify_all()
         except RoboReferError as error:
             self._finish(goal, failure_result(error), started=False)
-            return
-        self._log.info(f"goal {goal.name}: '{goal.request.instruction[:80]}'")
-        with self._lock:
-            self._queue.append(goal)
-            self._lock.notify_all()
 
     def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
         goal = self._goals.get(bytes(handle.goal_id.uuid))

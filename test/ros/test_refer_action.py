@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -225,13 +226,29 @@ def test_deactivating_ends_running_and_waiting_goals(graph: Callable[..., Graph]
     """All get SHUTTING_DOWN; afterwards goals get NODE_INACTIVE."""
     g = graph(pointer=slow_pointer(10.0))
     handles = [g.send("1"), g.send("2")]
-    wait_until(g.pointer.running.is_set)
+    # Accepted is not yet queued: a client may know of it before the node has gone on.
+    wait_until(lambda: g.pointer.running.is_set() and g.node._server.queued == 1)
     g.node.trigger_deactivate()
     for handle in handles:
         answer = g.result_of(handle, 3.0)
         assert answer.status == GoalStatus.STATUS_ABORTED
         assert answer.result.error_code == Result.SHUTTING_DOWN
     assert g.refer().error_code == Result.NODE_INACTIVE
+
+
+def test_nothing_slips_in_while_the_node_deactivates(graph: Callable[..., Graph]) -> None:
+    """Goals sent from the side during the transition end at once, whatever they meet."""
+    g = graph(pointer=slow_pointer(10.0))
+    first = g.send("1")
+    wait_until(g.pointer.running.is_set)
+    sender = threading.Thread(target=lambda: handles.extend(g.send(str(i)) for i in range(4)))
+    handles: list[Any] = []
+    sender.start()
+    g.node.trigger_deactivate()
+    sender.join()
+    codes = {g.result_of(h, 3.0).result.error_code for h in [first, *handles] if h.accepted}
+    assert codes <= {Result.SHUTTING_DOWN, Result.NODE_INACTIVE}
+    assert not g.node._server.is_busy
 
 
 def test_an_instruction_by_topic_is_answered_on_topics(graph: Callable[..., Graph]) -> None:
