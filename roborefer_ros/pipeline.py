@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import (
-    CanceledError,
-    DeadlineExceededError,
     InstructionTooLongError,
     InvalidInstructionError,
     RoboReferError,
@@ -31,7 +29,7 @@ from roborefer_ros.frame import (
 )
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
-from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
+from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
 
 #: RGB ``[H, W, 3]`` uint8 -> relative inverse depth ``[H, W]`` uint8
 DepthEstimator = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
@@ -190,18 +188,3 @@ class ReferPipeline:
             first_error.answer = answer.text
             raise first_error
         return tuple(lifted)
-
-
-def check_interrupts(deadline: float | None, cancelled: Callable[[], bool]) -> None:
-    """Raise if the goal was cancelled or its deadline has passed.
-
-    Raises:
-        CanceledError, DeadlineExceededError
-    """
-    if cancelled():
-        raise CanceledError("the goal was cancelled")
-    if deadline is not None and time.monotonic() > deadline:
-        late_s = time.monotonic() - deadline
-        raise DeadlineExceededError(
-            f"the deadline passed {late_s:.2f} s ago; allow a longer timeout, or a smaller model"
-        )

@@ -36,7 +36,7 @@ from roborefer_ros.errors import (
     NoCameraError,
 )
 from roborefer_ros.nodes.parameters import NodeOptions
-from roborefer_ros.pipeline import check_interrupts
+from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.standalone import message_filters
 
 #: relative names that users remap

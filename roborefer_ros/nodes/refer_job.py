@@ -34,7 +34,8 @@ from roborefer_ros.nodes.conversions import (
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.nodes.refer_action import ReferGoal
 from roborefer_ros.nodes.transforms import Transforms, move_point
-from roborefer_ros.pipeline import ReferPipeline, check_instruction, check_interrupts
+from roborefer_ros.pipeline import ReferPipeline, check_instruction
+from roborefer_ros.pointing.pointer import check_interrupts
 
 #: transforms below these leave depth aligned with colour
 _SAME_PLACE_M = 0.0005

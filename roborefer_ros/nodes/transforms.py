@@ -18,7 +18,7 @@ from rclpy.time import Time
 from roborefer_ros.errors import TransformExtrapolationError, TransformUnavailableError
 from roborefer_ros.frame import ReferredPoint
 from roborefer_ros.lifting.orientation import quaternion_xyzw
-from roborefer_ros.pipeline import check_interrupts
+from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.standalone import tf2_ros
 
 Array = npt.NDArray[np.float64]

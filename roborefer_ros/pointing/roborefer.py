@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import time
 from collections.abc import Callable
@@ -14,9 +15,7 @@ import numpy.typing as npt
 import torch
 
 from roborefer_ros.errors import (
-    CanceledError,
     CheckpointNotFoundError,
-    DeadlineExceededError,
     ModelFailedError,
     ModelOutOfMemoryError,
     RoboReferError,
@@ -26,7 +25,7 @@ from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.decoding import Generated, generate
 from roborefer_ros.models.roborefer.processing import DEPTH, IMAGE, RoboReferInputs
 from roborefer_ros.pointing.answers import parse_tuples, point_confidences, split_reasoning
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.pointer import PointerAnswer, check_interrupts
 from roborefer_ros.pointing.prompts import roborefer_prompt
 
 #: the name of the network that comes with the package
@@ -98,14 +97,7 @@ class RoboReferPointer:
     ) -> PointerAnswer:
         """See ``Pointer.point``."""
 
-        def check() -> None:
-            if cancelled():
-                raise CanceledError("the goal was cancelled while the model answered")
-            if deadline is not None and time.monotonic() > deadline:
-                raise DeadlineExceededError(
-                    "the deadline passed while the model answered; allow a longer timeout or use "
-                    "a smaller model"
-                )
+        check = functools.partial(check_interrupts, deadline, cancelled)
 
         timings: dict[str, float] = {}
         ends: list[int] = []

@@ -9,6 +9,7 @@ checkpoint brings along is never run, weights are read from safetensors only.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,10 +30,8 @@ from transformers import (
 )
 
 from roborefer_ros.errors import (
-    CanceledError,
     CheckpointInvalidError,
     CheckpointNotFoundError,
-    DeadlineExceededError,
     InvalidPointerSpecError,
     ModelFailedError,
     ModelOutOfMemoryError,
@@ -42,7 +41,7 @@ from roborefer_ros.frame import Mode
 from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, with_agreement
 from roborefer_ros.pointing.families import FAMILIES, answer_from_text, family_named, family_of
 from roborefer_ros.pointing.formats import ImageSize
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.pointer import PointerAnswer, check_interrupts
 from roborefer_ros.pointing.spec import count, positive_int, read_options
 from roborefer_ros.pointing.vlm_processor import load_processor
 
@@ -129,14 +128,7 @@ class TransformersPointer:
     ) -> PointerAnswer:
         """See ``Pointer.point``; cancellation is looked at between tokens."""
 
-        def check() -> None:
-            if cancelled():
-                raise CanceledError("the goal was cancelled while the model answered")
-            if deadline is not None and time.monotonic() > deadline:
-                raise DeadlineExceededError(
-                    "the deadline passed while the model answered; allow a longer timeout or use "
-                    "a smaller model"
-                )
+        check = functools.partial(check_interrupts, deadline, cancelled)
 
         def ask(seed: int | None, on_text: Callable[[str], None]) -> PointerAnswer:
             check()

@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import TOKEN, Served, Start, base64_png  # type: ignore[import-not-found]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from serving import TOKEN, Served, Start, base64_png  # type: ignore[import-not-found]
 
 schemathesis = pytest.importorskip("schemathesis")
 

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import TOKEN, Served, base64_png  # type: ignore[import-not-found]
+from serving import TOKEN, Served, base64_png  # type: ignore[import-not-found]
 
 from roborefer_ros.errors import NoPointInAnswerError
 from roborefer_ros.pointing.factory import open_pointer
@@ -84,7 +84,7 @@ def test_depth_is_ignored_unless_enable_depth_is_one(
 @pytest.fixture(scope="session")
 def brief(start: Any) -> Served:
     """The tiny network with short answers, without a token: as the reference runs."""
-    from conftest import TINY
+    from serving import TINY
 
     served: Served = start("--model", TINY, "--max-new-tokens", "16")
     return served
@@ -125,7 +125,7 @@ def test_true_is_one(brief: Served, image: str, rgb: Any) -> None:
 
 def test_depth_that_nobody_can_make(brief: Served, start: Any, image: str) -> None:
     """``use_api.py`` always asks for depth and sends none; a strict server may refuse that."""
-    from conftest import TINY
+    from serving import TINY
 
     body = {"image_url": [image], "text": TEXT}
     assert short(brief, **body, enable_depth=1).json() == short(brief, **body).json()
@@ -142,7 +142,7 @@ def test_depth_that_nobody_can_make(brief: Served, start: Any, image: str) -> No
 
 def test_same_answer_as_in_process_and_over_the_remote_pointer(brief: Served, rgb: Any) -> None:
     """HTTP, batches and the cache change nothing about what the model says."""
-    from conftest import TINY
+    from serving import TINY
 
     here = open_pointer(TINY, device="cpu", dtype="float32", max_new_tokens=16)
     there = open_pointer(f"roborefer-http:{brief.url.removeprefix('http:')}?depth=given")

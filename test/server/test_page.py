@@ -14,7 +14,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from conftest import TOKEN, Served  # type: ignore[import-not-found]
+from serving import TOKEN, Served  # type: ignore[import-not-found]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 

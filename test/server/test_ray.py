@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import TINY, Start  # type: ignore[import-not-found]
+from serving import TINY, Start  # type: ignore[import-not-found]
 
 pytest.importorskip("ray")
 

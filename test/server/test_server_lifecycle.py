@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import TINY, Served, Start, base64_png  # type: ignore[import-not-found]
+from serving import TINY, Served, Start, base64_png  # type: ignore[import-not-found]
 
 
 def long_question(image: str, **more: Any) -> dict[str, Any]:
