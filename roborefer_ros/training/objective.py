@@ -15,6 +15,7 @@ from torch.nn import functional
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.pointing.answers import parse_tuples
 from roborefer_ros.pointing.prompts import roborefer_prompt
+from roborefer_ros.training.alignment import WordAlignment
 from roborefer_ros.training.auxiliary import PatchHeads
 from roborefer_ros.training.dataset import Sample
 from roborefer_ros.training.grounding import AttentionGrounding
@@ -91,13 +92,14 @@ def _cell(answer: str, grid: int) -> int:
 class Objective(nn.Module):
     """The network with its auxiliary heads; ``forward`` gives the losses of a batch."""
 
-    def __init__(self, model: RoboRefer, prefix: Prefix, recipe: Recipe) -> None:
+    def __init__(self, model: RoboRefer, tokenizer: Any, prefix: Prefix, recipe: Recipe) -> None:
         super().__init__()
         self.model = model
         self.prefix = prefix
         colours, shapes = len(recipe.colours), len(recipe.shapes)
         self.image_heads = PatchHeads(recipe.vision_width, colours, shapes)
         self.depth_heads = PatchHeads(recipe.depth_width, colours, shapes)
+        self.alignment = WordAlignment(tokenizer, recipe.colours, recipe.shapes)
         texts = sum(len(p) for p in (prefix.before_image, prefix.between, prefix.after_depth))
         self.prefix_length = texts + 2 * (recipe.rows_per_tile + 1)
         self.grounding = AttentionGrounding(
@@ -105,7 +107,7 @@ class Objective(nn.Module):
         )
 
     def forward(self, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
-        """Return the losses: ``answer`` (weighted cross entropy), ``patches``, ``grounding``."""
+        """Return the losses ``answer`` (weighted), ``patches``, ``grounding``, ``alignment``."""
         model = self.model
         assert model.depth_tower is not None and model.depth_projector is not None
         image = model.tower_features(model.vision_tower, batch.rgb.to(device))
@@ -115,7 +117,8 @@ class Objective(nn.Module):
         # Colour cannot be seen in depth: only its shape and centre read-outs are trained usefully,
         # the colour head merely learns the prior.
         auxiliary = auxiliary + 0.3 * self.depth_heads.loss(depth, patches)
-        prefix = self._prefix(model.mm_projector(image), model.depth_projector(depth))
+        rows = model.mm_projector(image)
+        prefix = self._prefix(rows, model.depth_projector(depth))
         packed = _to(batch.packed, device)
         embed = model.llm.get_input_embeddings()
         with self.grounding.recording():
@@ -136,6 +139,7 @@ class Objective(nn.Module):
             "answer": (entropy * weights).sum() / weights.sum(),
             "patches": auxiliary,
             "grounding": grounding,
+            "alignment": self.alignment.loss(rows, patches, embed),
         }
 
     def _prefix(self, image: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,7 @@ class Recipe:
     cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
     auxiliary_weight: float = 0.3
     grounding_weight: float = 0.3
+    alignment_weight: float = 0.3
     grounding_layers: tuple[int, ...] = (2, 3)
     average_decay: float = 0.99  # of the weights' moving average, taken every few steps
     average_every: int = 5

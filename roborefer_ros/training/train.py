@@ -64,7 +64,7 @@ class Trainer:
         self.tokenizer = self._tokenizer(samples)
         self.model = build_network(recipe, self.tokenizer)
         segments, prefix = segments_of(self.tokenizer, samples, recipe.projected_grid)
-        self.objective = Objective(self.model, prefix, recipe).to(self.device)
+        self.objective = Objective(self.model, self.tokenizer, prefix, recipe).to(self.device)
         self.loader = BatchLoader(
             data,
             samples,
@@ -148,6 +148,7 @@ class Trainer:
             losses = self.objective(batch, self.device)
         loss = losses["answer"] + self.recipe.auxiliary_weight * losses["patches"]
         loss = loss + self.recipe.grounding_weight * losses["grounding"]
+        loss = loss + self.recipe.alignment_weight * losses["alignment"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
         for optimiser in self.optimisers:
