@@ -5,7 +5,7 @@
 Pointing at "the red mug" means to look up one place of the image by its content.  From the digits
 of the answer alone a small network takes long to find that out.  The simulation knows the place,
 so one attention head in each of a few layers is asked to attend to the image row that shows it
-while the answer is written.
+before the answer's first digit is written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from roborefer_ros.training.packing import IGNORE
 
 #: the head that is asked; which one makes no difference
 _HEAD = 0
+
+#: weight of the squared spread of the scores.  Without it they grow until attention is sure and
+#: wrong, which ends a long run at a high learning rate.
+_SPREAD_WEIGHT = 1e-3
 
 
 class AttentionGrounding:
@@ -58,7 +62,9 @@ class AttentionGrounding:
     def loss(
         self, mask: torch.Tensor, cells: torch.Tensor, prefix_length: int, image_start: int
     ) -> torch.Tensor:
-        """Mean of ``-log(attention to the right image row)`` while answers are written.
+        """Mean of ``-log(attention to the right image row)`` where an answer is still open.
+
+        A small penalty keeps the scores together (``_SPREAD_WEIGHT``).
 
         Args:
             mask: ``[B, 1, T, T]`` bool, True = may attend.
@@ -74,8 +80,16 @@ class AttentionGrounding:
             scores = _scores(attention, hidden, rotary, prefix_length)
             scores = scores.masked_fill(~mask[:, 0, prefix_length:], float("-inf"))
             entropy = scores.logsumexp(-1) - scores.gather(-1, target)[..., 0]
-            total = total + entropy[wanted].mean()
+            spread = scores.amax(-1) - _mean_of_finite(scores)
+            total = total + (entropy + _SPREAD_WEIGHT * spread.square())[wanted].mean()
         return total / len(self._attentions)
+
+
+def _mean_of_finite(scores: torch.Tensor) -> torch.Tensor:
+    """Mean over the keys that may be attended to."""
+    may = scores.isfinite()
+    total: torch.Tensor = scores.masked_fill(~may, 0.0).sum(-1) / may.sum(-1)
+    return total
 
 
 def _scores(

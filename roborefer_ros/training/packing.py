@@ -17,6 +17,10 @@ import torch
 
 IGNORE = -100
 
+#: answer tokens up to the first digit that says where: "[(", "0", ".", digit.  The rest of an
+#: answer follows from it, so where to look must be known by then.
+_UNDECIDED = 4
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -38,7 +42,7 @@ class PackedBatch:
         input_ids: ``[B, L]`` of the questions and answers, without the prefix.
         labels: ``[B, L]``; position i holds the token that i must predict, or IGNORE.
         weights: ``[B, L]`` float weight of each label.
-        cells: ``[B, L]`` the segment's ``cell`` where there is a label, else IGNORE.
+        cells: ``[B, L]`` the segment's ``cell`` where the answer is still open, else IGNORE.
         position_ids: ``[B, P + L]``.
         mask: ``[B, 1, P + L, P + L]`` bool, True = may attend.
     """
@@ -85,7 +89,9 @@ def pack(
             labels[row, answer_start - 1 : end - 1] = torch.tensor(segment.answer)
             wanted = (digit_weights or {}).get(len(segment.answer), [1.0] * len(segment.answer))
             weights[row, answer_start - 1 : end - 1] = torch.tensor(wanted)
-            cells[row, answer_start - 1 : end - 1] = segment.cell
+            cells[row, answer_start - 1 : min(answer_start - 1 + _UNDECIDED, end - 1)] = (
+                segment.cell
+            )
             span = slice(prefix_length + start, prefix_length + end)
             positions[row, span] = prefix_length + torch.arange(len(tokens))
             owner[row, span] = number

@@ -53,7 +53,7 @@ class Recipe:
     warmup_steps: int = 100
     cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
     auxiliary_weight: float = 0.3
-    grounding_weight: float = 0.3
+    grounding_weight: float = 1.0
     alignment_weight: float = 0.3
     grounding_layers: tuple[int, ...] = (2, 3)
     average_decay: float = 0.99  # of the weights' moving average, taken every few steps

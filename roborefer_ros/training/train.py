@@ -45,6 +45,7 @@ class Progress:
     elapsed_s: float = 0.0
     images: int = 0
     questions: int = 0
+    best_loss: float = math.inf  # of the answers, on the validation images
 
 
 class Trainer:
@@ -201,6 +202,8 @@ class Trainer:
         parts = self.validate()
         self._log("validation", parts["answer"], parts)
         draw_curve(self.out / _CURVE, self.out / "loss.png")
+        is_best = parts["answer"] <= self.progress.best_loss
+        self.progress.best_loss = min(parts["answer"], self.progress.best_loss)
         state = {
             "objective": self.objective.state_dict(),
             "average": self.average.state_dict(),
@@ -210,7 +213,8 @@ class Trainer:
         partial = self.out / (_STATE + ".partial")
         torch.save(state, partial)
         partial.replace(self.out / _STATE)  # an interruption leaves the old state or the new one
-        self.export(self.out / "checkpoint")
+        if is_best:
+            self.export(self.out / "checkpoint")
         text = ", ".join(f"{k} {v:.3f}" for k, v in parts.items() if not math.isnan(v))
         tqdm.write(f"step {self.progress.step}: validation {text}", file=sys.stderr)
 

@@ -46,14 +46,16 @@ def test_it_is_the_models_own_attention(key_value_heads):
     loss = grounding.loss(packed.mask, packed.cells, PREFIX, IMAGE_START)
     expected = []
     for layer in (1, 2):
-        logs = [
-            -torch.log(attentions[layer][row, 0, PREFIX + at, IMAGE_START + int(cell)])
-            for row, cells in enumerate(packed.cells)
-            for at, cell in enumerate(cells)
-            if cell != IGNORE
-        ]
-        assert len(logs) == 7
-        expected.append(torch.stack(logs).mean())
+        for row, cells in enumerate(packed.cells):
+            for at, cell in enumerate(cells):
+                if cell == IGNORE:
+                    continue
+                seen = packed.mask[row, 0, PREFIX + at]
+                logs = torch.log(attentions[layer][row, 0, PREFIX + at])
+                # Attention is the scores' softmax: their spread is that of its logarithm.
+                spread = logs[seen].max() - logs[seen].mean()
+                expected.append(1e-3 * spread**2 - logs[IMAGE_START + int(cell)])
+    assert len(expected) == 2 * 7
     torch.testing.assert_close(loss, torch.stack(expected).mean())
 
 

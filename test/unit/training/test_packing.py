@@ -64,3 +64,9 @@ def test_weights_follow_the_length_of_the_answer():
     weights = {2: (0.5, 0.25)}
     packed = pack([[Segment((3,), (6, 7)), Segment((4,), (9,))]], PREFIX, 0, weights)
     assert packed.weights.tolist() == [[0.5, 0.25, 0.0, 1.0, 0.0]]
+
+
+def test_grounding_ends_with_the_first_digit():
+    segment = Segment((1, 2), (3, 4, 5, 6, 7, 8), cell=9)
+    packed = pack([[segment]], 3, pad_id=0)
+    assert packed.cells[0].tolist() == [IGNORE, 9, 9, 9, 9, IGNORE, IGNORE, IGNORE]
