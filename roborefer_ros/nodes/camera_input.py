@@ -23,7 +23,6 @@ from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
@@ -36,6 +35,7 @@ from roborefer_ros.errors import (
     NoCameraError,
 )
 from roborefer_ros.nodes.parameters import NodeOptions
+from roborefer_ros.nodes.side_node import create_side_node
 from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.standalone import message_filters
 
@@ -147,19 +147,8 @@ class CameraInput:
         self._jumped = False
         self.jumps = 0
         self.matched = 0
-        # Remapping rules that rename the parent would rename this node too: no global arguments,
-        # and the parent's names, already resolved.
-        self._node = Node(
-            f"{parent.get_name()}_camera",
-            namespace=parent.get_namespace(),
-            context=parent.context,
-            use_global_arguments=False,
-            start_parameter_services=False,
-            enable_rosout=False,
-            parameter_overrides=[
-                Parameter("use_sim_time", value=parent.get_parameter("use_sim_time").value)
-            ],
-        )
+        # Topics get the parent's names, already resolved.
+        self._node = create_side_node(parent, "camera")
         self.topics = [TopicState(parent.resolve_topic_name(name)) for name, _ in TOPICS]
         self._depth_info: bytes | None = None
         self._synchronise()

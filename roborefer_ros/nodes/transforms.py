@@ -18,6 +18,7 @@ from rclpy.time import Time
 from roborefer_ros.errors import TransformExtrapolationError, TransformUnavailableError
 from roborefer_ros.frame import ReferredPoint
 from roborefer_ros.lifting.orientation import quaternion_xyzw
+from roborefer_ros.nodes.side_node import SpinThread, create_side_node
 from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.standalone import tf2_ros
 
@@ -27,12 +28,15 @@ _POLL_S = 0.005
 
 
 class Transforms:
-    """Listens to /tf and answers for any moment of the last ten seconds."""
+    """Listens to /tf and answers for any moment of the last ten seconds, until ``close``."""
 
     def __init__(self, node: Node) -> None:
+        """Listen in a thread of its own; ``node`` gives names, remappings, clock and log."""
+        listener = create_side_node(node, "transforms", ("/tf", "/tf_static"))
         # With the node the buffer follows its clock and clears itself when simulated time jumps.
-        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=10), node=node)
-        self._listener = tf2_ros.TransformListener(self._buffer, node, spin_thread=False)
+        self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=10), node=listener)
+        self._listener = tf2_ros.TransformListener(self._buffer, listener, spin_thread=False)
+        self._thread = SpinThread(listener)
         self._broadcaster: tf2_ros.TransformBroadcaster | None = None
         self._node = node
 
@@ -42,7 +46,7 @@ class Transforms:
 
     def close(self) -> None:
         """Stop listening."""
-        self._listener.unregister()
+        self._thread.close()
 
     def lookup(
         self,
