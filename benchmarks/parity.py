@@ -13,6 +13,7 @@ case and stage; exit status 1 if one is over its tolerance, 2 if FOLDER holds no
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -74,9 +75,6 @@ class Opened:
     model: RoboRefer
     processor: RoboReferProcessor
     tolerances: dict[str, float]
-
-    def token_id(self, token: str) -> int:
-        return int(self.processor.tokenizer.convert_tokens_to_ids(token))
 
 
 def check_folder(folder: Path, device: str = "cpu", dtype: str = "float32") -> list[Check]:
@@ -156,7 +154,11 @@ def check_inference(
         for stage, value, tolerance in _check_media(kind, opened, inputs, arrays, media[kind]):
             yield stage, value, tolerance
     spliced = opened.model.splice(
-        inputs.input_ids, media["image"], media["depth"], **opened.processor.splice_ids
+        inputs.input_ids,
+        media["image"],
+        media["depth"],
+        max_length=opened.processor.max_length,
+        **opened.processor.splice_ids,
     )
     tolerances = opened.tolerances
     yield "spliced", difference(spliced, arrays["inputs_embeds"]), tolerances["spliced"]
@@ -229,9 +231,9 @@ def _check_decoding(
     needed = max(MIN_MARGIN, 2 * tolerance)
     if meta.get("min_top1_top2_margin_fp32", 0.0) <= needed or key not in arrays:
         return
-    stop = opened.token_id("<|im_end|>")
-    wanted = [int(i) for i in arrays[key] if i != stop]
-    generated = generate(llm, spliced, stop_ids=[stop], max_new_tokens=len(arrays[key]))
+    stop_ids = opened.processor.stop_ids
+    wanted = list(itertools.takewhile(lambda i: i not in stop_ids, arrays[key].tolist()))
+    generated = generate(llm, spliced, stop_ids=stop_ids, max_new_tokens=len(arrays[key]))
     yield "greedy_ids", difference(generated.ids, wanted), 0.0
     if generated.ids == tuple(wanted):
         yield "cached_logprobs", _logprob_difference(generated, arrays), 2 * tolerance

@@ -42,7 +42,7 @@ def check_training(
             yield f"item{number}_{name}", difference(value, arrays[f"item{number}_{name}"]), 0.0
     yield "supervised_text", float(supervised_text(processor, items) != meta["supervised_text"]), 0
     tokenizer = processor.tokenizer
-    batch = collate(items, tokenizer.pad_token_id, tokenizer.model_max_length)
+    batch = collate(items, tokenizer.pad_token_id, processor.max_length)
     for name in ("input_ids", "labels", "attention_mask"):
         yield f"batch_{name}", difference(getattr(batch, name), arrays[f"batch_{name}"]), 0.0
     yield "block_sizes", float(block_sizes(batch) != golden_block_sizes(meta)), 0.0

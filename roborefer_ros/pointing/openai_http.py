@@ -79,6 +79,7 @@ class OpenAIPointer:
             the server is asked, and must serve exactly one.  TLS is on without a port or with
             443, else ``tls=true`` turns it on.
         max_new_tokens: a longer answer is cut off; ``max_tokens`` in the spec wins.
+        verbatim: instructions are whole texts and are asked as they are (benchmarks).
 
     Raises:
         InvalidPointerSpecError: the spec cannot be read.
@@ -87,9 +88,15 @@ class OpenAIPointer:
     uses_depth = False
 
     def __init__(
-        self, source: str, *, max_new_tokens: int = 512, limits: HttpLimits | None = None
+        self,
+        source: str,
+        *,
+        max_new_tokens: int = 512,
+        limits: HttpLimits | None = None,
+        verbatim: bool = False,
     ) -> None:
         self._name = f"openai:{source}"
+        self._verbatim = verbatim
         parts = split_server(self._name)
         options = read_options(parts.query, _READERS)
         self._model: str = options.get("model", "")
@@ -168,6 +175,7 @@ class OpenAIPointer:
 
     def _body(self, family: Family, picture: str, instruction: str) -> dict[str, Any]:
         image = {"url": f"data:image/{self._image_format};base64,{picture}"}
+        text = instruction if self._verbatim else family.prompt(instruction)
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [
@@ -175,7 +183,7 @@ class OpenAIPointer:
                     "role": "user",
                     "content": [
                         {"type": "image_url", "image_url": image},
-                        {"type": "text", "text": family.prompt(instruction)},
+                        {"type": "text", "text": text},
                     ],
                 }
             ],

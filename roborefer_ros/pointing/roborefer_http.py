@@ -59,13 +59,17 @@ class RoboReferHttpPointer:
             the options ``depth`` (``given`` sends the depth picture, ``server`` lets the server
             predict one, ``none`` is RGB only), ``timeout_s``, ``attempts``, ``tls`` and
             ``key_env`` (the key is for a proxy: the reference's server asks for none).
+        verbatim: instructions are whole texts and are asked as they are (benchmarks).
 
     Raises:
         InvalidPointerSpecError: the spec cannot be read.
     """
 
-    def __init__(self, source: str, *, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self, source: str, *, limits: HttpLimits | None = None, verbatim: bool = False
+    ) -> None:
         self._name = f"roborefer-http:{source}"
+        self._verbatim = verbatim
         parts = split_server(self._name)
         options = read_options(parts.query, _READERS)
         self._depth: str = options.get("depth", "given")
@@ -105,7 +109,7 @@ class RoboReferHttpPointer:
             "image_url": [encode_base64(rgb)],
             "depth_url": [encode_base64(depth) for depth in depths],
             "enable_depth": int(bool(depths) or self._depth == "server"),
-            "text": family.prompt(instruction),
+            "text": instruction if self._verbatim else family.prompt(instruction),
         }
         encoded = time.perf_counter()
         raw = self._session.exchange("POST", "/query", body, deadline=deadline, cancelled=cancelled)

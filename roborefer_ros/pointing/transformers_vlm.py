@@ -70,6 +70,7 @@ class TransformersPointer:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         dtype: ``auto`` (bfloat16 on CUDA, float32 on CPU), ``float32``, ``float16``, ``bfloat16``.
         max_new_tokens: a longer answer is cut off; ``max_tokens`` in the spec wins.
+        verbatim: instructions are whole texts and are asked as they are (benchmarks).
 
     Raises:
         InvalidPointerSpecError: unknown option, or no known family and none named.
@@ -80,9 +81,16 @@ class TransformersPointer:
     uses_depth = False
 
     def __init__(
-        self, source: str, *, device: str = "auto", dtype: str = "auto", max_new_tokens: int = 512
+        self,
+        source: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_new_tokens: int = 512,
+        verbatim: bool = False,
     ) -> None:
         self._name = f"transformers:{source}"
+        self._verbatim = verbatim
         place, _, query = source.partition("?")
         options = read_options(query, _READERS)
         self._samples: int = options.get("samples", 0)
@@ -167,7 +175,9 @@ class TransformersPointer:
     ) -> tuple[dict[str, torch.Tensor], ImageSize]:
         """The model's inputs, and ``(width, height)`` of the image that it sees."""
         picture = Image.fromarray(np.ascontiguousarray(rgb))
-        text = self._family.prompt(self._harmless(instruction))
+        text = self._harmless(instruction)
+        if not self._verbatim:
+            text = self._family.prompt(text)
         if self._family.uses_chat_template:
             content = [{"type": "image"}, {"type": "text", "text": text}]
             text = self._processor.apply_chat_template(

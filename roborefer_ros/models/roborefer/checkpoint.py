@@ -195,7 +195,8 @@ def _fit_vocabulary(model: RoboRefer, processor: RoboReferProcessor) -> None:
     """Add missing media tokens; make the embedding as long as the tokenizer, as the reference."""
     tokenizer = processor.tokenizer
     vocabulary = tokenizer.get_vocab()
-    missing = [t for t in (SENTINEL, IMAGE, VIDEO, DEPTH) if t not in vocabulary]
+    wanted = (SENTINEL, IMAGE, VIDEO, *((DEPTH,) if model.config.enable_depth else ()))
+    missing = [token for token in wanted if token not in vocabulary]
     if missing:
         tokenizer.add_tokens(missing, special_tokens=True)
     size = model.llm.model.embed_tokens.num_embeddings

@@ -185,7 +185,7 @@ def splice_batch(
         images = model.encode_images(batch.image_pixel_values, batch.image_block_sizes)
     if batch.depth_pixel_values is not None:
         depths = model.encode_depths(batch.depth_pixel_values, batch.depth_block_sizes)
-    tokens, limit = processor.splice_ids, int(processor.tokenizer.model_max_length)
+    tokens, limit = processor.splice_ids, processor.max_length
     embeds, labels = [], []
     for ids, own_labels, mask in zip(
         batch.input_ids, batch.labels, batch.attention_mask, strict=True
@@ -195,7 +195,6 @@ def splice_batch(
         for kind, rows in (("image", images), ("depth", depths)):
             count = int((ids == tokens[f"{kind}_token_id"]).sum())
             queues[kind], rows[:] = rows[:count], rows[count:]
-        limit = min(limit, torch.iinfo(torch.int64).max)  # tokenizers say 1e30 for "none"
         embeds.append(
             model.splice(ids, queues["image"], queues["depth"], max_length=limit, **tokens)
         )

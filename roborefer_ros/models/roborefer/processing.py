@@ -163,9 +163,22 @@ class RoboReferProcessor:
         return TiledPictures(tuple(counts), pixels, block_sizes)
 
     @property
+    def max_length(self) -> int:
+        """Rows of a prompt and its answer together: the tokenizer's ``model_max_length``."""
+        return min(int(self.tokenizer.model_max_length), 2**31)  # 1e30 stands for "none"
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """What ends an answer: the template's ``<|im_end|>`` and the tokenizer's own end."""
+        end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        own = self.tokenizer.eos_token_id
+        return (end,) if own is None or own == end else (end, own)
+
+    @property
     def splice_ids(self) -> dict[str, int]:
-        """The token ids that ``RoboRefer.splice`` asks for."""
-        image, depth = self.tokenizer.convert_tokens_to_ids([IMAGE, DEPTH])
+        """The token ids that ``RoboRefer.splice`` asks for; -1 for a token that is not there."""
+        vocabulary = self.tokenizer.get_vocab()
+        image, depth = (vocabulary.get(token, -1) for token in (IMAGE, DEPTH))
         newline = self.tokenizer.encode("\n", add_special_tokens=False)[-1]
         return {"image_token_id": image, "depth_token_id": depth, "newline_token_id": newline}
 
