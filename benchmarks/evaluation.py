@@ -20,19 +20,25 @@ from pathlib import Path
 
 from roborefer_ros.evaluation.askers import Asker, PointerAsker, benchmark_depth
 from roborefer_ros.evaluation.evaluate import open_asker
+from roborefer_ros.evaluation.instructions import reference_instruction
 from roborefer_ros.evaluation.questions import BenchmarkQuestion
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.scoring import AnswerReader, score_answer
 from roborefer_ros.evaluation.simulated import make_benchmark
 from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.pointing.families import FAMILIES
 
 TINY = "roborefer:" + str(Path(__file__).parents[1] / "test/data/golden/tiny-2b-style")
+
+
+def _text_of(question: BenchmarkQuestion) -> str:
+    return reference_instruction(question, FAMILIES["tuples"])
 
 
 def timed(asker: Asker, questions: list[BenchmarkQuestion]) -> tuple[float, list[str]]:
     """Seconds, and what was answered."""
     started = time.perf_counter()
-    texts = [str(outcome) for _, outcome in asker.answers(questions, benchmark_depth)]
+    texts = [str(outcome) for _, outcome in asker.answers(questions, benchmark_depth, _text_of)]
     return time.perf_counter() - started, texts
 
 

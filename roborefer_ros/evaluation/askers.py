@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 #: question, its picture -> the relative depth picture for the model, or None
 DepthSource = Callable[[BenchmarkQuestion, npt.NDArray[np.uint8]], npt.NDArray[np.uint8] | None]
 
+#: question -> the whole text that the model is asked
+TextOf = Callable[[BenchmarkQuestion], str]
+
 #: the model's raw text, or why there is none
 Outcome = str | RoboReferError
 
@@ -83,7 +86,7 @@ class Asker(Protocol):
     gives_words: bool
 
     def answers(
-        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
     ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
         """Every question with its outcome, in order."""
 
@@ -96,22 +99,24 @@ class PointerAsker:
 
     Args:
         pointers: at least one; owned from now on.
+        verbatim: they were opened with ``verbatim=True`` and are asked the whole text, so that
+            they can be asked for a word as well; else they add their own request for points to
+            the question's prompt.
     """
 
-    gives_words = False
-
-    def __init__(self, pointers: Sequence[Pointer]) -> None:
+    def __init__(self, pointers: Sequence[Pointer], verbatim: bool = False) -> None:
         self._pointers = pointers
+        self.gives_words = verbatim
 
     def answers(
-        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
     ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
         """See ``Asker.answers``."""
         if len(self._pointers) == 1:
             for question in questions:
-                yield question, _ask(self._pointers[0], question, depth)
+                yield question, self._ask(self._pointers[0], question, depth, text_of)
         else:
-            yield from self._together(questions, depth)
+            yield from self._together(questions, depth, text_of)
 
     def close(self) -> None:
         """See ``Asker.close``."""
@@ -119,7 +124,7 @@ class PointerAsker:
             pointer.close()
 
     def _together(
-        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
     ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
         free: queue.SimpleQueue[Pointer] = queue.SimpleQueue()
         for pointer in self._pointers:
@@ -128,7 +133,7 @@ class PointerAsker:
         def ask(question: BenchmarkQuestion) -> Outcome:
             pointer = free.get()
             try:
-                return _ask(pointer, question, depth)
+                return self._ask(pointer, question, depth, text_of)
             finally:
                 free.put(pointer)
 
@@ -149,17 +154,19 @@ class PointerAsker:
                 for _, future in waiting:
                     future.cancel()
 
-
-def _ask(pointer: Pointer, question: BenchmarkQuestion, depth: DepthSource) -> Outcome:
-    """The model's raw text, also where it holds no point; an error where there is none."""
-    rgb = question.rgb()
-    relative = depth(question, rgb) if pointer.uses_depth else None
-    try:
-        return pointer.point(rgb, relative, question.prompt, Mode.AUTO).text
-    except (NoPointInAnswerError, PointOutsideImageError) as error:
-        return error.answer
-    except RoboReferError as error:
-        return error
+    def _ask(
+        self, pointer: Pointer, question: BenchmarkQuestion, depth: DepthSource, text_of: TextOf
+    ) -> Outcome:
+        """The model's raw text, also where it holds no point; an error where there is none."""
+        rgb = question.rgb()
+        relative = depth(question, rgb) if pointer.uses_depth else None
+        text = text_of(question) if self.gives_words else question.prompt
+        try:
+            return pointer.point(rgb, relative, text, Mode.AUTO).text
+        except (NoPointInAnswerError, PointOutsideImageError) as error:
+            return error.answer
+        except RoboReferError as error:
+            return error
 
 
 class EngineAsker:
@@ -177,18 +184,20 @@ class EngineAsker:
         self._max_new_tokens = max_new_tokens
 
     def answers(
-        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource
+        self, questions: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
     ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
         """See ``Asker.answers``."""
         remaining = iter(questions)
         while batch := list(islice(remaining, self._engine.max_batch)):
-            yield from zip(batch, self._batch(batch, depth), strict=True)
+            yield from zip(batch, self._batch(batch, depth, text_of), strict=True)
 
     def close(self) -> None:
         """See ``Asker.close``."""
         self._engine.close()
 
-    def _batch(self, batch: Sequence[BenchmarkQuestion], depth: DepthSource) -> list[Outcome]:
+    def _batch(
+        self, batch: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
+    ) -> list[Outcome]:
         from roborefer_ros.server.engine import Query
         from roborefer_ros.server.pictures import Picture
 
@@ -196,15 +205,11 @@ class EngineAsker:
         for question in batch:
             rgb = question.rgb()
             relative = depth(question, rgb) if self._engine.uses_depth else None
-            text = question.prompt
-            if not question.wants_point and question.suffix:
-                text = f"{question.prompt} {question.suffix}"
             queries.append(
                 Query(
-                    text,
+                    text_of(question),
                     (Picture.of(rgb),),
                     () if relative is None else (Picture.of(relative),),
-                    is_instruction=question.wants_point,
                     max_new_tokens=self._max_new_tokens,
                 )
             )

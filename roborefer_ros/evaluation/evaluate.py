@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from roborefer_ros.evaluation.askers import (
     no_depth,
     predicted_depth,
 )
+from roborefer_ros.evaluation.instructions import PROMPTS
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.results import answers_files, score_files
@@ -36,8 +36,8 @@ from roborefer_ros.evaluation.scoring import AnswerReader
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.pointer import Pointer
 
-#: schemes whose models answer as RoboRefer does
-_TUPLE_SCHEMES = ("roborefer", "roborefer-http", "echo")
+#: schemes whose pointers can be asked a whole text, without a request for points of their own
+_VERBATIM_SCHEMES = ("openai", "transformers", "roborefer-http")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     try:
         benchmark = _selected(open_benchmark(arguments.data), arguments.splits)
-        reader = reader_of_spec(arguments.model, arguments.family)
+        reader = reader_for(arguments.family, arguments.model)
         out = arguments.out or Path("outputs") / output_name(arguments.model)
         report = _run(arguments, benchmark, reader, out)
         _tell(report, out)
@@ -82,6 +82,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="what a model with a depth branch sees. auto: the benchmark's own depth, where it has "
         "one; model: predicted from colour by Depth-Anything-V2, the reference's way; none: colour",
     )
+    parser.add_argument(
+        "--prompts",
+        choices=tuple(PROMPTS),
+        default="reference",
+        help="words of the reference's runner for the model's family, or those of the node",
+    )
     parser.add_argument("--family", default="", help="see roborefer score; default: by the spec")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n>")
     parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
@@ -91,19 +97,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if min(arguments.workers, arguments.batch) < 1 or arguments.limit < 0:
         parser.error("--workers and --batch must be at least 1, --limit must not be negative")
     return arguments
-
-
-def reader_of_spec(spec: str, family: str = "") -> AnswerReader:
-    """How the answers of a model are read, from its spec.
-
-    Raises:
-        BenchmarkError: no such family.
-    """
-    named = re.search(r"[?&]family=([^&]+)", spec)
-    if not family and spec.partition(":")[0] in _TUPLE_SCHEMES:
-        return AnswerReader.of("RoboRefer")
-    model = re.search(r"[?&]model=([^&]+)", spec)
-    return reader_for(family or (named.group(1) if named else ""), model[1] if model else spec)
 
 
 def _selected(benchmark: Benchmark, splits: Sequence[str]) -> Benchmark:
@@ -137,7 +130,12 @@ def _run(
             model_id=arguments.model,
             family=reader.family,
             depth=depth,
-            settings={"depth": arguments.depth, "tokens": str(arguments.max_new_tokens)},
+            instruct=PROMPTS[arguments.prompts],
+            settings={
+                "depth": arguments.depth,
+                "tokens": str(arguments.max_new_tokens),
+                "prompts": arguments.prompts,
+            },
             limit=arguments.limit,
             show_progress=not arguments.json,
         )
@@ -173,12 +171,14 @@ def open_asker(
         raise BenchmarkError("--batch and --workers exclude each other")
     with ExitStack() as stack:
         pointers: list[Pointer] = []
+        verbatim = spec.partition(":")[0] in _VERBATIM_SCHEMES
         for _ in range(workers):
-            pointers.append(open_pointer(spec, device=device, dtype=dtype))
+            more = {"verbatim": True} if verbatim else {}
+            pointers.append(open_pointer(spec, device=device, dtype=dtype, **more))
             stack.callback(pointers[-1].close)
         if not spec.startswith("roborefer:") or workers > 1:
             stack.pop_all()
-            return PointerAsker(pointers)
+            return PointerAsker(pointers, verbatim)
         from roborefer_ros.pointing.roborefer import RoboReferPointer
         from roborefer_ros.server.roborefer_engine import RoboReferEngine
 

@@ -96,10 +96,7 @@ def parse_absolute_tuples(text: str, width: int, height: int) -> ParsedAnswer:
 def parse_molmo_xml(text: str, width: int, height: int) -> ParsedAnswer:
     """Molmo: ``x1="50.0" y1="25.0"``, 0 to 100; the single-point form ``x=`` does not match."""
     return ParsedAnswer(
-        [
-            (int(float(x) / 100.0 * width), int(float(y) / 100.0 * height))
-            for x, y in _XML.findall(text)
-        ]
+        [(int(float(x) / 100 * width), int(float(y) / 100 * height)) for x, y in _XML.findall(text)]
     )
 
 
@@ -114,9 +111,11 @@ def parse_gemini_json(text: str, width: int, height: int) -> ParsedAnswer:
     except json.JSONDecodeError:
         return answer
     for item in items:
-        if "point" in item:
+        # What is no pair is passed over; what cannot be asked for a "point" (a number, null) or
+        # holds something else than numbers raises.
+        if "point" in item and isinstance(item["point"], list) and len(item["point"]) == 2:
             y, x = item["point"]
-            answer.points.append((int(x / 1000.0 * width), int(y / 1000.0 * height)))
+            answer.points.append((int(x / 1000 * width), int(y / 1000 * height)))
     return answer
 
 
@@ -134,10 +133,13 @@ OFFICIAL_FAMILIES = ("RoboRefer", "RoboBrain", "Molmo", "Gemini")
 
 def official_parser(model_name: str) -> Parser | None:
     """The parser that the published scorer takes for a model; None: it scores nothing."""
-    for parts, parser in _PARSERS:
-        if any(part in model_name for part in parts):
-            return parser
-    return None
+    name = official_name(model_name)
+    return None if name is None else next(parser for parts, parser in _PARSERS if name in parts)
+
+
+def official_name(model_name: str) -> str | None:
+    """The part of a model's name that decides its parser, e.g. ``Qwen``; None: there is none."""
+    return next((part for parts, _ in _PARSERS for part in parts if part in model_name), None)
 
 
 def _vectors(text: str) -> list[list[Number]]:

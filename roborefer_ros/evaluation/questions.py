@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.pointing.prompts import POINT_SUFFIX
-
 #: an encoded picture: a file, or its bytes (parquet)
 Picture = Path | bytes
 
@@ -135,11 +133,6 @@ def split_suffix(text: str) -> tuple[str, str]:
     """Separate a question's words from its request for a format: ``(prompt, suffix)``."""
     match = _SUFFIX.search(text)
     return (text[: match.start()].strip(), match.group(1)) if match else (text.strip(), "")
-
-
-def reference_instruction(question: BenchmarkQuestion) -> str:
-    """What RoboRefer is asked: prompt, one space, suffix."""
-    return f"{question.prompt} {question.suffix or POINT_SUFFIX}"
 
 
 def inside_folder(folder: Path, relative: Any) -> Path:

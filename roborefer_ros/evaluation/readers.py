@@ -123,8 +123,9 @@ def _refspatial(
         split=split,
         question_id=row["id"],
         object_name=str(row.get("object") or ""),
-        prompt=str(row["prompt"]).strip(),
-        suffix=str(row.get("suffix") or "").strip(),
+        # As they stand there, blanks included: the reference asks them so.
+        prompt=str(row["prompt"]),
+        suffix=str(row.get("suffix") or ""),
         rgb_path=str(row.get("rgb_path") or f"image/{row['id']}.png"),
         mask_path=str(row.get("mask_path") or f"mask/{row['id']}.png"),
         category=str(row.get("category") or split.lower()),

@@ -16,11 +16,11 @@ from pathlib import Path
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.answers_file import AnswersFile, answer_record
 from roborefer_ros.evaluation.askers import Asker, DepthSource, Outcome, no_depth
+from roborefer_ros.evaluation.instructions import Instruction, reference_instruction
 from roborefer_ros.evaluation.questions import (
     Benchmark,
     BenchmarkError,
     BenchmarkQuestion,
-    reference_instruction,
 )
 from roborefer_ros.pointing.families import Family
 
@@ -61,6 +61,7 @@ def run(
     model_id: str,
     family: Family,
     depth: DepthSource = no_depth,
+    instruct: Instruction = reference_instruction,
     settings: Mapping[str, str] | None = None,
     limit: int = 0,
     show_progress: bool = True,
@@ -72,8 +73,9 @@ def run(
         benchmark: what to ask.
         folder: ``<split>.jsonl`` are written there, and ``run.json``.
         model_id: stands in every line.
-        family: of the model, for the record of what it was asked.
+        family: of the model; decides with ``instruct`` what it is asked.
         depth: where the model's depth picture comes from.
+        instruct: how questions become texts.
         settings: what else decides the answers; a folder keeps to one choice.
         limit: at most so many questions a split; 0 asks all.
         show_progress: draw a bar on stderr.
@@ -101,11 +103,11 @@ def run(
                 disable=not show_progress, dynamic_ncols=True,
             )
         )  # fmt: skip
-        for question, text in _unbroken(asker.answers(open_questions, depth), report):
+        answers = asker.answers(open_questions, depth, lambda question: instruct(question, family))
+        for question, text in _unbroken(answers, report):
             bar.update()
             if text is not None:
-                instruction = asked_instruction(question, family)
-                record = answer_record(question, instruction, text, model_id)
+                record = answer_record(question, instruct(question, family), text, model_id)
                 files[question.split].append(record)
     report.duration_s = time.perf_counter() - started
     return report
@@ -127,15 +129,6 @@ def _unbroken(
         if in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise outcome
         yield question, None
-
-
-def asked_instruction(question: BenchmarkQuestion, family: Family) -> str:
-    """The whole text that a model of a family is asked."""
-    if not question.wants_point:
-        return f"{question.prompt} {question.suffix}".strip()
-    if family.name == "tuples":
-        return reference_instruction(question)
-    return family.prompt(question.prompt)
 
 
 def output_name(model: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.results import Results, answers_files, score_files, text_table
 from roborefer_ros.evaluation.scoring import AnswerReader
 from roborefer_ros.evaluation.statistics import SCORERS
+
+#: schemes of specs whose models answer as RoboRefer does
+TUPLE_SCHEMES = ("roborefer", "roborefer-http", "echo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,13 +94,20 @@ def model_of(files: Sequence[Path]) -> str:
 
 
 def reader_for(family: str, model: str) -> AnswerReader:
-    """The reader of a family; without one by the model's name, else RoboRefer's.
+    """The reader of a family; without one by the model's name or spec, else RoboRefer's.
 
     Raises:
         BenchmarkError: no such family.
     """
     if family:
         return AnswerReader.of(family)
+    # A folder's name says nothing about how this package's own models answer.
+    if model.partition(":")[0] in TUPLE_SCHEMES:
+        return AnswerReader.of("RoboRefer")
+    if named := re.search(r"[?&]family=([^&]+)", model):
+        return AnswerReader.of(named[1])
+    if served := re.search(r"[?&]model=([^&]+)", model):
+        model = served[1]
     try:
         return AnswerReader.of(model)
     except BenchmarkError:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.official import OfficialScore, Outcome, score_official
-from roborefer_ros.evaluation.official_parsers import Parser, official_parser
+from roborefer_ros.evaluation.official_parsers import Parser, official_name, official_parser
 from roborefer_ros.evaluation.questions import (
     BenchmarkError,
     BenchmarkQuestion,
@@ -44,7 +44,11 @@ _Region = Callable[[float, float], bool]
 #: names of ``official_parser`` -> families of ``roborefer_ros.pointing``
 _POINTING_FAMILY = {
     "RoboRefer": "tuples",
+    "RoboPoint": "tuples",
+    "Claude": "tuples",
+    "GPT4O": "tuples",
     "RoboBrain": "robobrain2.0",
+    "Qwen": "qwen2.5-vl",
     "Molmo": "molmo",
     "Gemini": "gemini",
 }
@@ -125,6 +129,8 @@ class AnswerReader:
         """
         row = families.FAMILIES.get(_POINTING_FAMILY.get(family, family))
         row = row or families.family_of(family)
+        if row is None and (named := official_name(family)):
+            row = families.FAMILIES[_POINTING_FAMILY[named]]
         if row is None:
             known = ", ".join([*_POINTING_FAMILY, *families.FAMILIES])
             raise BenchmarkError(f"there is no model family {family!r}; known are {known}")

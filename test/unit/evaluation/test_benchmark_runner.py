@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import invented
 import numpy as np
@@ -67,15 +69,93 @@ def test_lines_are_those_of_the_reference(benchmark: Benchmark, tmp_path: Path) 
     assert pointer.asked[0] == "Please point out thing 0."
 
 
-@pytest.mark.parametrize("family", ["molmo", "gemini", "qwen3-vl"])
-def test_other_families_are_asked_in_their_words(
-    benchmark: Benchmark, tmp_path: Path, family: str
+#: as the reference's test_benchmark.py asks, by the model's name
+ASKED = {
+    "RoboRefer-2B-SFT": f"Please point out thing 0. {POINT_SUFFIX}",
+    "Molmo-7B-D": "Locate several points of thing 0.",
+    "RoboBrain2.0-7B": "Please point out thing 0. Please provide its 2D coordinates.",
+    "Gemini25Pro": "Locate one point of thing 0.",
+    "Qwen2.5-VL": "Locate thing 0 in this image and output the point coordinates in JSON format.",
+    "GPT4O": f"Please point out thing 0. {POINT_SUFFIX}",
+}
+
+
+class ChatServer(BaseHTTPRequestHandler):
+    """Remembers the texts that it is asked, and always says the same."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/query"):
+            self.asked.append(body["text"])
+            reply = json.dumps({"result": 1, "answer": HIT})
+        else:
+            content = body["messages"][0]["content"]
+            self.asked += [part["text"] for part in content if part["type"] == "text"]
+            chunk = {"choices": [{"index": 0, "delta": {"content": "Yes, there."}}]}
+            reply = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+        self.send_response(200)
+        is_stream = reply.startswith("data:")
+        self.send_header("Content-Type", "text/event-stream" if is_stream else "application/json")
+        self.send_header("Content-Length", str(len(reply.encode())))
+        self.end_headers()
+        self.wfile.write(reply.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    ChatServer.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), ChatServer) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"//127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_families_are_asked_as_the_reference_asks_them(
+    tmp_path: Path, server: str, name: str
 ) -> None:
-    pointer = invented.ScriptedPointer(["x"])
-    go(benchmark, tmp_path / "out", pointer, family=FAMILIES[family])
-    instruction = lines(tmp_path / "out/Location.jsonl")[0]["instruction"]
-    assert instruction == FAMILIES[family].prompt("Please point out thing 0.")
-    assert POINT_SUFFIX not in instruction
+    pytest.importorskip("httpx")
+    folder = invented.refspatial(tmp_path / "b", {"Location": 1})
+    ask = ["--data", str(folder), "--out", str(tmp_path / "out"), "--no-report", "--json"]
+    assert main(["--model", f"openai:{server}/v1?model={name}", *ask]) == 0
+    assert ChatServer.asked == [ASKED[name]]
+    assert lines(tmp_path / "out/Location.jsonl")[0]["instruction"] == ASKED[name]
+
+
+def test_the_nodes_words_can_be_had_too(tmp_path: Path, server: str) -> None:
+    pytest.importorskip("httpx")
+    folder = invented.refspatial(tmp_path / "b", {"Location": 1})
+    ask = ["--data", str(folder), "--out", str(tmp_path / "out"), "--no-report", "--json"]
+    spec = f"openai:{server}/v1?model=Qwen3-VL"
+    assert main(["--model", spec, "--prompts", "family", *ask]) == 0
+    assert ChatServer.asked == [FAMILIES["qwen3-vl"].prompt("Please point out thing 0.")]
+    # One folder holds answers to one way of asking.
+    assert main(["--model", spec, *ask]) == 1
+
+
+def test_the_benchmarks_own_suffix_is_asked(tmp_path: Path, server: str) -> None:
+    pytest.importorskip("httpx")
+    folder = invented.refspatial(tmp_path / "b", {"Location": 1})
+    table = folder / "Location/question.json"
+    rows = json.loads(table.read_text())
+    rows[0] |= {"prompt": "Where {is} it? ", "suffix": "Say it\nin {pixels}."}
+    table.write_text(json.dumps(rows))
+    ask = ["--data", str(folder), "--out", str(tmp_path / "out"), "--no-report", "--json"]
+    assert main(["--model", f"roborefer-http:{server}", *ask]) == 0
+    assert ChatServer.asked == ["Where {is} it?  Say it\nin {pixels}."]
+
+
+def test_servers_are_asked_for_words_too(tmp_path: Path, server: str) -> None:
+    pytest.importorskip("httpx")
+    home = invented.robospatial(tmp_path / "home")
+    ask = ["--data", str(home), "--out", str(tmp_path / "out"), "--no-report", "--json"]
+    assert main(["--model", f"openai:{server}/v1?model=RoboRefer", *ask]) == 0
+    assert lines(tmp_path / "out/Configuration.jsonl")[0]["text"] == "Yes, there."
 
 
 def test_it_goes_on_after_an_interruption(benchmark: Benchmark, tmp_path: Path) -> None:

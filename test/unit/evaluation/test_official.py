@@ -50,6 +50,26 @@ def test_golden_tables(name: str, text: str) -> None:
         )
 
 
+RECORDED = json.loads(
+    (Path(__file__).parents[2] / "data/golden_scoring/official_scores.json").read_text()
+)
+
+
+@pytest.mark.parametrize("model", RECORDED["models"])
+def test_equals_what_the_published_program_made_of_many_texts(model: str) -> None:
+    rows, columns = np.mgrid[: RECORDED["height"], : RECORDED["width"]]
+    mask = (7 * columns + 3 * rows) % 5 < 2
+    parser = parsers.official_parser(model)
+    assert parser is not None
+    differing = []
+    for text, expected in RECORDED["rows"]:
+        score = score_official(text, mask, parser)
+        value = score.value if score.outcome is Outcome.SCORED else score.outcome.value
+        if value != expected[RECORDED["models"].index(model)]:
+            differing.append((text, expected, value))
+    assert differing == []
+
+
 # --- a naive model of the published rules, small images only ---------------------------
 
 
@@ -156,14 +176,14 @@ def test_relative_rules(text: str, value: float) -> None:
 
 
 def test_a_box_of_integers_is_counted_without_being_built() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     score = score_official("(10, 20, 30, 40)", MASK, parsers.parse_relative_tuples)
     assert score.points == 122_880_000
     assert score.value == 0.0
     score = score_official("(0, 0, 2000, 2000)", MASK, parsers.parse_relative_tuples)
     assert score.hits == MASK.sum()
     assert score.value == pytest.approx(MASK.sum() / (1_280_000 * 960_000))
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 @pytest.mark.parametrize("text", [None, 3, ["(0.5, 0.5)"], {"a": 1}, b"(0.5, 0.5)"])
@@ -182,7 +202,7 @@ def test_what_is_no_text_is_dropped(text: Any) -> None:
         ("(3.5, 4)", parsers.parse_absolute_tuples, Outcome.CRASHES),
         ("(3.5, 4) (1.0, 2, 3, 4)", parsers.parse_absolute_tuples, Outcome.DROPPED),
         ('```json\n{"point": [1, 2]}\n```', parsers.parse_gemini_json, Outcome.DROPPED),
-        ('```json\n[{"point": [1]}]\n```', parsers.parse_gemini_json, Outcome.DROPPED),
+        ('```json\n[{"point": [1]}]\n```', parsers.parse_gemini_json, Outcome.SCORED),
         ("```json\nnull\n```", parsers.parse_gemini_json, Outcome.DROPPED),
         ('```json\n[{"point": [1,\n```', parsers.parse_gemini_json, Outcome.SCORED),
     ],
@@ -224,7 +244,7 @@ def test_parser_by_name(name: str, parser: parsers.Parser | None) -> None:
     ],
 )
 def test_hostile_texts_take_linear_time(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for parser in PARSERS.values():
         score_official(text, MASK, parser)
-    assert time.perf_counter() - started < 3.0
+    assert time.process_time() - started < 3.0

@@ -19,6 +19,11 @@ import pytest
 from roborefer_ros.evaluation import evaluate, score, simulated
 from roborefer_ros.evaluation.askers import benchmark_depth
 from roborefer_ros.evaluation.lifted import exact_depth_m, frame_of, lift_answers, summarize_3d
+from roborefer_ros.evaluation.official_parsers import (
+    parse_absolute_tuples,
+    parse_gemini_json,
+    parse_relative_tuples,
+)
 from roborefer_ros.evaluation.questions import (
     Benchmark,
     BenchmarkError,
@@ -26,6 +31,7 @@ from roborefer_ros.evaluation.questions import (
     fair_mask,
 )
 from roborefer_ros.evaluation.readers import open_benchmark
+from roborefer_ros.evaluation.score import reader_for
 from roborefer_ros.evaluation.scoring import AnswerReader, score_answer
 
 pytest.importorskip("open3d")
@@ -313,4 +319,24 @@ def test_the_models_depth_is_the_benchmarks(benchmark: Benchmark) -> None:
     ],
 )
 def test_family_of_a_spec(spec: str, family: str) -> None:
-    assert evaluate.reader_of_spec(spec).family.name == family
+    assert reader_for("", spec).family.name == family
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "parser"),
+    [
+        ("QwenVLMax", "qwen2.5-vl", parse_absolute_tuples),
+        ("RoboBrain", "robobrain2.0", parse_absolute_tuples),
+        ("GPT4O", "tuples", parse_relative_tuples),
+        ("My-Claude", "tuples", parse_relative_tuples),
+        ("Gemini25Pro", "gemini", parse_gemini_json),
+        ("roborefer:/models/Qwen-trained", "tuples", parse_relative_tuples),
+        ("unheard-of", "tuples", parse_relative_tuples),
+    ],
+)
+def test_family_of_a_name(name: str, family: str, parser: object) -> None:
+    """Names that only the published scorer knows are read as it reads them."""
+    reader = reader_for("", name)
+    assert (reader.family.name, reader.official) == (family, parser)
+    if ":" not in name and name != "unheard-of":
+        assert reader_for(name, "") == reader
