@@ -32,6 +32,8 @@ class DepthWindow:
         u0, v0: pixel of element [0, 0].
         landed_at: ``[h, w, 2]`` exact pixels of the readings, where registration moved them;
             None where they are the elements' own.
+        spacing_px: distance at which elements hold different readings; more than 1 where
+            registration spread each over several.
     """
 
     z_m: Array
@@ -39,6 +41,7 @@ class DepthWindow:
     u0: int
     v0: int
     landed_at: Array | None = None
+    spacing_px: int = 1
 
     def has_reading(self, pixel: Pixel) -> bool:
         """Whether the element nearest to ``pixel`` has a reading."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import GrazingSurfaceError, OutOfRangeError
 from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
+from roborefer_ros.lifting.correlation import readings_per_independent, shared_ratio
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
@@ -111,19 +112,25 @@ def _covariance(
     """Covariance ``[6, 6]`` and the residual in metres.
 
     Depth: sigma_z^2 / n_eff (leverage of the readings included), the part of the residual
-    that noise does not explain, and the step where another surface is near.  Sideways: the
-    pointed pixel, rounding to pixels and to the model's coordinate step, moved along the
-    fitted plane.
+    that noise does not explain, and, as far as the sensor's neighbouring readings share
+    their errors, the step where another surface is near and the sensor's wider errors.
+    Sideways: the pointed pixel, rounding to pixels and to the model's coordinate step,
+    moved along the fitted plane.
     """
     plane = surface.plane
     residual = plane.rms * z * z
     deadband = 1.0 + 3.0 * math.sqrt(2.0 / max(plane.near, 1))
     unexplained = max(0.0, residual**2 - deadband * sigma**2)
+    shared = shared_ratio(surface.correlation)
     edge = surface.other_ratio * options.step_m**2 / 4.0
-    # readings that registration spread over several pixels, or that are medians already
-    per_reading = _reading_variance_ratio(frame)
     bias = (options.depth_bias_ratio * z) ** 2
-    var_z = sigma**2 * per_reading * float(plane.covariance[0, 0]) + unexplained + edge + bias
+    # readings that registration spread over several pixels, or that are medians already,
+    # and those whose errors are those of their neighbours
+    per_reading = _reading_variance_ratio(frame) * readings_per_independent(surface.correlation)
+    own = 1.0 / max(plane.near, 1)
+    leverage = max(0.0, float(plane.covariance[0, 0]) - own)
+    of_mean = min(1.0, own * per_reading) + leverage * per_reading
+    var_z = sigma**2 * of_mean + unexplained + shared * (edge + bias)
     var_px = options.pixel_sigma_px**2 + 1.0 / 12.0
     var_u = var_px + (options.normalised_step * frame.width) ** 2 / 12.0
     var_v = var_px + (options.normalised_step * frame.height) ** 2 / 12.0

@@ -53,8 +53,9 @@ class LiftingOptions:
             the depth camera's info, or half the image width where depth comes aligned (the
             90 degree field of view of a D435).
         depth_bias_ratio: standard deviation of an error that all readings of a surface share,
-            over the depth, for the covariance; 0 trusts the noise model, 0.003 covers a
-            D435 as it comes.
+            over the depth, for the covariance; 0.005 covers a D435 as it comes. It counts as
+            far as neighbouring readings are seen to share their errors, as those of real
+            sensors do and simulated independent noise does not; 0 never counts it.
         shadow_side: side of near things on which the second imager's shadow falls; "left" for
             a stereo camera whose second imager is the right one (D400), "none" assumes none.
         pixel_sigma_px: standard deviation of the pointed pixel, for the covariance.
@@ -98,7 +99,7 @@ class LiftingOptions:
     disparity_noise_px: float = _ranged(0.09, 0.001, 5.0)
     baseline_m: float = _ranged(0.05, 0.005, 1.0)
     depth_focal_px: float = _ranged(0.0, 0.0, 10000.0)
-    depth_bias_ratio: float = _ranged(0.0, 0.0, 0.1)
+    depth_bias_ratio: float = _ranged(0.005, 0.0, 0.1)
     shadow_side: ShadowSide = "left"
     pixel_sigma_px: float = _ranged(0.5, 0.0, 100.0)
     normalised_step: float = _ranged(0.001, 0.0, 0.1)

@@ -5,8 +5,8 @@
 For one point only the depth pixels that can land near it are moved: samples along the
 colour pixel's ray, from z_min to z_max, are projected into the depth image; the rectangle
 around them holds every reading that can be seen near the pixel.  Those readings are
-projected into the colour image and z-buffered (nearest wins).  ``register_depth`` does the
-same with the whole image, for topics that people look at.
+projected into the colour image and z-buffered (the nearest surface wins).
+``register_depth`` does the same with the whole image, for topics that people look at.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from roborefer_ros.lifting.options import LiftingOptions
 Array = npt.NDArray[np.float64]
 
 _RAY_SAMPLES = 64
+
+#: readings on one pixel that differ by less (or 4 sigma) are of one surface
+_SAME_SURFACE_M = 0.010
 
 
 def is_aligned(frame: RGBDFrame) -> bool:
@@ -98,8 +101,11 @@ def registered_window(
     z_m = np.full((v1 - v0, u1 - u0), np.nan)
     landed_at = np.full((*z_m.shape, 2), np.nan)
     if rows.stop > rows.start and columns.stop > columns.start:
-        _z_buffer(frame, rows, columns, z_m, u0, v0, landed_at)
-    return replace(window_of(z_m, u0, v0, options), landed_at=landed_at)
+        _z_buffer(frame, options, rows, columns, z_m, u0, v0, landed_at)
+    spacing_px = max(1, math.ceil(math.sqrt(pixels_per_reading(frame)) - 1e-6))
+    return replace(
+        window_of(z_m, u0, v0, options), landed_at=landed_at, spacing_px=min(spacing_px, 32)
+    )
 
 
 def register_depth(
@@ -112,7 +118,8 @@ def register_depth(
     if is_aligned(frame):
         return frame.depth.metres()
     z_m = np.full((frame.height, frame.width), np.nan)
-    _z_buffer(frame, slice(0, frame.depth.height), slice(0, frame.depth.width), z_m, 0, 0)
+    rows, columns = slice(0, frame.depth.height), slice(0, frame.depth.width)
+    _z_buffer(frame, options, rows, columns, z_m, 0, 0)
     return window_of(z_m, 0, 0, options).z_m.astype(np.float32)
 
 
@@ -147,7 +154,9 @@ def _depth_rectangle(
 ) -> tuple[slice, slice]:
     """Rows and columns of the depth image that can land in ``box`` of the colour image."""
     u0, v0, u1, v1 = box
-    rays = rays_through([(u0, v0), (u1, v0), (u0, v1), (u1, v1)], frame.intrinsics)
+    # the middles of the sides too: a lens bends them out of the rectangle of the corners
+    border = [(u, v) for u in (u0, (u0 + u1) / 2.0, u1) for v in (v0, (v0 + v1) / 2.0, v1)]
+    rays = rays_through(border, frame.intrinsics)
     # even steps in 1/z are even steps in the depth image
     z = 1.0 / np.linspace(1.0 / options.z_max_m, 1.0 / options.z_min_m, _RAY_SAMPLES)
     points = (rays[None, :, :] * z[:, None, None]).reshape(-1, 3)
@@ -165,6 +174,7 @@ def _depth_rectangle(
 
 def _z_buffer(
     frame: RGBDFrame,
+    options: LiftingOptions,
     rows: slice,
     columns: slice,
     z_m: Array,
@@ -172,7 +182,7 @@ def _z_buffer(
     v0: int,
     landed_at: Array | None = None,
 ) -> None:
-    """Project a rectangle of depth readings into ``z_m``; the nearest reading wins.
+    """Project a rectangle of depth readings into ``z_m``; the nearest surface wins.
 
     ``landed_at`` ``[h, w, 2]`` receives the exact pixels that the winners landed at.
     """
@@ -190,19 +200,36 @@ def _z_buffer(
     landed, z = landed[ahead], points[ahead, 2]
     h, w = z_m.shape
     half = _spread_px(frame)
-    order = np.argsort(-z)  # the nearest is written last, over what lies behind it
-    landed, z = landed[order], z[order]
-    winner = np.full(h * w, -1, dtype=np.int64)
+    index, chosen = _targets(landed, half, (h, w), u0, v0)
+    nearest = np.full(h * w, np.inf)
+    np.minimum.at(nearest, index, z[chosen])
+    # of readings of one surface the one that lands closest: the nearest would be that with the
+    # largest error towards the camera
+    front = nearest[index]
+    sigma = options.disparity_noise_px * front**2 / (d.fx * options.baseline_m)
+    same = z[chosen] <= front + np.maximum(_SAME_SURFACE_M, 4.0 * sigma)
+    index, chosen = index[same], chosen[same]
+    du = landed[chosen, 0] - (u0 + index % w)
+    dv = landed[chosen, 1] - (v0 + index // w)
+    order = np.argsort(-(du * du + dv * dv), kind="stable")  # the closest is written last
+    index, chosen = index[order], chosen[order]
+    z_m.reshape(-1)[index] = z[chosen]
+    if landed_at is not None:
+        landed_at.reshape(-1, 2)[index] = landed[chosen]
+
+
+def _targets(
+    landed: Array, half: int, size: tuple[int, int], u0: int, v0: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+    """Elements of a window that readings cover, and which reading it is: two ``[M]`` indices."""
+    h, w = size
     centre_u = np.round(landed[:, 0]) - u0
     centre_v = np.round(landed[:, 1]) - v0
+    indices, readings = [], []
     for dv in range(-half, half + 1):
         for du in range(-half, half + 1):
             x, y = centre_u + du, centre_v + dv
-            inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
-            index = (y[inside] * w + x[inside]).astype(np.int64)
-            # readings are sorted, so the larger number is the nearer one
-            np.maximum.at(winner, index, np.nonzero(inside)[0])
-    hit = np.nonzero(winner >= 0)[0]
-    z_m.reshape(-1)[hit] = z[winner[hit]]
-    if landed_at is not None:
-        landed_at.reshape(-1, 2)[hit] = landed[winner[hit]]
+            inside = np.nonzero((x >= 0) & (x < w) & (y >= 0) & (y < h))[0]
+            indices.append((y[inside] * w + x[inside]).astype(np.int64))
+            readings.append(inside)
+    return np.concatenate(indices), np.concatenate(readings)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.frame import Pixel
+from roborefer_ros.lifting.correlation import neighbour_correlation
 from roborefer_ros.lifting.depth_image import DepthWindow, supported
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
 from roborefer_ros.lifting.shadow import FarSide
@@ -81,6 +82,7 @@ class Surface:
         rivalry: weight of the best rival cluster of the seed / weight of the seed, [0, 1].
         own_reading: whether the pixel itself has a reading of this surface.
         rim_ratio: where it has none, the share of the hole's rim on another surface.
+        correlation: of the errors of neighbouring readings, see ``correlation.py``.
         in_shadow: the pixel lies in the shadow of a near surface and was put on the far one.
     """
 
@@ -92,6 +94,7 @@ class Surface:
     rivalry: float
     own_reading: bool
     rim_ratio: float
+    correlation: float
     in_shadow: bool = False
 
 
@@ -198,6 +201,7 @@ def find_surface(
         rim_ratio=0.0
         if own_reading
         else _rim_ratio(plane, offsets, z, usable_anywhere, options, sigma),
+        correlation=_correlation(plane, offsets, z, patch, window.spacing_px),
         in_shadow=far_side is not None,
     )
 
@@ -218,6 +222,14 @@ class _Offsets:
             exact = self._landed[v, u]
             return exact[:, 0], exact[:, 1]
         return self.du[u], self.dv[v]
+
+    def grid(self, part: tuple[slice, slice]) -> tuple[Array, Array]:
+        """``[h, w]`` offsets (du, dv) of a part of the window."""
+        if self._landed is not None:
+            exact = self._landed[part]
+            return exact[..., 0], exact[..., 1]
+        du, dv = np.broadcast_arrays(self.du[None, part[1]], self.dv[part[0], None])
+        return du, dv
 
     def plane(self, plane: PlaneFit) -> Array:
         """``[h, w]`` inverse depth of the plane."""
@@ -284,6 +296,18 @@ def _other_ratio(
     around = np.isfinite(z) & (distance <= options.edge_radius_px * scale + 0.5 + nearest)
     off = np.abs(z[around] - 1.0 / np.maximum(offsets.plane(plane)[around], 1e-3))
     return float(np.mean(off > max(options.step_m, 5.0 * sigma))) if off.size else 0.0
+
+
+def _correlation(
+    plane: PlaneFit, offsets: _Offsets, z: Array, patch: Mask, spacing_px: int
+) -> float:
+    """Correlation of the errors of neighbouring readings of the patch."""
+    rows, columns = np.nonzero(patch.any(axis=1))[0], np.nonzero(patch.any(axis=0))[0]
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    du, dv = offsets.grid(part)
+    a, b = plane.gradient
+    residual = np.where(patch[part], 1.0 / z[part] - plane.q - a * du - b * dv, np.nan)
+    return neighbour_correlation(du, dv, residual, spacing_px)
 
 
 def _seed(

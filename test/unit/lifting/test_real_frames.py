@@ -54,6 +54,13 @@ def test_goals_against_the_second_capture():
     assert empty["coverage"] >= 0.90 and empty["p95_mm"] <= 15.0
 
 
+def test_the_covariance_holds_on_a_real_frame():
+    figures = benchmark.honesty([SAMPLES["cleargrasp_d435_123"]], count=300)
+    for kind in ("all", "near_edges", "no_reading"):
+        assert 0.90 <= figures[f"inside_95_percent_{kind}"] <= 1.0
+    assert figures["inside_95_percent_without_bias_all"] < figures["inside_95_percent_all"]
+
+
 def test_goals_on_synthetic_planes():
     figures = benchmark.synthetic(400)
     assert figures["depth_error_p50_sigma"] <= 0.5
@@ -67,3 +74,4 @@ def test_goals_at_synthetic_edges():
     assert figures["wrong_confident"] <= 0.01
     assert figures["confident"] >= 0.60
     assert figures["between_surfaces"] == 0.0
+    assert 0.93 <= figures["confident_inside_95_percent"] <= 0.98

@@ -190,3 +190,21 @@ def test_noise_of_the_depth_camera_counts_not_that_of_the_colour_grid(frame):
     # some twenty elements of the window, of which several share a reading
     per_reading = (frame.intrinsics.fx / DEPTH.fx) ** 2
     assert lifted.covariance[2, 2] > 0.5 * sigma**2 * per_reading / 60
+
+
+@pytest.mark.parametrize("depth", [DEPTH, replace(DEPTH, fx=450.0, fy=450.0)])
+def test_noise_does_not_pull_registered_depth_to_the_camera(depth):
+    """Where readings share a pixel the nearest would be the one with the largest error."""
+    errors = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        z_m = 0.6 + 0.09 * 0.6**2 / (depth.fx * 0.05) * rng.normal(size=(240, 424))
+        frame = RGBDFrame(
+            np.zeros((360, 640, 3), np.uint8), DepthImage(z_m.astype(np.float32), 1.0), COLOUR,
+            "colour", depth_intrinsics=depth, camera_T_depth=np.eye(4),
+        )  # fmt: skip
+        exact = LiftingOptions(pixel_sigma_px=0.0, normalised_step=0.0)
+        lifted = lift_point(frame, (300.0 + seed, 170.0), exact)
+        errors.append((lifted.position_m[2] - 0.6) / np.sqrt(lifted.covariance[2, 2]))
+    assert abs(np.mean(errors)) < 0.5
+    assert np.sqrt(np.mean(np.square(errors))) < 1.3
