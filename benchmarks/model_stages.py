@@ -7,8 +7,10 @@
 
 Beside each time stands its floor on this machine, from what the same process reaches: the
 stage's multiplications at the rate of one large matrix product, and for a decoded token the
-weights' bytes at the rate of a large copy.  Weights are meaningless unless given, so the
-answer is cut after a fixed number of tokens.
+weights' bytes at the rate of a large copy.  To the right are the floors of three GPUs from
+their data sheets, in 16 bit.  Weights are meaningless unless given, so the answer is cut
+after a fixed number of tokens, and a draft of the template's length is always wrong: it
+shows what a pass with a draft costs.
 """
 
 from __future__ import annotations
@@ -31,15 +33,19 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 from benchmarks.model_synthetic import SIZES, write_synthetic
 from roborefer_ros.models.depth_anything import DepthAnything, network_size
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
-from roborefer_ros.models.roborefer.decoding import generate
+from roborefer_ros.models.roborefer.decoding import PromptCache, generate
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferInputs, RoboReferProcessor
 from roborefer_ros.pointing.prompts import roborefer_prompt
 
 IMAGES = ("640x480", "848x480", "1280x720")
 
-#: tokens of "[(0.512, 0.634)]" with its end
+#: tokens of "[(0.512, 0.634)]" with its end, and passes for it where drafts fill the template
 ANSWER_TOKENS = 15
+DRAFTED_PASSES = 7
+
+#: tokens between the pictures and the answer with Qwen2's own tokenizer, template included
+TEXT_TOKENS = 120
 
 _INSTRUCTION = "Please point to the red mug left of the green box."
 
@@ -52,26 +58,49 @@ _DEPTH_SIZES: dict[str, tuple[int, int, int, list[int], list[int]]] = {
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage for one image size; ``floor_ms`` is 0 where none is computed."""
-
-    image: str
-    stage: str
-    work: str
-    median_ms: float
-    floor_ms: float
-
-
-@dataclass(frozen=True)
 class Machine:
-    """What the device reaches: multiply-adds of a large product, bytes of a large copy."""
+    """What a device reaches: floating-point operations of a large product, bytes of a copy."""
 
     flops_per_s: float
     bytes_per_s: float
 
 
+#: dense 16 bit with float32 sums, and memory
+GPUS = {
+    "H200": Machine(989e12, 4.8e12),
+    "4090": Machine(165e12, 1.008e12),
+    "Orin": Machine(42.5e12, 204.8e9),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage for one image size.
+
+    Attributes:
+        image, stage, work: which one, and how much of it.
+        median_ms: measured.
+        flops: operations it cannot do without; 0 where none are counted.
+        weights: how many numbers it reads at least.
+        weight_bytes: of one of them here.
+    """
+
+    image: str
+    stage: str
+    work: str
+    median_ms: float
+    flops: float = 0.0
+    weights: float = 0.0
+    weight_bytes: int = 2
+
+    def floor_ms(self, machine: Machine, weight_bytes: int = 2) -> float:
+        """The least time on a machine; 0 where none is counted."""
+        reading = self.weights * weight_bytes / machine.bytes_per_s
+        return 1e3 * max(self.flops / machine.flops_per_s, reading)
+
+
 def timed(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
-    """Median milliseconds; the first call is not counted."""
+    """Median milliseconds; the first call is not counted, unless it is the only one."""
     times = []
     for _ in range(repeats + 1):
         if device.type == "cuda":
@@ -81,7 +110,7 @@ def timed(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(1e3 * (time.perf_counter() - started))
-    return statistics.median(times[1:])
+    return statistics.median(times[1:] or times)
 
 
 def measure_machine(device: torch.device, dtype: torch.dtype) -> Machine:
@@ -100,21 +129,37 @@ def stages(
     model: RoboRefer,
     processor: RoboReferProcessor,
     depth: DepthAnything,
-    machine: Machine,
     repeats: int,
 ) -> Iterator[Stage]:
-    """All stages for one image size (width, height)."""
+    """All stages for one image size (width, height), and their sum."""
     width, height = size
     rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     name, device = f"{width}x{height}", model.device
-    net_width, net_height = network_size(width, height)
-    work = f"{net_width}x{net_height} px"
-    yield Stage(name, "depth network", work, timed(lambda: depth(rgb), device, repeats), 0.0)
-    picture, prompt = depth(rgb), roborefer_prompt(_INSTRUCTION)
+    picture = depth(rgb)
+    prompt = roborefer_prompt(instruction_of(processor, TEXT_TOKENS))
     inputs = processor(prompt, [rgb], [picture])
+    net = network_size(width, height)
+    ms = timed(lambda: depth(rgb), device, repeats)
+    rows = [Stage(name, "depth network", f"{net[0]}x{net[1]} px", ms, depth_flops(depth, *net))]
     ms = timed(lambda: processor(prompt, [rgb], [picture]), device, repeats)
-    yield Stage(name, "preprocess", f"{_tiles(inputs)} tiles", ms, 0.0)
-    yield from _network_stages(name, model, processor, inputs, machine, repeats)
+    rows.append(Stage(name, "preprocess", f"{_tiles(inputs)} tiles", ms))
+    rows += _network_stages(name, model, processor, inputs, repeats)
+    yield from rows
+    times = {row.stage: row.median_ms for row in rows}
+    until_answer = sum(row.median_ms for row in rows[:4])
+    more = ANSWER_TOKENS - 1
+    plain = until_answer + more * times["one more token"]
+    yield Stage(name, "whole answer", f"{more} more", plain)
+    drafted = until_answer + (DRAFTED_PASSES - 1) * times["one with a draft"]
+    yield Stage(name, "with drafts", f"{DRAFTED_PASSES - 1} more", drafted)
+
+
+def instruction_of(processor: RoboReferProcessor, tokens: int) -> str:
+    """An instruction that makes a prompt without pictures as long as a real tokenizer's."""
+    text = _INSTRUCTION
+    while len(processor.prompt_ids(roborefer_prompt(text))) < tokens:
+        text += "."
+    return text
 
 
 def _network_stages(
@@ -122,10 +167,10 @@ def _network_stages(
     model: RoboRefer,
     processor: RoboReferProcessor,
     inputs: RoboReferInputs,
-    machine: Machine,
     repeats: int,
 ) -> Iterator[Stage]:
-    device = model.device
+    """Towers, prefill, and a further token, alone and with a draft."""
+    device, width = model.device, next(model.parameters()).element_size()
 
     @torch.inference_mode()
     def encode() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -135,23 +180,61 @@ def _network_stages(
             model.encode_depths(inputs.depth_pixel_values, inputs.depth_block_sizes),
         )
 
-    floor = 1e3 * tower_flops(model) * _tiles(inputs) / machine.flops_per_s
-    yield Stage(name, "towers", f"{_tiles(inputs)} tiles", timed(encode, device, repeats), floor)
+    count, encoded = _tiles(inputs), []
+    ms = timed(lambda: encoded.append(encode()), device, repeats)
+    yield Stage(name, "towers", f"{count} tiles", ms, tower_flops(model) * count)
     with torch.inference_mode():
-        embeds = model.splice(inputs.input_ids, *encode(), **processor.splice_ids)
+        embeds = model.splice(inputs.input_ids, *encoded[-1], **processor.splice_ids)
+    kept = PromptCache()
 
-    def answer(tokens: int) -> Callable[[], Any]:
-        return lambda: generate(model.llm, embeds, stop_ids=[], max_new_tokens=tokens)
+    def read() -> None:
+        kept.clear()
+        generate(model.llm, embeds, stop_ids=[], max_new_tokens=1, prompts=kept)
 
-    prefill = timed(answer(1), device, repeats)
-    floor = 1e3 * prefill_flops(model, len(embeds)) / machine.flops_per_s
-    yield Stage(name, "prefill", f"{len(embeds)} tokens", prefill, floor)
-    whole = timed(answer(ANSWER_TOKENS), device, repeats)
-    each = (whole - prefill) / (ANSWER_TOKENS - 1)
-    read = sum(p.nbytes for p in model.llm.parameters())  # a tied head is counted once
+    ms = timed(read, device, repeats)
+    yield Stage(name, "prefill", f"{len(embeds)} tokens", ms, prefill_flops(model, len(embeds)))
+    weights = sum(p.numel() for p in model.llm.parameters())  # a tied head is counted once
     if not model.config.llm.tie_word_embeddings:
-        read -= model.llm.model.embed_tokens.weight.nbytes
-    yield Stage(name, "one more token", "", each, 1e3 * read / machine.bytes_per_s)
+        weights -= model.llm.model.embed_tokens.weight.numel()
+    for stage, guesses in (("one more token", 0), ("one with a draft", 4)):
+        ms = token_ms(model, embeds, kept, guesses, repeats)
+        work = f"{guesses + 1} tokens" if guesses else ""
+        yield Stage(name, stage, work, ms, weights=weights, weight_bytes=width)
+
+
+def token_ms(
+    model: RoboRefer, embeds: torch.Tensor, kept: PromptCache, guesses: int, repeats: int
+) -> float:
+    """Milliseconds per decoded token after a prompt, each with so many wrong guesses."""
+    wrong = [model.config.llm.vocab_size - 1] * guesses
+    device, times = model.device, []
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    for _ in range(repeats + 1):
+        ends: list[float] = []
+        generate(
+            model.llm,
+            embeds,
+            stop_ids=[],
+            max_new_tokens=ANSWER_TOKENS,
+            on_prefill=lambda: ends.append(now()),  # noqa: B023 (called within this turn)
+            draft=lambda ids: wrong if ids else [],
+            prompts=kept,
+        )
+        times.append(1e3 * (now() - ends[0]) / (ANSWER_TOKENS - 1))
+    return statistics.median(times[1:] or times)
+
+
+def depth_flops(depth: DepthAnything, width: int, height: int) -> float:
+    """Operations of the depth network's transformer for one image; its head is left out."""
+    c: Any = depth.network.config.backbone_config
+    tokens = (width // c.patch_size) * (height // c.patch_size) + 1
+    linear = 2 * tokens * (4 + 2 * c.mlp_ratio) * c.hidden_size**2
+    return float(c.num_hidden_layers * (linear + 4 * tokens**2 * c.hidden_size))
 
 
 def tower_flops(model: RoboRefer) -> float:
@@ -203,14 +286,31 @@ def write_depth_network(folder: Path, size: str) -> Path:
 def report(rows: list[Stage], machine: Machine) -> str:
     """The stages as a table."""
     rates = f"{machine.flops_per_s / 1e12:.2f} TFLOP/s, {machine.bytes_per_s / 1e9:.0f} GB/s"
-    lines = [f"this device reaches {rates}"]
-    lines.append(f"{'image':<10} {'stage':<15} {'work':<14} {'ms':>9} {'floor ms':>9} {'times':>6}")
+    head = f"{'image':<10} {'stage':<17} {'work':<12} {'ms':>9} {'floor ms':>9} {'times':>6}"
+    lines = [f"this device reaches {rates}", head + "".join(f" {gpu:>8}" for gpu in GPUS)]
     for row in rows:
-        floor = f"{row.floor_ms:>9.1f} {row.median_ms / row.floor_ms:>6.1f}" if row.floor_ms else ""
+        floor_ms = row.floor_ms(machine, row.weight_bytes)
+        floors = ""
+        if floor_ms:
+            floors = f" {floor_ms:>9.1f} {row.median_ms / floor_ms:>6.1f}"
+            floors += "".join(f" {row.floor_ms(gpu):>8.2f}" for gpu in GPUS.values())
         lines.append(
-            f"{row.image:<10} {row.stage:<15} {row.work:<14} {row.median_ms:>9.1f} {floor}"
+            f"{row.image:<10} {row.stage:<17} {row.work:<12} {row.median_ms:>9.1f}{floors}"
         )
     return "\n".join(lines)
+
+
+def as_json(rows: list[Stage], machine: Machine) -> str:
+    """The stages for programs."""
+    stages = [
+        {
+            **asdict(row),
+            "floor_ms": row.floor_ms(machine, row.weight_bytes),
+            "gpu_floors_ms": {name: row.floor_ms(gpu) for name, gpu in GPUS.items()},
+        }
+        for row in rows
+    ]
+    return json.dumps({"machine": asdict(machine), "stages": stages}, indent=1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -222,7 +322,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--images", nargs="+", default=IMAGES, help="WIDTHxHEIGHT")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="0: the very first call counts")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
@@ -235,15 +335,12 @@ def main(argv: list[str] | None = None) -> int:
         model, processor = load_roborefer(folder, arguments.device, arguments.dtype)
         network = DepthAnything(depth, arguments.device, arguments.dtype)
         machine = measure_machine(model.device, model.dtype)
-        rows = []
+        rows: list[Stage] = []
         for image in arguments.images:
             width, height = (int(side) for side in image.split("x"))
             size = width, height
-            rows += stages(size, model, processor, network, machine, arguments.repeats)
-    if arguments.json:
-        print(json.dumps({"machine": asdict(machine), "stages": [asdict(r) for r in rows]}))
-    else:
-        print(report(rows, machine))
+            rows += stages(size, model, processor, network, arguments.repeats)
+    print(as_json(rows, machine) if arguments.json else report(rows, machine))
     return 0
 
 
