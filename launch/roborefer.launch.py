@@ -43,7 +43,7 @@ def generate_launch_description() -> LaunchDescription:
             argument("model", "", "what points, e.g. roborefer:Zhoues/RoboRefer-2B-SFT"),
             argument("device", "", "auto, cpu, cuda or cuda:N"),
             argument("dtype", "", "auto, bfloat16, float16 or float32"),
-            argument("depth_source", "", "sensor, model or none"),
+            argument("depth_source", "", "auto, sensor, model or none"),
             argument("target_frame", "", "frame of the poses; empty: the camera's"),
             argument("up_frame", "", "frame whose z axis points up, e.g. base_link"),
             argument(

@@ -18,6 +18,8 @@ from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
 
+#: trained on the converted depth of the simulated camera
+_BUNDLED = "roborefer:demo"
 _WARM_UP_SIZE = (480, 640)
 
 
@@ -59,9 +61,11 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         max_new_tokens=options.max_new_tokens,
     )
     try:
-        if options.depth_source == "none":
+        source = _depth_source(options)
+        if source == "none":
             pointer = RgbOnlyPointer(pointer)
-        estimator = _depth_estimator(options) if options.depth_source == "model" else None
+        needs_estimator = source == "model" and pointer.uses_depth
+        estimator = _depth_estimator(options) if needs_estimator else None
         pipeline = ReferPipeline(
             pointer=pointer,
             lifting=options.lifting,
@@ -76,22 +80,27 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
     return pipeline
 
 
+def _depth_source(options: NodeOptions) -> str:
+    """'sensor', 'model' or 'none'; what 'auto' stands for."""
+    if options.depth_source != "auto":
+        return options.depth_source
+    return "sensor" if options.model == _BUNDLED else "model"
+
+
 def _depth_estimator(options: NodeOptions) -> DepthEstimator:
     try:
         module = importlib.import_module("roborefer_ros.models.depth_anything")
     except ImportError as error:
         raise DependencyMissingError(
             f"depth_source 'model' needs the depth network ({error}); pip install "
-            "'roborefer_ros[model]', or set "
-            "depth_source to 'sensor'"
+            "'roborefer_ros[model]', or set depth_source to 'sensor'"
         ) from error
     estimator: DepthEstimator = module.DepthAnything(device=options.device, dtype=options.dtype)
     return estimator
 
 
 def _warm_up(pipeline: ReferPipeline) -> None:
-    """One answer that nobody reads: allocations, kernels and caches are there for the first "
-    "goal."""
+    """One answer that nobody reads, so that the first goal finds kernels and caches in place."""
     height, width = _WARM_UP_SIZE
     rgb = np.full((height, width, 3), 128, dtype=np.uint8)
     depth = np.full((height, width), 128, dtype=np.uint8) if pipeline.pointer.uses_depth else None

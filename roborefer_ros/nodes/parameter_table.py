@@ -80,12 +80,12 @@ _NODE = (
     ),
     Spec(
         "depth_source",
-        "sensor",
-        "Depth picture for the model: 'sensor' converts the camera's depth, 'model' predicts it "
-        "from RGB as the authors of RoboRefer do, 'none' gives RGB only. Poses always come from "
-        "the "
-        "camera's depth.",
-        choices=("sensor", "model", "none"),
+        "auto",
+        "Depth picture for a model that takes one: 'model' predicts it from RGB as the authors of "
+        "RoboRefer do, 'sensor' converts the camera's depth, 'none' gives RGB only; 'auto' is what "
+        "the model was trained with: 'sensor' for the bundled network, else 'model'. Poses always "
+        "come from the camera's depth.",
+        choices=("auto", "sensor", "model", "none"),
         when=_MODEL_WHEN,
     ),
     Spec(

@@ -1,0 +1,56 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which depth picture the model gets by default: what it was trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("torch")
+
+from roborefer_ros.errors import RoboReferError  # noqa: E402
+from roborefer_ros.lifting import LiftingOptions  # noqa: E402
+from roborefer_ros.nodes.model_loading import open_pipeline  # noqa: E402
+
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
+
+
+def options(model, depth_source="auto"):
+    return SimpleNamespace(
+        model=model,
+        depth_source=depth_source,
+        device="cpu",
+        dtype="float32",
+        max_new_tokens=4,
+        max_instruction_length=100,
+        warm_up=False,
+        lifting=LiftingOptions(),
+    )
+
+
+def test_the_bundled_network_gets_the_sensors_depth():
+    pipeline = open_pipeline(options("roborefer:demo"))
+    assert pipeline.depth_estimator is None and pipeline.pointer.uses_depth
+    pipeline.pointer.close()
+
+
+def test_other_checkpoints_get_the_references_depth(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RoboReferError, match="depth_source to 'sensor'"):
+        open_pipeline(options(f"roborefer:{GOLDEN / 'tiny-2b-style'}"))
+
+
+def test_none_gives_rgb_only():
+    pipeline = open_pipeline(options(f"roborefer:{GOLDEN / 'tiny-2b-style'}", "none"))
+    assert pipeline.depth_estimator is None and not pipeline.pointer.uses_depth
+    pipeline.pointer.close()
+
+
+def test_a_model_that_takes_no_depth_needs_no_depth_network():
+    pipeline = open_pipeline(options("echo"))
+    assert pipeline.depth_estimator is None
