@@ -184,7 +184,8 @@ def _network_stages(
     ms = timed(lambda: encoded.append(encode()), device, repeats)
     yield Stage(name, "towers", f"{count} tiles", ms, tower_flops(model) * count)
     with torch.inference_mode():
-        embeds = model.splice(inputs.input_ids, *encoded[-1], **processor.splice_ids)
+        images, depths = encoded[-1]
+        embeds = model.splice(inputs.input_ids, images, depths, **processor.splice_ids)
     kept = PromptCache()
 
     def read() -> None:
@@ -239,7 +240,7 @@ def depth_flops(depth: DepthAnything, width: int, height: int) -> float:
 
 def tower_flops(model: RoboRefer) -> float:
     """Operations for one tile, patch embedding and projector left out."""
-    c = model.config.vision
+    c: Any = model.config.vision
     tokens = (c.image_size // c.patch_size) ** 2
     linear = 2 * tokens * (4 * c.hidden_size**2 + 2 * c.hidden_size * c.intermediate_size)
     attention = 4 * tokens**2 * c.hidden_size

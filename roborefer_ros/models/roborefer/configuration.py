@@ -250,6 +250,9 @@ def _hf_config(folder: Path, kind: type[Any]) -> Any:
         raise CheckpointInvalidError(
             f"{folder}/config.json names the architecture {named}, expected {expected}"
         )
+    # The training machine's path, type and attention kernels (FlashAttention 2) are its own.
+    for key in [k for k in values if "attn_implementation" in k]:
+        del values[key]
     for key in ("_name_or_path", "torch_dtype", "dtype", "transformers_version"):
         values.pop(key, None)
     if kind is SiglipVisionConfig:

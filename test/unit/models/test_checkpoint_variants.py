@@ -80,6 +80,16 @@ def test_a_part_outside_the_folder(
     assert torch.equal(answer(*load_roborefer(folder)), expected["2b"])
 
 
+@pytest.mark.parametrize("part", ["llm", "vision_tower", "depth_tower"])
+def test_attention_kernels_of_the_training_machine_are_ignored(
+    copy_of: Copy, edit: Edit, part: str, expected: dict[str, Any]
+) -> None:
+    folder = copy_of("2b")
+    stored = dict.fromkeys(("attn_implementation", "_attn_implementation"), "flash_attention_2")
+    edit(folder / part / "config.json", _attn_implementation_autoset=True, **stored)
+    assert torch.equal(answer(*load_roborefer(folder)), expected["2b"])
+
+
 def test_content_of_the_part_entries_does_not_matter(
     copy_of: Copy, edit: Edit, expected: dict[str, Any]
 ) -> None:
@@ -129,12 +139,8 @@ def test_without_tokenizer_json(copy_of: Copy, mode: str, expected: dict[str, An
     assert torch.equal(answer(model, without), expected[mode])
 
 
-@pytest.mark.parametrize("mode", ["2b", "8b"])
-def test_missing_depth_token_is_added(
-    copy_of: Copy, edit: Edit, mode: str, expected: dict[str, Any]
-) -> None:
+def remove_depth_token(folder: Path, edit: Edit) -> None:
     """As in an NVILA base: tokenizer and embedding are one shorter."""
-    folder = copy_of(mode)
     llm = folder / "llm"
     (llm / "tokenizer.json").unlink()
     config = json.loads((llm / "tokenizer_config.json").read_text())
@@ -152,6 +158,14 @@ def test_missing_depth_token_is_added(
             tensors[key] = tensors[key][:459].clone()
 
     change_weights(llm, shorten)
+
+
+@pytest.mark.parametrize("mode", ["2b", "8b"])
+def test_missing_depth_token_is_added(
+    copy_of: Copy, edit: Edit, mode: str, expected: dict[str, Any]
+) -> None:
+    folder = copy_of(mode)
+    remove_depth_token(folder, edit)
     model, processor = load_roborefer(folder)
     assert processor.splice_ids["depth_token_id"] == 459
     assert model.llm.get_input_embeddings().num_embeddings == 460
@@ -164,21 +178,40 @@ def test_missing_depth_token_is_added(
     assert "<|im_end|>" not in processor.tokenizer.decode([453], skip_special_tokens=True)
 
 
+def test_without_depth_branch_no_depth_token_is_added(copy_of: Copy, edit: Edit) -> None:
+    folder = copy_of("2b")
+    remove_depth_token(folder, edit)
+    for part in ("depth_tower", "depth_projector"):
+        shutil.rmtree(folder / part)
+    edit(
+        folder / "config.json",
+        depth_tower_cfg=None,
+        depth_projector_cfg=None,
+        enable_depth=False,
+    )
+    model, processor = load_roborefer(folder)
+    assert processor.splice_ids["depth_token_id"] == -1
+    assert len(processor.tokenizer) == model.llm.lm_head.out_features == 459
+    reference = answer(*load_roborefer(GOLDEN / "tiny-2b-style"), depth=False)
+    assert torch.allclose(answer(model, processor, depth=False), reference[:459], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["2b", "8b"])
 def test_longer_embedding_is_cut_to_the_tokenizer(
-    copy_of: Copy, edit: Edit, expected: dict[str, Any]
+    copy_of: Copy, edit: Edit, mode: str, expected: dict[str, Any]
 ) -> None:
     """Qwen2 pads its embedding."""
-    folder = copy_of("8b")
+    folder = copy_of(mode)
     edit(folder / "llm/config.json", vocab_size=512)
 
     def lengthen(tensors: dict[str, torch.Tensor]) -> None:
-        for key in ("model.embed_tokens.weight", "lm_head.weight"):
+        for key in set(tensors) & {"model.embed_tokens.weight", "lm_head.weight"}:
             extra = torch.full((52, 64), 9.0, dtype=tensors[key].dtype)
             tensors[key] = torch.cat([tensors[key], extra])
 
     change_weights(folder / "llm", lengthen)
     got = answer(*load_roborefer(folder))
-    assert torch.allclose(got, expected["8b"], atol=1e-5)
+    assert torch.allclose(got, expected[mode], atol=1e-5)
 
 
 def test_tied_head_that_is_stored_as_well(copy_of: Copy, expected: dict[str, Any]) -> None:
@@ -283,6 +316,17 @@ def test_saved_checkpoint_is_the_same_network(
     trimmed, processor = load_roborefer(GOLDEN / "tiny-2b-style")
     with pytest.raises(ValueError, match="keep_unused"):
         save_roborefer(trimmed, processor.tokenizer, tmp_path / "trimmed")
+
+
+def test_every_end_token_stops(copy_of: Copy, edit: Edit) -> None:
+    """The template's, and the tokenizer's own where that is another."""
+    _, processor = load_roborefer(GOLDEN / "tiny-2b-style")
+    assert processor.stop_ids == (453,)
+    folder = copy_of("2b")
+    edit(folder / "llm/tokenizer_config.json", eos_token="<|endoftext|>")
+    edit(folder / "llm/special_tokens_map.json", eos_token="<|endoftext|>")
+    _, processor = load_roborefer(folder)
+    assert processor.stop_ids == (453, 451)
 
 
 def test_types(expected: dict[str, Any]) -> None:
