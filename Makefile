@@ -39,7 +39,8 @@ demo: setup ## the whole chain on this machine: simulated camera, model, action,
 	roborefer demo $(DEMO_ARGS)
 
 test: setup ## lint, types and all tests
-	@$(ENV)
+	@$(PYTHON) scripts/setup_environment.py --only browser
+	$(ENV)
 	# All three run even when the first fails; a missing ROS 2 fails the tests instead of skipping.
 	status=0
 	ruff check . || status=1

@@ -7,7 +7,7 @@ With a ROS 2 distribution sourced, `.venv` sits on top of it and only the Python
 added.  Without one, ROS 2 itself is installed into `.venv` from Python wheels.  Either way
 `roborefer_msgs` is built with colcon into `install/`.  Only the standard library is used here.
 
-    python3 scripts/setup_environment.py [--venv .venv] [--only packages|messages]
+    python3 scripts/setup_environment.py [--venv .venv] [--only packages|messages|browser]
 
 TORCH_INDEX_URL in the environment chooses another index for torch, e.g. one with CPU builds.
 """
@@ -39,6 +39,9 @@ SYSTEM_LIBRARIES = {
     "EGL": "libegl1",
     "X11": "libx11-6",
 }
+
+#: any of them draws the pages that the tests look at
+BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")
 
 _started = time.monotonic()
 
@@ -113,6 +116,30 @@ def install_system_packages(needs_wheels: bool) -> None:
     command = [*apt, "install", "-y", "-qq", "--no-install-recommends", *missing]
     if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
         fail(f"apt-get failed; install them by hand and run again:\n    sudo {line}")
+
+
+def install_browser() -> None:
+    """Have a browser for the tests of the pages; without one those are skipped.
+
+    Installed only by root on Debian, which is what a CI machine is: elsewhere Chromium is no apt
+    package (Ubuntu's is a snap), and on a desk people choose their browser themselves.
+    """
+    if any(map(shutil.which, BROWSERS)):
+        return
+    line = "apt-get install --no-install-recommends chromium fonts-dejavu-core"
+    skipped = "no Chromium: the tests that look at the pages in a browser are skipped"
+    release = Path("/etc/os-release")
+    is_debian = release.exists() and re.search(r"^ID=\"?debian", release.read_text(), re.MULTILINE)
+    if not is_debian or os.geteuid() != 0 or not shutil.which("apt-get"):
+        say(f"{skipped}. On Debian, `sudo {line}` brings it")
+        return
+    say("system packages for the tests: chromium fonts-dejavu-core")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], env=environment, check=False)
+    command = [*line.split(), "-y", "-qq"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        say(f"{skipped}. `{line}` failed:\n{done.stderr.strip()[-2000:]}")
 
 
 # --- Python packages -------------------------------------------------------------------
@@ -253,8 +280,15 @@ def main() -> None:
     """Run the steps that were asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="default: .venv")
-    parser.add_argument("--only", choices=["packages", "messages"], help="one step; default: both")
+    parser.add_argument(
+        "--only",
+        choices=["packages", "messages", "browser"],
+        help="one step; default: packages and messages",
+    )
     options = parser.parse_args()
+    if options.only == "browser":
+        install_browser()
+        return
     check_python()
     distribution = sourced_distribution()
     venv = options.venv.absolute()

@@ -20,6 +20,7 @@ from roborefer_ros.server import chat
 from roborefer_ros.server.engine import Engine
 from roborefer_ros.server.gate import Gate
 from roborefer_ros.server.metrics import Metrics
+from roborefer_ros.server.openapi import complete_document
 from roborefer_ros.server.page import page
 from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
 from roborefer_ros.server.scheduler import Scheduler
@@ -58,8 +59,6 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
-_ERROR_REPLY = {"$ref": "#/components/schemas/ErrorReply"}
-
 
 def build_app(
     settings: Settings,
@@ -80,6 +79,8 @@ def build_app(
         batch_wait_s=settings.batch_wait_s,
         metrics=metrics,
     )
+    if (cache := getattr(engine, "cache", None)) is not None:
+        metrics.watch_pictures(cache)
     service = Service(settings, scheduler, metrics, depth_estimator)
 
     @asynccontextmanager
@@ -108,8 +109,7 @@ def build_app(
     _add_openai_routes(app, service)
     _add_operation_routes(app, service)
     _add_page(app)
-    if settings.token:
-        _document_token(app)
+    complete_document(app, settings)
     return app
 
 
@@ -208,11 +208,6 @@ def _add_operation_routes(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response, tags=["operation"])
     async def metrics() -> Response:
         """For Prometheus."""
-        cache = getattr(service.scheduler.engine, "cache", None)
-        if cache is not None:
-            service.metrics.cache_hits.set(cache.hits)
-            service.metrics.cache_misses.set(cache.misses)
-            service.metrics.cache_bytes.set(cache.size_bytes)
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -222,29 +217,6 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/ui", response_class=HTMLResponse, include_in_schema=False)
     async def ui() -> Response:
         return HTMLResponse(text, headers=headers)
-
-
-def _document_token(app: FastAPI) -> None:
-    """OpenAPI says which routes want the token."""
-    from roborefer_ros.server.gate import OPEN_ROUTES
-
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        components = document.setdefault("components", {})
-        components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-        for path, operations in document["paths"].items():
-            for operation in operations.values():
-                if path not in OPEN_ROUTES:
-                    operation["security"] = [{"bearer": []}]
-                    operation["responses"]["401"] = {
-                        "description": _FAILURES[401]["description"],
-                        "content": {"application/json": {"schema": _ERROR_REPLY}},
-                    }
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _client(request: Request) -> str:

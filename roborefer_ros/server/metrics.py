@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,10 +16,33 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 import roborefer_ros
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Kept(Protocol):
+    """What is kept between queries, as ``reuse.Recent`` counts it."""
+
+    hits: int
+    misses: int
+    size_bytes: int
+
+
+class _Pictures(Collector):
+    """Reads a cache's own counts when Prometheus asks."""
+
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        name, kept = "roborefer_encoded_picture", self._kept
+        yield CounterMetricFamily(f"{name}_hits", "Pictures found encoded.", kept.hits)
+        yield CounterMetricFamily(f"{name}_misses", "Pictures encoded.", kept.misses)
+        yield GaugeMetricFamily(f"{name}_bytes", "Memory of encoded pictures.", kept.size_bytes)
 
 
 class Metrics:
@@ -33,7 +57,7 @@ class Metrics:
             "http_requests", "Requests answered.", ["route", "status"], **common
         )
         self.request_seconds = Histogram(
-            "http_request_seconds",
+            "http_request_duration_seconds",
             "From the request's head to the end of the reply.",
             ["route"],
             buckets=_SECONDS,
@@ -43,22 +67,24 @@ class Metrics:
             "errors", "Failed requests by number of the error.", ["code"], **common
         )
         self.queued = Gauge("queued_requests", "Requests that wait for the model.", **common)
+        self.running = Gauge("running_requests", "Requests in the model.", **common)
         self.queue_seconds = Histogram(
-            "queue_seconds", "Wait for the model.", buckets=_SECONDS, **common
+            "queue_wait_seconds", "Wait for the model.", buckets=_SECONDS, **common
         )
         self.batch_size = Histogram(
             "batch_size", "Queries answered together.", buckets=(1, 2, 4, 8, 16, 32, 64), **common
         )
         self.stage_seconds = Histogram(
-            "stage_seconds", "Stages of an answer.", ["stage"], buckets=_SECONDS, **common
+            "stage_duration_seconds", "Stages of an answer.", ["stage"], buckets=_SECONDS, **common
         )
         self.tokens = Counter("generated_tokens", "Tokens of all answers.", **common)
-        self.cache_hits = Gauge("encoded_picture_hits", "Pictures found encoded.", **common)
-        self.cache_misses = Gauge("encoded_picture_misses", "Pictures encoded.", **common)
-        self.cache_bytes = Gauge("encoded_picture_bytes", "Memory of encoded pictures.", **common)
         self.ready = Gauge("ready", "1 while the server takes requests.", **common)
         build = Gauge("build_info", "Version of the package.", ["version"], **common)
         build.labels(roborefer_ros.__version__).set(1)
+
+    def watch_pictures(self, kept: Kept) -> None:
+        """Tell of a cache of encoded pictures as well."""
+        self.registry.register(_Pictures(kept))
 
     def text(self) -> bytes:
         """In Prometheus' text format."""

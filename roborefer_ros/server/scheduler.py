@@ -173,6 +173,7 @@ class Scheduler:
             took = time.perf_counter() - started
             with self._changed:
                 self._running.difference_update(jobs)
+                self.metrics.running.set(len(self._running))
             self._batch_s = took if not self._batch_s else 0.8 * self._batch_s + 0.2 * took
 
     def _next_batch(self) -> list[Job] | None:
@@ -196,6 +197,7 @@ class Scheduler:
                 self._changed.wait(left)
             self.metrics.queued.set(len(self._queue))
             self._running.update(batch)
+            self.metrics.running.set(len(self._running))
         return batch
 
     def _starts(self, job: Job) -> bool:

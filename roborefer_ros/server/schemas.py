@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from roborefer_ros.frame import Mode
+from roborefer_ros.server import examples
 
 #: named "image-base64" so that generated clients and test data know what is meant
 Base64Image = Annotated[
@@ -22,7 +23,7 @@ Base64Image = Annotated[
 #: pictures of the reference's contract: checked where they are decoded
 ImageText = Annotated[str, Field(json_schema_extra={"format": "image-base64"})]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0.05, le=3600, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0.5, le=3600, allow_inf_nan=False)]
 
 MODES = {"auto": Mode.AUTO, "object": Mode.OBJECT, "free_space": Mode.FREE_SPACE}
 
@@ -44,6 +45,8 @@ class _Strict(_Typed):
 
 class QueryRequest(_Typed):
     """The four fields of the reference's server; others are ignored, as it does."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.QUERY})
 
     image_url: list[ImageText] = Field([], description="Image files as base64, despite the name.")
     depth_url: list[ImageText] = Field([], description="Relative depth pictures as base64.")
@@ -91,6 +94,8 @@ class Intrinsics(_Strict):
 
 class PointRequest(_Strict):
     """A picture, an instruction, and what is known about depth."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.POINT})
 
     image: Base64Image
     instruction: str = Field(min_length=1, description='E.g. "the red mug left of the box".')
@@ -150,6 +155,8 @@ class Point(BaseModel):
 class PointReply(BaseModel):
     """What the model pointed at."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": examples.POINT_REPLY})
+
     points: list[Point] = Field(description="In the order of the answer; empty: see error.")
     answer: str = Field(description="The model's text.")
     error: ErrorBody | None = Field(None, description="Why there is no point.")
@@ -197,6 +204,8 @@ class StreamOptions(_Typed):
 
 class ChatRequest(_Typed):
     """The part of OpenAI's request that a pointing model can honour; the rest is ignored."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": examples.CHAT})
 
     model: str = ""
     messages: list[ChatMessage] = Field(min_length=1, max_length=64)

@@ -24,7 +24,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start servers that end with the session."""
     running: list[Served] = []
 
-    def run(*arguments: str, token: str = "", within_s: float = 60.0) -> Served:
+    def run(*arguments: str, token: str = "", within_s: float = 180.0) -> Served:
         folder = tmp_path_factory.mktemp("serve")
         log = folder / "log"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
@@ -68,8 +68,8 @@ def _url(served: Served, within_s: float) -> str:
 def tiny(start: Start) -> Served:
     """A real, tiny RoboRefer network whose answers last as long as they may."""
     return start(
-        *("--model", TINY, "--max-new-tokens", "3000", "--max-queue", "8", "--max-batch", "2"),
-        *("--max-megapixels", "1", "--max-body-mib", "4", "--timeout-s", "25"),
+        *("--model", TINY, "--max-new-tokens", "12000", "--max-queue", "8", "--max-batch", "2"),
+        *("--max-megapixels", "1", "--max-body-mib", "4", "--timeout-s", "110"),
     )
 
 

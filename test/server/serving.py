@@ -44,7 +44,7 @@ class Served:
         """End it as an operator would; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(90)
 
 
 Start = Callable[..., Served]

@@ -97,7 +97,9 @@ def test_reference_client_with_and_without_depth(brief: Served, image: str, rgb:
 
     def ask(images: list[str], text: str, *more: Any) -> str | None:
         answer = reference_client(brief.url, images, text, *more)
-        count = [int(brief.metric(f"roborefer_encoded_picture_{c}")) for c in ("misses", "hits")]
+        count = [
+            int(brief.metric(f"roborefer_encoded_picture_{c}_total")) for c in ("misses", "hits")
+        ]
         seen.append((count[0], count[1]))
         return answer
 

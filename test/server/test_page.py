@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 from serving import TOKEN, Served  # type: ignore[import-not-found]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+#: ``make test`` installs Debian's, see scripts/setup_environment.py
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None
+)
 
 
 def test_page_lets_nothing_else_in(echo: Served) -> None:
@@ -32,7 +35,7 @@ def browser() -> Iterator[Any]:
     """Chromium from the system; Playwright drives it."""
     sync_api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
+        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
