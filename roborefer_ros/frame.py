@@ -76,8 +76,9 @@ class DepthImage:
         self, rows: slice = slice(None), columns: slice = slice(None)
     ) -> npt.NDArray[np.float32]:
         """A copy of a window (default: all) as float32 metres, NaN where invalid."""
-        window: npt.NDArray[np.float32] = self.raw[rows, columns].astype(np.float32)
-        window *= np.float32(self.unit_m)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite: invalid
+            window: npt.NDArray[np.float32] = self.raw[rows, columns].astype(np.float32)
+            window *= np.float32(self.unit_m)
         # "not (0 < z < inf)" also catches NaN, which "z <= 0" would let through.
         window[~((window > 0.0) & (window < np.inf))] = np.nan
         return window

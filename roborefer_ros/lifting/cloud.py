@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.errors import InvalidGoalError
 from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting.depth_image import check_depth, window_of
 from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
@@ -47,13 +48,20 @@ def crop_cloud(
     """All readings within ``radius_m`` of ``centre_m`` ([3], colour optical frame).
 
     Raises:
+        InvalidGoalError: the centre or the radius is absurdly large or not finite, or the radius
+            negative.
         SizeMismatchError, InvalidCameraInfoError, UnsupportedDistortionError,
         UnsupportedEncodingError, InvalidImageError: the frame cannot be used.
     """
     check_depth(frame.depth)
     check_intrinsics(frame.intrinsics)
     check_alignment(frame)
-    centre = np.asarray(centre_m, dtype=np.float64).reshape(3)
+    centre = np.asarray(centre_m, dtype=np.float64)
+    if centre.shape != (3,) or not (np.abs(centre) < 1e6).all() or not 0.0 <= radius_m < 1e6:
+        raise InvalidGoalError(
+            f"a cloud is cropped to a sphere within 1000 km, not to {radius_m} m around "
+            f"{centre.tolist()}"
+        )
     rows, columns = _box(frame, centre, radius_m, options)
     if is_aligned(frame):
         z_m = frame.depth.metres(rows, columns).astype(np.float64)

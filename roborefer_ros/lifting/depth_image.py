@@ -14,12 +14,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.errors import InvalidImageError, NoValidDepthError, UnsupportedEncodingError
+from roborefer_ros.errors import (
+    InvalidImageError,
+    NoValidDepthError,
+    PointOutsideImageError,
+    UnsupportedEncodingError,
+)
 from roborefer_ros.frame import DepthImage, Pixel
 from roborefer_ros.lifting.options import LiftingOptions
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+
+
+#: metres per unit of depth: a tenth of a micrometre to a kilometre
+_UNITS_M = (1e-7, 1e3)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def check_depth(depth: DepthImage) -> None:
     """Check that the image holds depth in a form that this package reads.
 
     Raises:
-        InvalidImageError: not ``[H, W]``, empty, or a unit that is not positive.
+        InvalidImageError: not ``[H, W]``, empty, or a unit that is none of a length.
         UnsupportedEncodingError: neither an unsigned integer nor a float type.
     """
     if depth.raw.ndim != 2 or depth.raw.size == 0:
@@ -75,8 +84,25 @@ def check_depth(depth: DepthImage) -> None:
         raise UnsupportedEncodingError(
             f"depth of type {depth.raw.dtype} is not supported; send 16UC1 (mm) or 32FC1 (m)"
         )
-    if not (np.isfinite(depth.unit_m) and depth.unit_m > 0.0):
-        raise InvalidImageError(f"the depth unit must be positive, not {depth.unit_m} m")
+    low, high = _UNITS_M
+    if not low <= depth.unit_m <= high:  # NaN is in no range
+        raise InvalidImageError(
+            f"the depth unit must lie in [{low:g}, {high:g}] m, not {depth.unit_m}; "
+            "16UC1 is 0.001, 32FC1 is 1"
+        )
+
+
+def check_pixel(pixel: Pixel, width_px: int, height_px: int) -> None:
+    """Check that a pixel lies in the image.
+
+    Raises:
+        PointOutsideImageError: it does not, or is not finite.
+    """
+    u, v = pixel
+    if not (-0.5 <= u <= width_px - 0.5 and -0.5 <= v <= height_px - 0.5):
+        raise PointOutsideImageError(
+            f"pixel ({u:g}, {v:g}) lies outside the {width_px}x{height_px} image"
+        )
 
 
 def read_window(

@@ -28,6 +28,10 @@ _COEFFICIENTS: dict[str, tuple[int, ...]] = {
     "equidistant": (4,),
 }
 
+#: no lens is shorter or longer, pixels; farther off no image has its centre
+_FOCAL_PX = (1e-2, 1e7)
+_MOST_COEFFICIENT = 1e6
+
 #: an inverse that misses the pixel by more is not an inverse
 _MAX_ROUND_TRIP_ERROR_PX = 0.05
 
@@ -44,15 +48,23 @@ def check_intrinsics(intrinsics: CameraIntrinsics) -> None:
     """
     i = intrinsics
     values = (i.fx, i.fy, i.cx, i.cy)
-    if not all(math.isfinite(v) for v in values) or i.fx <= 0.0 or i.fy <= 0.0:
+    low, high = _FOCAL_PX
+    if not (
+        low <= i.fx <= high
+        and low <= i.fy <= high
+        and all(math.isfinite(v) and abs(v) <= high for v in values)
+    ):
         raise InvalidCameraInfoError(
             f"the camera matrix is unusable: fx={i.fx:g}, fy={i.fy:g}, cx={i.cx:g}, cy={i.cy:g}; "
             "an uncalibrated driver publishes zeros: calibrate the camera or load its calibration"
         )
     if not i.is_distorted:
         return
-    if not all(math.isfinite(c) for c in i.distortion):
-        raise InvalidCameraInfoError(f"a distortion coefficient is not finite: {i.distortion}")
+    if not all(math.isfinite(c) and abs(c) <= _MOST_COEFFICIENT for c in i.distortion):
+        raise InvalidCameraInfoError(
+            f"a distortion coefficient is not finite or absurdly large: {i.distortion}; "
+            "calibrate the camera anew"
+        )
     allowed = _COEFFICIENTS.get(i.distortion_model)
     if allowed is None:
         raise UnsupportedDistortionError(

@@ -15,13 +15,13 @@ from roborefer_ros.errors import (
     GrazingSurfaceError,
     NoDepthAtPointError,
     OutOfRangeError,
-    PointOutsideImageError,
     RoboReferError,
 )
 from roborefer_ros.frame import Mode, Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.depth_image import (
     DepthWindow,
     check_depth,
+    check_pixel,
     raise_if_empty,
     supported,
 )
@@ -112,11 +112,7 @@ def _on_surface(
 def _check(frame: RGBDFrame, pixel: Pixel) -> None:
     check_depth(frame.depth)
     check_intrinsics(frame.intrinsics)
-    u, v = pixel
-    if not (-0.5 <= u <= frame.width - 0.5 and -0.5 <= v <= frame.height - 0.5):
-        raise PointOutsideImageError(
-            f"pixel ({u:g}, {v:g}) lies outside the {frame.width}x{frame.height} image"
-        )
+    check_pixel(pixel, frame.width, frame.height)
     check_alignment(frame)
 
 

@@ -136,10 +136,10 @@ class LiftingOptions:
                     f"lifting option {name} must be one of {', '.join(choices)}, "
                     f"not '{getattr(self, name)}'"
                 )
-        if self.up is not None and not (
-            len(self.up) == 3 and 1e-6 < math.hypot(*self.up) < math.inf
-        ):
-            raise InvalidGoalError(f"up must be a direction of length > 0, not {self.up}")
+        if self.up is not None and not (len(self.up) == 3 and 1e-6 < math.hypot(*self.up) < 1e6):
+            raise InvalidGoalError(
+                f"up must be a direction, of a length from 1e-6 to 1e6, not {self.up}"
+            )
         box = self.workspace_m
         if box is not None and not (
             len(box) == 6 and all(a < b for a, b in zip(box[:3], box[3:], strict=True))

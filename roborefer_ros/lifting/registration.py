@@ -19,13 +19,19 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidCameraInfoError, SizeMismatchError
 from roborefer_ros.frame import CameraIntrinsics, Pixel, RGBDFrame
-from roborefer_ros.lifting.depth_image import DepthWindow, read_window, window_of
+from roborefer_ros.lifting.depth_image import DepthWindow, check_depth, read_window, window_of
 from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 
 Array = npt.NDArray[np.float64]
 
 _RAY_SAMPLES = 64
+
+#: no depth camera sees nearer; a z_min of 0 would ask for all of the image
+_NEAREST_M = 0.02
+
+#: cameras of one frame are no farther apart, metres
+_FARTHEST_M = 1000.0
 
 #: readings on one pixel that differ by less (or 4 sigma) are of one surface
 _SAME_SURFACE_M = 0.010
@@ -68,8 +74,12 @@ def check_alignment(frame: RGBDFrame) -> None:
 def _is_rigid(transform: Array) -> bool:
     if transform.shape != (4, 4) or not np.isfinite(transform).all():
         return False
+    if np.abs(transform).max() > _FARTHEST_M or (transform[3] != (0.0, 0.0, 0.0, 1.0)).any():
+        return False
     rotation = transform[:3, :3]
-    return bool(np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3))
+    # a mirror image keeps lengths and angles too
+    proper = float(np.linalg.det(rotation)) > 0.0
+    return proper and bool(np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3))
 
 
 def frame_window(
@@ -113,6 +123,7 @@ def register_depth(
     options: LiftingOptions = LiftingOptions(),  # noqa: B008 (frozen)
 ) -> npt.NDArray[np.float32]:
     """The whole depth image on the colour image's grid: ``[H, W]`` metres, NaN where none."""
+    check_depth(frame.depth)
     check_intrinsics(frame.intrinsics)
     check_alignment(frame)
     if is_aligned(frame):
@@ -158,7 +169,8 @@ def _depth_rectangle(
     border = [(u, v) for u in (u0, (u0 + u1) / 2.0, u1) for v in (v0, (v0 + v1) / 2.0, v1)]
     rays = rays_through(border, frame.intrinsics)
     # even steps in 1/z are even steps in the depth image
-    z = 1.0 / np.linspace(1.0 / options.z_max_m, 1.0 / options.z_min_m, _RAY_SAMPLES)
+    nearest_m = min(max(options.z_min_m, _NEAREST_M), options.z_max_m)
+    z = 1.0 / np.linspace(1.0 / options.z_max_m, 1.0 / nearest_m, _RAY_SAMPLES)
     points = (rays[None, :, :] * z[:, None, None]).reshape(-1, 3)
     depth_T_camera = np.linalg.inv(_transform(frame))
     in_depth = points @ depth_T_camera[:3, :3].T + depth_T_camera[:3, 3]

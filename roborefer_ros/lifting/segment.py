@@ -21,7 +21,7 @@ import numpy.typing as npt
 from roborefer_ros.errors import NoDepthAtPointError
 from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.cloud import Cloud
-from roborefer_ros.lifting.depth_image import DepthWindow, check_depth
+from roborefer_ros.lifting.depth_image import DepthWindow, check_depth, check_pixel
 from roborefer_ros.lifting.intrinsics import check_intrinsics, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.planes import Plane, widest_plane
@@ -79,13 +79,19 @@ def grow_segment(
         The segment, in the colour camera's optical frame; at least one reading.
 
     Raises:
-        NoDepthAtPointError: no reading near the seed.
-        SizeMismatchError, InvalidImageError, UnsupportedEncodingError,
+        NoDepthAtPointError: no reading near the seed, or ``seed_z_m`` is no depth.
+        PointOutsideImageError, SizeMismatchError, InvalidImageError, UnsupportedEncodingError,
         InvalidCameraInfoError, UnsupportedDistortionError: the frame cannot be used.
     """
     check_depth(frame.depth)
     check_intrinsics(frame.intrinsics)
     check_alignment(frame)
+    check_pixel(pixel, frame.width, frame.height)
+    if not options.z_min_m <= seed_z_m <= options.z_max_m:
+        raise NoDepthAtPointError(
+            f"a segment cannot grow from a depth of {seed_z_m} m; give that of a lifted point, "
+            f"within {options.z_min_m} to {options.z_max_m} m"
+        )
     window, stride, points, pixels = _surroundings(frame, pixel, seed_z_m, options)
     z, seed = window.z_m, rays_through([pixel], frame.intrinsics)[0] * seed_z_m
     away = np.linalg.norm(points - seed, axis=-1)
