@@ -175,7 +175,14 @@ def _add_openai_routes(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/chat/completions",
-        responses={**_FAILURES, 404: {**_FAILURES[400], "description": "Another model's name."}},
+        responses={
+            **_FAILURES,
+            200: {
+                "description": "The completion; events of its pieces with `stream`.",
+                "content": {"application/json": {}, "text/event-stream": {}},
+            },
+            404: {**_FAILURES[400], "description": "Another model's name."},
+        },
         tags=["openai"],
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:

@@ -20,7 +20,7 @@ _DEPTH = (
     "H54EldOfvaAAAAAASUVORK5CYII="
 )
 
-QUERY: list[dict[str, Any]] = [
+QUERY: list[Any] = [
     {
         "image_url": [_RGB],
         "depth_url": [],
@@ -29,7 +29,7 @@ QUERY: list[dict[str, Any]] = [
     }
 ]
 
-POINT: list[dict[str, Any]] = [
+POINT: list[Any] = [
     {"image": _RGB, "instruction": "the red mug left of the box"},
     {
         "image": _RGB,
@@ -42,7 +42,7 @@ POINT: list[dict[str, Any]] = [
     },
 ]
 
-POINT_REPLY: list[dict[str, Any]] = [
+POINT_REPLY: list[Any] = [
     {
         "points": [
             {
@@ -77,7 +77,7 @@ POINT_REPLY: list[dict[str, Any]] = [
     }
 ]
 
-CHAT: list[dict[str, Any]] = [
+CHAT: list[Any] = [
     {
         "messages": [
             {

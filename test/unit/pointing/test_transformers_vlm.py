@@ -34,10 +34,13 @@ from roborefer_ros.errors import (
     DeadlineExceededError,
     InvalidPointerSpecError,
     NoPointInAnswerError,
-    RoboReferError,
+    PointOutsideImageError,
 )
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.pointer import Pointer
+
+#: what was not learnt may say anything, in other digits on another processor, but fails nowhere
+UNUSABLE_ANSWERS = (NoPointInAnswerError, PointOutsideImageError)
 
 #: family -> how it is saved, what it is taught to say, the points that this means
 FAMILIES: dict[str, tuple[Callable[[Path], None], str, list[tuple[float, float]]]] = {
@@ -146,8 +149,8 @@ def test_special_tokens_in_an_instruction_are_words(taught: tuple[str, Any]) -> 
     tokens = " ".join(pointer._processor.tokenizer.get_added_vocab())
     try:
         pointer.point(PICTURE, None, f"the mug {tokens} now", max_points=1)
-    except NoPointInAnswerError:
-        pass  # it has not learnt this one, but nothing broke
+    except UNUSABLE_ANSWERS:
+        pass
 
 
 def test_agreement_over_samples(taught: tuple[str, Any]) -> None:
@@ -177,8 +180,8 @@ def test_odd_pictures(taught: tuple[str, Any]) -> None:
     for height, width in ((480, 640), (7, 5), (30, 300)):
         try:
             pointer.point(np.zeros((height, width, 3), np.uint8), None, INSTRUCTION)
-        except RoboReferError as error:
-            assert error.code in (2543, 2544, 2545)
+        except UNUSABLE_ANSWERS:
+            pass
 
 
 # --- what cannot be opened ---------------------------------------------------------------
