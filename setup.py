@@ -11,7 +11,7 @@ vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
-ray = [*serve, "ray[serve]>=2.30"]
+ray = [*serve, "ray[serve]>=2.52"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
 dev = [
     "pytest>=8.3",
@@ -21,7 +21,7 @@ dev = [
     "hypothesis>=6.100",
     "schemathesis>=4",
     "playwright>=1.45",
-    "ray[serve]>=2.30",
+    "ray[serve]>=2.52",
     "ruff",
     "mypy",
     "types-PyYAML",

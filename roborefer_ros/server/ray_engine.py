@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -137,8 +138,13 @@ class RayEngine:
     max_batch = 1  # the replicas batch
 
     def __init__(self, options: RayOptions, arguments: Sequence[str]) -> None:
-        # Before the import, which reads it.
+        # Before the import, which reads them.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        self._owns_cluster = not options.address
+        if self._owns_cluster:
+            # Ray listens on the machine's address, whatever it is told; strangers lack the token.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:
             import ray
             from ray import serve
@@ -148,11 +154,9 @@ class RayEngine:
             ) from error
         self._ray = ray
         self.workers = options.concurrency
-        self._owns_cluster = not options.address
-        where: dict[str, Any] = {"address": options.address} if options.address else {}
-        if self._owns_cluster:
-            # Only this machine: Ray's own ports know no token.
-            where = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        where: dict[str, Any] = (
+            {"include_dashboard": False} if self._owns_cluster else {"address": options.address}
+        )
         ray.init(log_to_driver=False, configure_logging=False, **where)
         # Ray's HTTP proxy stays off; requests come through this package's gate.
         serve.start(proxy_location="Disabled")

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +47,20 @@ def replicas(root: int) -> list[int]:
     return found
 
 
+def stranger(folder: Path) -> str:
+    """What Ray tells someone on this machine who does not know the cluster's token."""
+    environment = {key: os.environ[key] for key in os.environ if not key.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", "import ray; ray.init(address='auto')"],
+        env={**environment, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode != 0, "a stranger was let in"
+    return done.stderr
+
+
 @pytest.mark.timeout(600)
 def test_a_replica_dies_under_load(start: Start, image: str, tmp_path: Path) -> None:
     configuration = tmp_path / "ray.yaml"
@@ -62,6 +78,7 @@ def test_a_replica_dies_under_load(start: Start, image: str, tmp_path: Path) -> 
 
     before = replicas(served.process.pid)
     assert len(before) == 2
+    assert "token" in stranger(served.folder).lower()
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(ask, number) for number in range(asked)]
         while sum(future.done() for future in futures) < 6:
