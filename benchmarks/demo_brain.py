@@ -115,7 +115,7 @@ def calibration_error(rows: list[tuple[float, float, int]]) -> float:
 
 
 def draw_reliability(rows: list[tuple[float, float, int]], path: Path) -> None:
-    """The reliability diagram: right answers against confidence, dots as large as their bins."""
+    """The reliability diagram: right answers against confidence, and how many answers a dot is of."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -124,8 +124,9 @@ def draw_reliability(rows: list[tuple[float, float, int]], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(4.8, 4.6))
     axis.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="calibrated")
     mean, right, count = (np.array(column) for column in zip(*rows, strict=True))
-    axis.plot(mean, right, color="#0072B2")
-    axis.scatter(mean, right, s=20 + 3 * count, color="#0072B2", label="bundled network")
+    axis.plot(mean, right, color="#0072B2", marker="o", label="bundled network")
+    for x, y, answers in zip(mean, right, count, strict=True):
+        axis.annotate(f"{answers:.0f}", (x, y), xytext=(6, -12), textcoords="offset points")
     axis.set(xlabel="model_confidence", ylabel="share of right points", xlim=(0, 1), ylim=(0, 1))
     axis.set_title(f"expected calibration error {calibration_error(rows):.2f}")
     axis.legend()
