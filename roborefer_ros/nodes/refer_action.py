@@ -35,7 +35,7 @@ from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import NodeOptions
 
-#: pause between two feedback messages that only bring more text, seconds
+#: pause before a feedback message that only brings more text, seconds
 _TEXT_PERIOD_S = 0.1
 
 #: longest wait for rclpy to enter the cancelling state after our cancel callback, seconds
@@ -81,10 +81,12 @@ class ReferGoal:
         self.timings_s: dict[str, float] = {}
         self.finished = threading.Event()
         self.result: Result = None
+        #: what the worker found, for whoever draws it once the client has its result
+        self.answer: Any = None
         self._cancelled = False
         self._shutting_down = ""
         self._text, self._state = "", ReferPoint.Feedback.QUEUED
-        self._text_sent_s = 0.0
+        self._sent_s = 0.0
 
     def cancel(self) -> None:
         """The client wants no answer any more."""
@@ -113,20 +115,22 @@ class ReferGoal:
         )
 
     def enter(self, stage: str) -> None:
-        """Tell the client which stage begins."""
-        self._state = _STATES.get(stage, self._state)
-        self._send_feedback()
+        """Tell the client which stage begins, unless it is the same to a client."""
+        state = _STATES.get(stage, self._state)
+        if state != self._state:
+            self._state = state
+            self._send_feedback()
 
     def hear(self, text: str) -> None:
         """Tell the client the model's text so far, not too often."""
         self._text = text
-        if time.monotonic() - self._text_sent_s >= _TEXT_PERIOD_S:
-            self._text_sent_s = time.monotonic()
+        if time.monotonic() - self._sent_s >= _TEXT_PERIOD_S:
             self._send_feedback()
 
     def _send_feedback(self) -> None:
         if self.handle is None:
             return
+        self._sent_s = time.monotonic()
         self.handle.publish_feedback(
             ReferPoint.Feedback(
                 state=self._state,
@@ -184,14 +188,17 @@ class ReferActionServer:
             node: in whose executor the protocol runs.
             options: the parameters of the moment.
             answer: does the work, in the worker thread; may raise.
-            on_done: told about every result, in any thread.
+            on_done: told about every result, in any thread, once it is on its way.
         """
         self._node = node
         self._options = options
         self._answer = answer
         self._on_done = on_done
         self._log = node.get_logger()
-        self._lock = threading.Condition()
+        # Two conditions of one lock: a goal that finds the worker idle wakes the worker alone.
+        lock = threading.RLock()
+        self._lock = threading.Condition(lock)
+        self._waiting = threading.Condition(lock)
         self._queue: deque[ReferGoal] = deque()
         self._running: ReferGoal | None = None
         self._goals: dict[bytes, ReferGoal] = {}
@@ -269,6 +276,7 @@ class ReferActionServer:
         with self._lock:
             self._closing = True
             self._lock.notify_all()
+            self._waiting.notify_all()
         for thread in self._threads:
             thread.join()
         self._server.destroy()
@@ -309,23 +317,27 @@ class ReferActionServer:
     def _enqueue(self, goal: ReferGoal) -> None:
         try:
             check_request(goal.request)
-            self._log.info(f"goal {goal.name}: '{goal.request.instruction[:80]}'")
             with self._lock:
                 # Looked at under the lock: after stop() nothing may enter the queue any more.
                 if not self._is_open:
                     raise self._why_closed
                 self._queue.append(goal)
                 self._lock.notify_all()
+                if self._running is not None or len(self._queue) > 1:
+                    self._waiting.notify_all()
         except RoboReferError as error:
             self._finish(goal, failure_result(error), started=False)
+            return
+        # After the worker has been woken: a line of log takes as long as a transform.
+        self._log.info(f"goal {goal.name}: '{goal.request.instruction[:80]}'")
 
     def _on_cancel(self, handle: ServerGoalHandle[Any, Any, Any]) -> CancelResponse:
         goal = self._goals.get(bytes(handle.goal_id.uuid))
         if goal is None or goal.finished.is_set():
             return CancelResponse.REJECT  # its result is on the way
         goal.cancel()
-        with self._lock:
-            self._lock.notify_all()
+        with self._waiting:
+            self._waiting.notify_all()
         return CancelResponse.ACCEPT
 
     def _conclude(self, handle: ServerGoalHandle[Any, Any, Any]) -> Result:
@@ -396,6 +408,7 @@ class ReferActionServer:
     def _finish(self, goal: ReferGoal, result: Result, *, started: bool) -> None:
         total_s = time.monotonic() - goal.accepted_s
         goal.result = result
+        goal.finished.set()  # first: nothing below is the client's concern
         if result.error_code:
             self._log.warning(
                 f"goal {goal.name}: error {result.error_code} after {total_s:.3f} s: "
@@ -403,7 +416,6 @@ class ReferActionServer:
             )
         else:
             self._log.info(f"goal {goal.name}: {len(result.points)} point(s) after {total_s:.3f} s")
-        goal.finished.set()
         if goal.handle is not None and not started:
             goal.handle.execute()
         try:
@@ -416,7 +428,7 @@ class ReferActionServer:
     def _watch_queue(self) -> None:
         """End waiting goals at once when they are cancelled or their deadline passes."""
         while True:
-            with self._lock:
+            with self._waiting:
                 now_s = time.monotonic()
                 ended = [g for g in self._queue if g.is_cancelled() or now_s > g.deadline]
                 for goal in ended:
@@ -425,7 +437,7 @@ class ReferActionServer:
                     if self._closing:
                         return
                     pause_s = min((g.deadline - now_s for g in self._queue), default=None)
-                    self._lock.wait(pause_s)
+                    self._waiting.wait(pause_s)
             for goal in ended:
                 error = goal.why_stopped() if goal.is_cancelled() else goal.too_late()
                 self._finish(goal, failure_result(error), started=False)

@@ -72,13 +72,11 @@ class ReferJob:
         transforms: Transforms,
         pipeline: ReferPipeline,
         options: Callable[[], NodeOptions],
-        on_answer: Callable[[Answer], None],
     ) -> None:
         self._camera = camera
         self._transforms = transforms
         self._pipeline: ReferPipeline | None = pipeline
         self._options = options
-        self._on_answer = on_answer
 
     def close(self) -> None:
         """Free the model."""
@@ -87,7 +85,7 @@ class ReferJob:
             pipeline.close()
 
     def answer(self, goal: ReferGoal) -> Any:
-        """The action result of a goal.
+        """The action result of a goal; ``goal.answer`` keeps what there is to draw.
 
         Raises:
             RoboReferError: one of its numbered subclasses.
@@ -135,9 +133,8 @@ class ReferJob:
         goal.timings_s["transform"] = time.perf_counter() - started_s
         check_interrupts(goal.deadline, goal.is_cancelled)
         goal.timings_s["total"] = time.monotonic() - goal.accepted_s
-        result = result_message(moved, goal.timings_s)
-        self._on_answer(Answer(frame, found, moved, request.instruction, pose))
-        return result
+        goal.answer = Answer(frame, found, moved, request.instruction, pose)
+        return result_message(moved, goal.timings_s)
 
     def _frame(self, goal: ReferGoal, options: NodeOptions) -> RGBDFrame:
         goal.enter("wait_frame")

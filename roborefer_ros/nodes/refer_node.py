@@ -157,7 +157,7 @@ class ReferNode(LifecycleNode):
             self._server.fail_with(error)
             raise
         assert self._camera is not None and self._transforms is not None
-        self._job = ReferJob(self._camera, self._transforms, pipeline, self.options, self._show)
+        self._job = ReferJob(self._camera, self._transforms, pipeline, self.options)
         self.problem = ""
         self._server.open()
         self.get_logger().info(
@@ -249,6 +249,8 @@ class ReferNode(LifecycleNode):
         self._statistics.count(
             result.error_code, result.error_msg, time.monotonic() - goal.accepted_s
         )
+        if result.error_code == 0:
+            self._show(goal.answer)
 
     def _model_state(self) -> tuple[str, str]:
         state = str(self._state_machine.current_state[1])
