@@ -81,6 +81,10 @@ class RoboReferPointer:
         max_new_tokens: a longer answer is cut off; ``max_tokens`` in the spec wins.
         revision: of a hub id; that in the spec wins.
 
+    Attributes:
+        model, processor: the checkpoint.
+        max_new_tokens, samples, reuse: as given, or as the spec says.
+
     Raises:
         InvalidPointerSpecError: unknown option.
         CheckpointNotFoundError, CheckpointInvalidError, ModelOutOfMemoryError
@@ -110,9 +114,9 @@ class RoboReferPointer:
         revision = options.get("revision", revision)
         self.model, self.processor = load_roborefer(folder, device, dtype, revision)
         self._use_depth = use_depth and self.model.config.has_depth
-        self._max_new_tokens: int = options.get("max_tokens", max_new_tokens)
-        self._samples: int = options.get("samples", 0)
-        self._reuse: bool = options.get("reuse", True)
+        self.max_new_tokens: int = options.get("max_tokens", max_new_tokens)
+        self.samples: int = options.get("samples", 0)
+        self.reuse: bool = options.get("reuse", True)
         self._draft = AnswerTemplate(self.processor.tokenizer)
         self._digit_ids = self.processor.tokenizer.convert_tokens_to_ids(list(DIGITS))
         self._prompts = PromptCache()
@@ -157,7 +161,7 @@ class RoboReferPointer:
             answer = with_agreement(
                 ask(None, on_text),
                 lambda index: ask(index, lambda _: None),
-                self._samples,
+                self.samples,
                 rgb.shape[1] / rgb.shape[0],
             )
         except RoboReferError:
@@ -172,7 +176,7 @@ class RoboReferPointer:
         except Exception as error:
             raise ModelFailedError(f"the model failed: {type(error).__name__}: {error}") from error
         finally:
-            if not self._reuse:
+            if not self.reuse:
                 self._forget()
         return answer
 
@@ -250,7 +254,7 @@ class RoboReferPointer:
             self.model.llm,
             embeds,
             stop_ids=self.processor.stop_ids,
-            max_new_tokens=min(self._max_new_tokens, self.processor.max_length - len(embeds)),
+            max_new_tokens=min(self.max_new_tokens, self.processor.max_length - len(embeds)),
             check=check,
             on_token=on_token,
             on_prefill=lambda: lap("prefill"),

@@ -33,6 +33,7 @@ class Row:
         on_end: called once, when the row is complete or has failed.
         prefix: the beginning of the prompt, if it has been read before.
         ids, logprobs: of the new tokens, without the stop token.
+        watched: for each of them the probabilities of the watched tokens in its place.
         cut_off: it reached ``max_new_tokens``.
         error: what ``check`` raised.
         prefill_s: duration of reading the prompts, seconds.
@@ -46,14 +47,28 @@ class Row:
     prefix: Prefix | None = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    watched: list[list[float]] = field(default_factory=list)
     cut_off: bool = False
     error: RoboReferError | None = None
     prefill_s: float = 0.0
 
 
 @torch.inference_mode()
-def decode_batch(llm: Qwen2ForCausalLM, rows: Sequence[Row], *, stop_id: int) -> None:
-    """Continue all prompts with their most likely tokens; the outcomes are in the rows."""
+def decode_batch(
+    llm: Qwen2ForCausalLM,
+    rows: Sequence[Row],
+    *,
+    stop_ids: Sequence[int],
+    watched_ids: Sequence[int] = (),
+) -> None:
+    """Continue all prompts with their most likely tokens; the outcomes are in the rows.
+
+    Args:
+        llm: the language model.
+        rows: the prompts.
+        stop_ids: tokens that end an answer.
+        watched_ids: tokens whose probabilities are noted at every position.
+    """
     started = time.perf_counter()
     alive = [row for row in rows if _wanted(row)]
     if not alive:
@@ -68,13 +83,14 @@ def decode_batch(llm: Qwen2ForCausalLM, rows: Sequence[Row], *, stop_id: int) ->
         row.prefill_s = prefill_s
     next_position = positions[:, -1:] + 1
     while True:
-        logprobs, best = torch.log_softmax(logits.float(), dim=-1).max(dim=-1)
+        every = torch.log_softmax(logits.float(), dim=-1)
+        logprobs, best = every.max(dim=-1)
+        watched = every[:, list(watched_ids)].exp()
+        said = zip(best.tolist(), logprobs.tolist(), watched.tolist(), strict=True)
         kept = [
             index
-            for index, (row, token, logprob) in enumerate(
-                zip(alive, best.tolist(), logprobs.tolist(), strict=True)
-            )
-            if not _ends(row, token, logprob, stop_id)
+            for index, (row, (token, logprob, chances)) in enumerate(zip(alive, said, strict=True))
+            if not _ends(row, token, logprob, chances, stop_ids)
         ]
         if not kept:
             return
@@ -153,11 +169,14 @@ def left_padded(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Te
     return embeds, mask
 
 
-def _ends(row: Row, token: int, logprob: float, stop_id: int) -> bool:
+def _ends(
+    row: Row, token: int, logprob: float, watched: list[float], stop_ids: Sequence[int]
+) -> bool:
     """Take a token into the row; whether that was its last."""
-    if token != stop_id:
+    if token not in stop_ids:
         row.ids.append(token)
         row.logprobs.append(logprob)
+        row.watched.append(watched)
         row.on_token(row.ids)
         if len(row.ids) < row.max_new_tokens:
             return not _wanted(row)

@@ -115,13 +115,17 @@ def open_engine(options: argparse.Namespace) -> Any:
     from roborefer_ros.server.roborefer_engine import RoboReferEngine
 
     assert isinstance(pointer, RoboReferPointer)
+    if pointer.samples:
+        _logger.warning("several samples an answer: queries are answered one at a time")
+        return PointerEngine(pointer)
     return RoboReferEngine(
         served_name(options.model),
         pointer.model,
         pointer.processor,
         max_batch=options.max_batch,
-        cache_bytes=round(options.image_cache_mib * MIB),
-        prefix_bytes=round(options.prompt_cache_mib * MIB),
+        max_new_tokens=pointer.max_new_tokens,
+        cache_bytes=round(options.image_cache_mib * MIB) if pointer.reuse else 0,
+        prefix_bytes=round(options.prompt_cache_mib * MIB) if pointer.reuse else 0,
     )
 
 

@@ -22,6 +22,7 @@ import torch
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
+    InstructionTooLongError,
     InvalidGoalError,
     ModelOutOfMemoryError,
     NoPointInAnswerError,
@@ -37,7 +38,8 @@ from roborefer_ros.models.roborefer.processing import (
     normalise_placeholders,
     without_placeholders,
 )
-from roborefer_ros.pointing.families import FAMILIES, answer_from_text
+from roborefer_ros.pointing.answers import parse_tuples
+from roborefer_ros.pointing.confidence import DIGITS, place_confidences
 from roborefer_ros.pointing.prompts import roborefer_prompt
 from roborefer_ros.server.batch_decoding import Row, decode_batch, read_prefixes
 from roborefer_ros.server.engine import Done, EngineAnswer, Query, numbered
@@ -72,6 +74,7 @@ class RoboReferEngine:
         name: the spec string it was opened from.
         model, processor: a loaded checkpoint.
         max_batch: queries that are answered together.
+        max_new_tokens: of one answer, whatever a query allows.
         cache_bytes: memory for encoded pictures, on the model's device.
         prefix_bytes: memory for what the language model has read of them, likewise.
     """
@@ -83,18 +86,20 @@ class RoboReferEngine:
         processor: RoboReferProcessor,
         *,
         max_batch: int = 8,
+        max_new_tokens: int = 512,
         cache_bytes: int = 256 * 1024 * 1024,
         prefix_bytes: int = 512 * 1024 * 1024,
     ) -> None:
         self.name = name
         self.uses_depth = model.config.has_depth
         self.max_batch = max_batch
+        self._max_new_tokens = max_new_tokens
         self.cache: Recent[Encoded] = Recent(cache_bytes)
         self.prefixes: Recent[Prefix] = Recent(prefix_bytes)
         self._model = model
         self._processor = processor
         self._splice_ids = processor.splice_ids
-        self._stop_id: int = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self._digit_ids = processor.tokenizer.convert_tokens_to_ids(list(DIGITS))
 
     def close(self) -> None:
         """See ``Engine.close``."""
@@ -157,7 +162,12 @@ class RoboReferEngine:
             self._row(work, prefix, started, done)
             for work, prefix in zip(ready, prefixes, strict=True)
         ]
-        decode_batch(self._model.llm, rows, stop_id=self._stop_id)
+        decode_batch(
+            self._model.llm,
+            rows,
+            stop_ids=self._processor.stop_ids,
+            watched_ids=self._digit_ids,
+        )
 
     def _row(self, work: _Work, prefix: Prefix | None, started: float, done: Done) -> Row:
         def listen(ids: Sequence[int]) -> None:
@@ -176,7 +186,11 @@ class RoboReferEngine:
         return Row(
             embeds=work.embeds[prefix.length :] if prefix else work.embeds,
             prefix=prefix,
-            max_new_tokens=work.query.max_new_tokens,
+            max_new_tokens=min(
+                work.query.max_new_tokens,
+                self._max_new_tokens,
+                self._processor.max_length - len(work.embeds),
+            ),
             check=_checker(work.query),
             on_token=listen,
             on_end=finish,
@@ -240,6 +254,11 @@ class RoboReferEngine:
         image_rows = [rows for encoded in images for rows in encoded.rows]
         depth_rows = [rows for encoded in depths for rows in encoded.rows]
         work.embeds = self._model.splice(ids, image_rows, depth_rows, **self._splice_ids)
+        if len(work.embeds) >= self._processor.max_length:
+            raise InstructionTooLongError(
+                f"pictures and words take {len(work.embeds)} rows of the model's context, which "
+                f"has {self._processor.max_length} with the answer; send fewer pictures or words"
+            )
         self._find_prefix(work, ids.tolist(), [*image_rows, *depth_rows])
         work.timings_s["encode"] = time.perf_counter() - started
 
@@ -289,20 +308,19 @@ class RoboReferEngine:
         }
         if not query.is_instruction:
             return EngineAnswer(text=text.strip(), **facts)
-        height, width = query.images[0].pixels.shape[:2]
         try:
-            answer = answer_from_text(
-                FAMILIES["tuples"],
-                text,
-                (width, height),
-                max_points=query.max_points,
-                token_ends=[len(self._decode(row.ids[: n + 1])) for n in range(len(row.ids))],
-                logprobs=row.logprobs,
-            )
+            matches = parse_tuples(text)
         except (NoPointInAnswerError, PointOutsideImageError) as error:
+            error.answer = text.strip()
             return EngineAnswer(text=text.strip(), no_point=error, **facts)
+        if query.max_points:
+            matches = matches[: query.max_points]
+        ends = [len(self._decode(row.ids[: n + 1])) for n in range(len(row.ids))]
         return EngineAnswer(
-            text=answer.text, points=answer.points, confidences=answer.confidences, **facts
+            text=text.strip(),
+            points=tuple(match.point for match in matches),
+            confidences=place_confidences(text, matches, ends, row.logprobs, row.watched),
+            **facts,
         )
 
 

@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 from roborefer_ros.errors import (  # noqa: E402
     CanceledError,
     DeadlineExceededError,
+    InstructionTooLongError,
     InvalidGoalError,
     ModelOutOfMemoryError,
     RoboReferError,
@@ -115,6 +116,62 @@ def test_prompts_are_read_once_up_to_their_words(checkpoint: Any, engine: RoboRe
     without = RoboReferEngine("tiny", *checkpoint, prefix_bytes=0)
     assert [outcome.text for outcome in run(without, questions * 2)] == expected * 2
     assert without.prefixes.size_bytes == 0
+
+
+def test_points_and_confidences_are_those_of_the_pointer() -> None:
+    """The bundled network, over the server's engine in a batch and in process."""
+    from roborefer_ros.pointing.factory import open_pointer
+    from roborefer_ros.pointing.roborefer import RoboReferPointer
+    from roborefer_ros.simulation.held_out import held_out_scene
+
+    pointer = open_pointer("roborefer:demo", device="cpu", dtype="float32", max_new_tokens=32)
+    assert isinstance(pointer, RoboReferPointer)
+    scene = held_out_scene(3, 320, 240, 3)
+    rgb = Picture.of(scene.view.rgb)
+    asked = [question.instruction for question in scene.questions]
+    expected = [pointer.point(rgb.pixels, None, text) for text in asked]
+    engine = RoboReferEngine("demo", pointer.model, pointer.processor)
+    queries = [Query(text, (rgb,), is_instruction=True, max_new_tokens=32) for text in asked]
+    for outcome, answer in zip(run(engine, queries), expected, strict=True):
+        assert (outcome.text, outcome.points) == (answer.text, answer.points)
+        assert outcome.confidences == pytest.approx(answer.confidences, abs=1e-3)
+        assert 0.0 < min(outcome.confidences) < 1.0
+
+
+def test_every_stop_token_ends_an_answer(
+    checkpoint: Any, engine: RoboReferEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some checkpoints' tokenizers have an end of their own beside the template's."""
+    _, processor = checkpoint
+    said = run(engine, [QUERIES[0]])[0]
+    ids = processor.tokenizer.encode(said.text, add_special_tokens=False)
+    monkeypatch.setattr(type(processor), "stop_ids", (*processor.stop_ids, *ids))
+    shorter = run(engine, [QUERIES[0]])[0]
+    assert shorter.tokens < said.tokens and not shorter.cut_off
+
+
+def test_an_answer_ends_with_the_context(
+    checkpoint: Any, engine: RoboReferEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = Query("Tell me " + "more, " * 20, max_new_tokens=30)
+    _, processor = checkpoint
+    rows = len(processor.prompt_ids(words.text))
+    monkeypatch.setattr(type(processor), "max_length", rows + 4)
+    outcome = run(engine, [words])[0]
+    assert (outcome.tokens, outcome.cut_off) == (4, True)
+    monkeypatch.setattr(type(processor), "max_length", rows)
+    assert isinstance(run(engine, [words])[0], InstructionTooLongError)
+
+
+def test_options_of_the_spec_reach_the_engine() -> None:
+    from roborefer_ros.server.main import open_engine, parse_arguments
+
+    tiny = f"roborefer:{GOLDEN / 'tiny-2b-style'}"
+    engine = open_engine(parse_arguments(["--model", f"{tiny}?max_tokens=3&reuse=false"]))
+    assert run(engine, [Query("Talk.", (picture(1, 48, 64),))])[0].tokens == 3
+    assert engine.cache.size_bytes == engine.prefixes.size_bytes == 0
+    engine = open_engine(parse_arguments(["--model", f"{tiny}?samples=2"]))
+    assert isinstance(engine, PointerEngine)
 
 
 def test_the_first_query_about_a_picture_is_read_in_one_piece(engine: RoboReferEngine) -> None:
