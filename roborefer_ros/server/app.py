@@ -187,7 +187,7 @@ def _add_openai_routes(app: FastAPI, service: Service) -> None:
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Image and text in, text out, at once or streamed."""
-        chat.check_supported(body)
+        chat.check_supported(body, service.scheduler.engine.can_sample)
         if body.model and body.model != model:
             raise HttpError(404, f"this server serves {model} only", param="model")
         client, gone = _client(request), _gone(request)

@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Greedy decoding of several prompts together.
+"""Decoding of several prompts together, each greedy or sampled.
 
 Prompts of different lengths are padded on the left and masked; each keeps the positions 0, 1,
 ... that it has alone, so that its answer is that of ``models.roborefer.decoding.generate`` up to
@@ -31,6 +31,8 @@ class Row:
         check: called before every step; the numbered error it raises ends this row only.
         on_token: receives all ids so far after each token.
         on_end: called once, when the row is complete or has failed.
+        temperature: 0 takes the most likely token, more samples.
+        random: for sampling; on the CPU.
         prefix: the beginning of the prompt, if it has been read before.
         ids, logprobs: of the new tokens, without the stop token.
         watched: for each of them the probabilities of the watched tokens in its place.
@@ -44,6 +46,8 @@ class Row:
     check: Callable[[], None]
     on_token: Callable[[Sequence[int]], None]
     on_end: Callable[[Row], None]
+    temperature: float = 0.0
+    random: torch.Generator | None = None
     prefix: Prefix | None = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -61,7 +65,7 @@ def decode_batch(
     stop_ids: Sequence[int],
     watched_ids: Sequence[int] = (),
 ) -> None:
-    """Continue all prompts with their most likely tokens; the outcomes are in the rows.
+    """Continue all prompts; the outcomes are in the rows.
 
     Args:
         llm: the language model.
@@ -84,7 +88,8 @@ def decode_batch(
     next_position = positions[:, -1:] + 1
     while True:
         every = torch.log_softmax(logits.float(), dim=-1)
-        logprobs, best = every.max(dim=-1)
+        best = _chosen(every, alive)
+        logprobs = every.gather(-1, best[:, None])[:, 0]
         watched = every[:, list(watched_ids)].exp()
         said = zip(best.tolist(), logprobs.tolist(), watched.tolist(), strict=True)
         kept = [
@@ -167,6 +172,16 @@ def left_padded(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Te
         embeds[row, longest - len(prompt) :] = prompt
         mask[row, longest - len(prompt) :] = 1
     return embeds, mask
+
+
+def _chosen(logprobs: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+    """The next token of each row, ``[B]``."""
+    best = logprobs.argmax(dim=-1)
+    for index, row in enumerate(rows):
+        if row.temperature > 0.0:
+            chances = torch.softmax(logprobs[index] / row.temperature, dim=-1).cpu()
+            best[index] = torch.multinomial(chances, 1, generator=row.random)[0]
+    return best
 
 
 def _ends(

@@ -15,25 +15,31 @@ from roborefer_ros.errors import RoboReferError
 from roborefer_ros.server.engine import EngineAnswer
 from roborefer_ros.server.replies import HttpError, error_body
 from roborefer_ros.server.schemas import ChatRequest
-from roborefer_ros.server.service import Disconnected, Service
+from roborefer_ros.server.service import Disconnected, Service, Turn
 
 
-def check_supported(body: ChatRequest) -> None:
+def check_supported(body: ChatRequest, can_sample: bool) -> None:
     """Refuse what would silently not be done.
 
     Raises:
         HttpError: 400, naming the field, as OpenAI does.
     """
-    if body.temperature:
-        raise _unsupported("temperature", "the model answers greedily; send 0 or leave it out")
+    if body.temperature and not can_sample:
+        raise _unsupported("temperature", "this model answers greedily; send 0 or leave it out")
+    if body.temperature and body.top_p not in (None, 1):
+        raise _unsupported("top_p", "samples are drawn from all tokens; send 1 or leave it out")
+    if body.response_format is not None and body.response_format.type != "text":
+        raise _unsupported("response_format", "the model writes text as it has learnt to")
+    if body.stop:
+        raise _unsupported("stop", "answers end where the model ends them; leave it out")
     if body.n not in (None, 1):
-        raise _unsupported("n", "there is one greedy answer; send 1 or leave it out")
+        raise _unsupported("n", "there is one answer; send 1 or leave it out")
     if body.tools:
         raise _unsupported("tools", "the model calls no tools")
 
 
-def single_turn(body: ChatRequest) -> tuple[str, list[str]]:
-    """The text (system's words first) and the images of a conversation with one turn.
+def single_turn(body: ChatRequest, new_tokens: int) -> Turn:
+    """The only turn of a conversation, its answer of ``new_tokens`` unless it asks for less.
 
     Raises:
         HttpError: 400: it has several turns, or none.
@@ -53,7 +59,13 @@ def single_turn(body: ChatRequest) -> tuple[str, list[str]]:
                 texts.append(part.text)
             else:
                 images.append(part.image_url.url)
-    return "\n".join(text for text in texts if text), images
+    return Turn(
+        text="\n".join(text for text in texts if text),
+        images=images,
+        max_new_tokens=body.max_completion_tokens or body.max_tokens or new_tokens,
+        temperature=body.temperature or 0.0,
+        seed=body.seed,
+    )
 
 
 def completion(model: str, answer: EngineAnswer) -> dict[str, Any]:
@@ -82,8 +94,7 @@ async def stream(
     def on_text(text: str) -> None:
         loop.call_soon_threadsafe(texts.put_nowait, text)
 
-    query = await _query(service, body, client, on_text)
-    asked = asyncio.ensure_future(service.ask(query, client, gone))
+    asked = asyncio.ensure_future(service.chat(_turn(service, body), client, gone, on_text))
     asked.add_done_callback(lambda _: texts.put_nowait(None))
     head = _head(model, "chat.completion.chunk")
     sent = ""
@@ -123,13 +134,11 @@ async def answer_at_once(
     Raises:
         RoboReferError: one of its numbered subclasses.
     """
-    return await service.ask(await _query(service, body, client, None), client, gone)
+    return await service.chat(_turn(service, body), client, gone)
 
 
-async def _query(service: Service, body: ChatRequest, client: str, on_text: Any) -> Any:
-    text, images = single_turn(body)
-    limit = body.max_completion_tokens or body.max_tokens or service.settings.limits.new_tokens
-    return await service.chat_query(text, images, client, limit, on_text)
+def _turn(service: Service, body: ChatRequest) -> Turn:
+    return single_turn(body, service.settings.limits.new_tokens)
 
 
 def _head(model: str, kind: str) -> dict[str, Any]:

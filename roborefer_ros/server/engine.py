@@ -34,6 +34,8 @@ class Query:
         depths: relative depth pictures, near = bright.
         mode, max_points: as in ``Pointer.point``.
         max_new_tokens: of the answer.
+        temperature: 0 takes the most likely token, more samples.
+        seed: of the samples; None draws one.
         deadline: ``time.monotonic()`` value.
         cancel: set when nobody waits for the answer any longer.
         on_text: receives the answer as it grows, in the model's thread; None: nobody listens.
@@ -46,6 +48,8 @@ class Query:
     mode: Mode = Mode.AUTO
     max_points: int = 0
     max_new_tokens: int = 512
+    temperature: float = 0.0
+    seed: int | None = None
     deadline: float | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
     on_text: Callable[[str], None] | None = None
@@ -83,6 +87,8 @@ class Engine(Protocol):
     name: str
     #: whether depth pictures change the answer
     uses_depth: bool
+    #: whether a query's temperature and seed are heeded
+    can_sample: bool
     #: queries that are answered together; 1 = one after the other
     max_batch: int
 
@@ -97,6 +103,7 @@ class PointerEngine:
     """Any Pointer: one query after the other, one image each, nothing reused between them."""
 
     max_batch = 1
+    can_sample = False
 
     def __init__(self, pointer: Pointer) -> None:
         self._pointer = pointer

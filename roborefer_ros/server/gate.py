@@ -18,7 +18,7 @@ from typing import Any
 from roborefer_ros.server.engine import numbered
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
-from roborefer_ros.server.settings import Settings
+from roborefer_ros.server.settings import Settings, is_loopback
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -62,8 +62,9 @@ class Gate:
         self._bodies_bytes = 0
         # A page on the web can make a browser ask 127.0.0.1 under a name of its own (DNS
         # rebinding); without a token only the names of this machine are answered.
-        loopback = {"127.0.0.1", "localhost", "[::1]"}
-        self._hosts = loopback if settings.host in {*loopback, "::1"} else None
+        own = f"[{settings.host}]" if ":" in settings.host else settings.host
+        names = {"127.0.0.1", "localhost", "[::1]", own.lower()}
+        self._hosts = names if is_loopback(settings.host) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
 from roborefer_ros.pointing.pointer import Pointer
-from roborefer_ros.server.settings import DEFAULT_PORT, MIB, Limits, Settings
+from roborefer_ros.server.settings import DEFAULT_PORT, MIB, Limits, Settings, is_loopback
 
 #: environment variable that holds the bearer token, for the server as for its clients
 TOKEN_VARIABLE = "ROBOREFER_API_KEY"
@@ -84,6 +83,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
         limits=Limits(
             body_bytes=round(options.max_body_mib * MIB),
             bodies_bytes=round(options.max_bodies_mib * MIB),
+            decoded_bytes=round(options.max_decoded_mib * MIB),
             body_s=options.body_s,
             pixels=round(options.max_megapixels * 1e6),
             images=options.max_images,
@@ -135,14 +135,6 @@ def served_name(spec: str) -> str:
     if os.path.isabs(source) or source.count("/") > 1 or source.startswith("."):
         source = os.path.basename(source.rstrip("/"))
     return f"{scheme}:{source}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[str]) -> int:
@@ -276,6 +268,9 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--max-megapixels", type=float, default=40.0, help="of one picture")
     limits.add_argument("--max-body-mib", type=float, default=32.0)
     limits.add_argument("--max-bodies-mib", type=float, default=512.0, help="of all, together")
+    limits.add_argument(
+        "--max-decoded-mib", type=float, default=2048.0, help="pictures of all, decoded"
+    )
     limits.add_argument("--body-s", type=float, default=30.0, help="for a body to arrive")
     return parser
 

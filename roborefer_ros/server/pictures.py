@@ -45,6 +45,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+#: told how many bytes of pixels a file holds before they are unpacked; may refuse by an error
+Reserve = Callable[[int], None]
+
 #: base64 text may be broken into lines, as in MIME
 _BLANKS = str.maketrans("", "", " \t\r\n")
 
@@ -92,7 +95,13 @@ def bytes_from_base64(text: str, what: str) -> bytes:
         ) from error
 
 
-def decode_rgb(data: bytes, max_pixels: int, what: str = "the image") -> Picture:
+def _unbounded(_: int) -> None:
+    """Every size is welcome."""
+
+
+def decode_rgb(
+    data: bytes, max_pixels: int, what: str = "the image", reserve: Reserve = _unbounded
+) -> Picture:
     """Decode an image file to RGB, upright.
 
     EXIF orientation is applied, so that points are those of the picture as people (and
@@ -103,20 +112,26 @@ def decode_rgb(data: bytes, max_pixels: int, what: str = "the image") -> Picture
         InvalidImageError: broken, cut off, or more than ``max_pixels``.
     """
     image = _open(data, max_pixels, what)
+    reserve(3 * image.width * image.height)
     return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image), np.uint8), what))
 
 
-def decode_grey(data: bytes, max_pixels: int, what: str = "the depth picture") -> Picture:
+def decode_grey(
+    data: bytes, max_pixels: int, what: str = "the depth picture", reserve: Reserve = _unbounded
+) -> Picture:
     """Decode a relative depth picture (near = bright) to ``[H, W]`` uint8.
 
     Raises:
         UnsupportedEncodingError, InvalidImageError: as ``decode_rgb``.
     """
     image = _open(data, max_pixels, what)
+    reserve(image.width * image.height)
     return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image).convert("L"), np.uint8), what))
 
 
-def decode_depth_png(data: bytes, unit_m: float, max_pixels: int) -> DepthImage:
+def decode_depth_png(
+    data: bytes, unit_m: float, max_pixels: int, reserve: Reserve = _unbounded
+) -> DepthImage:
     """Decode metric depth from a 16-bit grey PNG, in units of ``unit_m`` metres.
 
     Raises:
@@ -130,11 +145,14 @@ def decode_depth_png(data: bytes, unit_m: float, max_pixels: int) -> DepthImage:
             f"{image.mode}; 8 bits cannot hold metres (send a relative depth picture as "
             "relative_depth)"
         )
+    reserve(2 * image.width * image.height)
     raw = _guarded(lambda: np.asarray(image), "the depth image")
     return DepthImage(np.ascontiguousarray(raw, np.uint16), unit_m)
 
 
-def decode_depth_float32(data: bytes, width: int, height: int, max_pixels: int) -> DepthImage:
+def decode_depth_float32(
+    data: bytes, width: int, height: int, max_pixels: int, reserve: Reserve = _unbounded
+) -> DepthImage:
     """Read metric depth from little-endian float32 rows, in metres (32FC1).
 
     Raises:
@@ -147,6 +165,7 @@ def decode_depth_float32(data: bytes, width: int, height: int, max_pixels: int) 
             f"depth of {width}x{height} float32 readings has {4 * width * height} bytes, "
             f"{len(data)} were sent"
         )
+    reserve(4 * width * height)
     raw = np.frombuffer(data, "<f4").reshape(height, width).astype(np.float32)
     return DepthImage(raw, 1.0)
 

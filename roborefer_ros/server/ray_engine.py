@@ -101,7 +101,8 @@ class Replica:
     def facts(self) -> dict[str, Any]:
         """What the front must know about the model."""
         engine = self._scheduler.engine
-        return {"name": engine.name, "uses_depth": engine.uses_depth, "pid": os.getpid()}
+        names = ("name", "uses_depth", "can_sample")
+        return {**{name: getattr(engine, name) for name in names}, "pid": os.getpid()}
 
     async def answer(
         self, fields: dict[str, Any], left_s: float | None
@@ -168,6 +169,7 @@ class RayEngine:
         facts = self._handle.facts.remote().result(timeout_s=600)
         self.name: str = facts["name"]
         self.uses_depth: bool = facts["uses_depth"]
+        self.can_sample: bool = facts["can_sample"]
         self._closing = threading.Event()
 
     def answer(self, queries: Sequence[Query], done: Done) -> None:
@@ -229,5 +231,8 @@ class RayEngine:
 
 def _fields(query: Query) -> dict[str, Any]:
     """What of a query another process needs."""
-    names = ("text", "images", "depths", "is_instruction", "mode", "max_points", "max_new_tokens")
+    names = (
+        *("text", "images", "depths", "is_instruction", "mode", "max_points", "max_new_tokens"),
+        *("temperature", "seed"),
+    )
     return {name: getattr(query, name) for name in names}

@@ -79,6 +79,8 @@ class RoboReferEngine:
         prefix_bytes: memory for what the language model has read of them, likewise.
     """
 
+    can_sample = True
+
     def __init__(
         self,
         name: str,
@@ -192,6 +194,8 @@ class RoboReferEngine:
                 self._processor.max_length - len(work.embeds),
             ),
             check=_checker(work.query),
+            temperature=work.query.temperature,
+            random=_random(work.query),
             on_token=listen,
             on_end=finish,
         )
@@ -328,6 +332,14 @@ def _counts(pictures: Sequence[Encoded]) -> TiledPictures:
     """What ``expand`` wants to know about pictures that are encoded already."""
     blocks = [p.block_size for p in pictures if p.block_size is not None]
     return TiledPictures(tuple(p.tiles for p in pictures), None, blocks)
+
+
+def _random(query: Query) -> torch.Generator | None:
+    if not query.temperature:
+        return None
+    random = torch.Generator()
+    random.seed() if query.seed is None else random.manual_seed(query.seed)
+    return random
 
 
 def _checker(query: Query) -> Any:

@@ -202,6 +202,12 @@ class StreamOptions(_Typed):
     include_usage: bool = False
 
 
+class ResponseFormat(_Typed):
+    """Text is the one that can be had."""
+
+    type: Literal["text", "json_object", "json_schema"]
+
+
 class ChatRequest(_Typed):
     """The part of OpenAI's request that a pointing model can honour; the rest is ignored."""
 
@@ -213,7 +219,13 @@ class ChatRequest(_Typed):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
-    temperature: Finite | None = Field(None, ge=0, le=2, description="0: the model is greedy.")
+    temperature: Finite | None = Field(
+        None, ge=0, le=2, description="0, and if it is left out: greedy, as pointing should be."
+    )
+    top_p: Finite | None = Field(None, ge=0, le=1, description="Samples need 1.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Of the samples.")
+    stop: str | list[str] | None = None
+    response_format: ResponseFormat | None = None
     n: int | None = Field(1, ge=1)
     tools: list[Any] | None = None
     logprobs: bool | None = Field(False, description="Accepted; the reply holds none.")

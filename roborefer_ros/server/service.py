@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
+from roborefer_ros.server.budget import Budget, Share
 from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.metrics import Metrics
@@ -48,6 +50,25 @@ from roborefer_ros.server.settings import Settings
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What ``/v1/chat/completions`` asks.
+
+    Attributes:
+        text: the user's words, the system's before them.
+        images: base64 or data URIs.
+        max_new_tokens: of the answer; the server's limit holds as well.
+        temperature, seed: as in ``Query``.
+    """
+
+    text: str
+    images: Sequence[str]
+    max_new_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+
 
 #: ends when the client has gone
 Disconnected = Callable[[], Awaitable[None]]
@@ -77,6 +98,7 @@ class Service:
         self.metrics = metrics
         self._depths = DepthPictures(depth_estimator) if depth_estimator else None
         self._told_of_depth = False
+        self._decoded = Budget(settings.limits.decoded_bytes)
         self._lifting = lifting or LiftingOptions()
         # Decoders leave the interpreter's lock, so a few threads keep the loop and model free.
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "roborefer-decode")
@@ -97,14 +119,17 @@ class Service:
         use_depth = body.enable_depth == 1
         self.scheduler.check_room(client)
 
-        def decode() -> Query:
-            images = self._images(body.image_url, "image_url")
-            depths: tuple[Picture, ...] = ()
-            if use_depth and self.scheduler.engine.uses_depth:
-                depths = self._reference_depths(images, body.depth_url)
-            return self._text_query(body.text, images, depths)
+        with self._decoded.share() as share:
 
-        return (await self._ask(await self._in_pool(decode), client, gone)).text
+            def decode() -> Query:
+                self._check_text(body.text, body.image_url)
+                images = self._images(body.image_url, "image_url", share)
+                depths: tuple[Picture, ...] = ()
+                if use_depth and self.scheduler.engine.uses_depth:
+                    depths = self._reference_depths(images, body.depth_url, share)
+                return self._text_query(body.text, images, depths)
+
+            return (await self._ask(await self._in_pool(decode), client, gone)).text
 
     async def point(self, body: PointRequest, client: str, gone: Disconnected) -> PointReply:
         """``/v1/point``: points, in 3D where depth and intrinsics allow.
@@ -113,13 +138,19 @@ class Service:
             RoboReferError: one of its numbered subclasses.
         """
         self.scheduler.check_room(client)
+        with self._decoded.share() as share:
+            return await self._point(body, client, gone, share)
+
+    async def _point(
+        self, body: PointRequest, client: str, gone: Disconnected, share: Share
+    ) -> PointReply:
         timings: dict[str, float] = {}
         started = time.perf_counter()
         mode = MODES[body.mode]
         timeout_s = body.timeout_s or self.settings.limits.timeout_s
 
         def decode() -> tuple[Query, RGBDFrame | None]:
-            return self._point_query(body, mode, timeout_s)
+            return self._point_query(body, mode, timeout_s, share)
 
         query, frame = await self._in_pool(decode)
         timings["decode_image"] = time.perf_counter() - started
@@ -143,36 +174,38 @@ class Service:
             }
         )
 
-    async def chat_query(
+    async def chat(
         self,
-        text: str,
-        images: Sequence[str],
+        turn: Turn,
         client: str,
-        max_new_tokens: int,
+        gone: Disconnected,
         on_text: Callable[[str], None] | None = None,
-    ) -> Query:
-        """``/v1/chat/completions``: the query for ``ask``.
+    ) -> EngineAnswer:
+        """``/v1/chat/completions``: the model's text, and as it grows if ``on_text`` listens.
 
         Raises:
             RoboReferError: one of its numbered subclasses.
         """
         self.scheduler.check_room(client)
+        with self._decoded.share() as share:
 
-        def decode() -> Query:
-            decoded = self._images(images, "image_url")
-            return self._text_query(text, decoded, (), max_new_tokens, on_text)
+            def decode() -> Query:
+                self._check_text(turn.text, turn.images)
+                decoded = self._images(turn.images, "image_url", share)
+                query = self._text_query(turn.text, decoded, (), turn.max_new_tokens, on_text)
+                return replace(query, temperature=turn.temperature, seed=turn.seed)
 
-        return await self._in_pool(decode)
-
-    async def ask(self, query: Query, client: str, gone: Disconnected) -> EngineAnswer:
-        """Have a query answered; gives up when the client has gone or the deadline passes.
-
-        Raises:
-            RoboReferError: one of its numbered subclasses.
-        """
-        return await self._ask(query, client, gone)
+            return await self._ask(await self._in_pool(decode), client, gone)
 
     # --- decoding ------------------------------------------------------------------------
+
+    def _check_text(self, text: str, images: Sequence[str]) -> None:
+        """Before anything is decoded.  Texts go to the model word by word, line breaks included."""
+        if text:
+            limit = self.settings.limits.instruction_characters
+            check_instruction(text, limit + len(POINT_SUFFIX))
+        elif not images:
+            raise InvalidGoalError("there is neither an image nor a text")
 
     def _text_query(
         self,
@@ -183,11 +216,6 @@ class Service:
         on_text: Callable[[str], None] | None = None,
     ) -> Query:
         limits = self.settings.limits
-        if text:
-            # Checked only: texts go to the model word by word, line breaks included.
-            check_instruction(text, limits.instruction_characters + len(POINT_SUFFIX))
-        elif not images:
-            raise InvalidGoalError("there is neither an image nor a text")
         return Query(
             text=text,
             images=images,
@@ -198,19 +226,19 @@ class Service:
         )
 
     def _point_query(
-        self, body: PointRequest, mode: Mode, timeout_s: float
+        self, body: PointRequest, mode: Mode, timeout_s: float, share: Share
     ) -> tuple[Query, RGBDFrame | None]:
         limits = self.settings.limits
         text = check_instruction(body.instruction, limits.instruction_characters)
-        (image,) = self._images([body.image], "image")
-        depth = None if body.depth is None else self._depth(body.depth, image)
+        (image,) = self._images([body.image], "image", share)
+        depth = None if body.depth is None else self._depth(body.depth, image, share)
         frame = None
         if body.intrinsics is not None:
             frame = _frame(image, depth, body.intrinsics)
         query = Query(
             text=text,
             images=(image,),
-            depths=self._relative_depth(body, image, depth),
+            depths=self._relative_depth(body, image, depth, share),
             is_instruction=True,
             mode=mode,
             max_points=body.max_points,
@@ -219,27 +247,30 @@ class Service:
         )
         return query, frame
 
-    def _images(self, texts: Sequence[str], what: str) -> tuple[Picture, ...]:
+    def _images(self, texts: Sequence[str], what: str, share: Share) -> tuple[Picture, ...]:
         limits = self.settings.limits
         if len(texts) > limits.images:
             raise InvalidGoalError(
                 f"{what} has {len(texts)} pictures, at most {limits.images} are allowed"
             )
         return tuple(
-            pictures.decode_rgb(pictures.bytes_from_base64(text, what), limits.pixels, what)
+            pictures.decode_rgb(
+                pictures.bytes_from_base64(text, what), limits.pixels, what, share.take
+            )
             for text in texts
         )
 
-    def _greys(self, texts: Sequence[str], images: Sequence[Picture]) -> tuple[Picture, ...]:
-        limits = self.settings.limits
-        decoded = tuple(
-            pictures.decode_grey(pictures.bytes_from_base64(text, "depth"), limits.pixels)
-            for text in texts[: limits.images]
+    def _greys(self, texts: Sequence[str], share: Share) -> tuple[Picture, ...]:
+        limit = self.settings.limits.pixels
+        return tuple(
+            pictures.decode_grey(
+                pictures.bytes_from_base64(text, "depth"), limit, reserve=share.take
+            )
+            for text in texts
         )
-        return decoded
 
     def _reference_depths(
-        self, images: tuple[Picture, ...], depth_url: Sequence[str]
+        self, images: tuple[Picture, ...], depth_url: Sequence[str], share: Share
     ) -> tuple[Picture, ...]:
         """As many depth pictures as images, given or estimated."""
         if depth_url:
@@ -248,7 +279,7 @@ class Service:
                     f"there are {len(depth_url)} depth pictures for {len(images)} images; send "
                     "one for each, or none"
                 )
-            return self._greys(depth_url, images)
+            return self._greys(depth_url, share)
         if self._depths is None and self.settings.require_depth:
             raise InvalidGoalError(
                 "enable_depth is 1, no depth_url was sent, and this server has no depth network; "
@@ -266,11 +297,11 @@ class Service:
         return tuple(self._depths.of(image) for image in images)
 
     def _relative_depth(
-        self, body: PointRequest, image: Picture, depth: DepthImage | None
+        self, body: PointRequest, image: Picture, depth: DepthImage | None, share: Share
     ) -> tuple[Picture, ...]:
         """The model's depth picture: the one that was sent, else made from depth or RGB."""
         if body.relative_depth is not None:
-            (given,) = self._greys([body.relative_depth], [image])
+            (given,) = self._greys([body.relative_depth], share)
             if given.pixels.shape != image.pixels.shape[:2]:
                 raise _sizes_differ("relative_depth", given.pixels, image)
             return (given,) if self.scheduler.engine.uses_depth else ()
@@ -282,13 +313,13 @@ class Service:
             return (Picture.of(relative_depth_from_metric(depth.metres())),)
         return ()
 
-    def _depth(self, depth: DepthInput, image: Picture) -> DepthImage:
+    def _depth(self, depth: DepthInput, image: Picture, share: Share) -> DepthImage:
         data = pictures.bytes_from_base64(depth.data, "depth")
         limit = self.settings.limits.pixels
         if depth.encoding == "float32":
             height, width = image.pixels.shape[:2]
-            return pictures.decode_depth_float32(data, width, height, limit)
-        decoded = pictures.decode_depth_png(data, depth.unit_m, limit)
+            return pictures.decode_depth_float32(data, width, height, limit, share.take)
+        decoded = pictures.decode_depth_png(data, depth.unit_m, limit, share.take)
         if decoded.raw.shape != image.pixels.shape[:2]:
             raise _sizes_differ("depth", decoded.raw, image)
         return decoded

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 
 from roborefer_ros.pipeline import DEFAULT_MAX_INSTRUCTION_LENGTH
@@ -21,6 +22,7 @@ class Limits:
     Attributes:
         body_bytes: of one request.
         bodies_bytes: of all requests that are being received or answered, together.
+        decoded_bytes: of the decoded pictures of all requests, together.
         body_s: until a request has arrived in full, seconds.
         pixels: width times height of one picture.
         images: pictures of one kind (RGB or depth) in one request.
@@ -31,6 +33,7 @@ class Limits:
 
     body_bytes: int = 32 * MIB
     bodies_bytes: int = 512 * MIB
+    decoded_bytes: int = 2048 * MIB
     body_s: float = 30.0
     pixels: int = 40_000_000
     images: int = 8
@@ -62,3 +65,11 @@ class Settings:
     drain_s: float = 30.0
     require_depth: bool = False
     limits: Limits = field(default_factory=Limits)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

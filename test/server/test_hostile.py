@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving import TOKEN, Served, Start, base64_png  # type: ignore[import-not-found]
+from serving import TINY, TOKEN, Served, Start, base64_png  # type: ignore[import-not-found]
 
 schemathesis = pytest.importorskip("schemathesis")
 
@@ -79,6 +79,14 @@ def test_names_of_other_hosts_are_refused_without_a_token(tiny: Served) -> None:
     for host, status in (("evil.example", 421), ("evil.example:25547", 421), ("localhost:1", 200)):
         reply = httpx.get(f"{tiny.url}/readyz", headers={"Host": host})
         assert reply.status_code == status, host
+
+
+def test_other_loopback_addresses_answer_to_their_own_name(start: Start) -> None:
+    served = start("--model", "echo:", "--host", "127.0.0.3")
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    reply = httpx.get(f"{served.url}/readyz", headers={"Host": "evil.example"})
+    assert reply.status_code == 421
+    served.stop()
 
 
 def test_pages_of_other_sites_are_not_let_in(tiny: Served) -> None:
@@ -149,6 +157,46 @@ def test_bomb_costs_no_memory(echo: Served) -> None:
     assert reply.status_code == 422
     assert "too many pixels" in reply.json()["error"]["message"]
     assert _peak_kib(echo) - peak < 64 * 1024
+
+
+def test_decoded_pictures_of_all_requests_are_bounded(start: Start) -> None:
+    """Small files with large pictures: one too many is told to wait, and none is forgotten."""
+    served = start("--model", TINY, "--max-new-tokens", "12000", "--max-decoded-mib", "5")
+    large = base64_png(np.zeros((1000, 1000, 3), np.uint8))
+    assert len(large) < 20_000
+    body = json.dumps({"image_url": [large], "text": "Where is the mug?"}).encode()
+    host, port = served.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /query HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    headers = {"Content-Type": "application/json"}
+    for _ in range(2):  # the second time only if the first gave everything back
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head.encode() + body)
+            end = time.monotonic() + 60
+            while not served.metric("roborefer_running_requests") and time.monotonic() < end:
+                time.sleep(0.02)
+            reply = httpx.post(f"{served.url}/query", content=body, headers=headers, timeout=30)
+            assert reply.status_code == 429, reply.text
+            assert "decoded" in reply.json()["error"]["message"]
+            assert "Retry-After" in reply.headers
+        while served.metric("roborefer_running_requests") and time.monotonic() < end:
+            time.sleep(0.02)
+    both = httpx.post(f"{served.url}/query", json={"image_url": [large] * 2}, timeout=30)
+    assert both.status_code == 422
+    assert "fewer or smaller" in both.json()["error"]["message"]
+    served.process.kill()
+
+
+def test_words_are_checked_before_pictures(echo: Served) -> None:
+    for route, body in {
+        "/query": {"image_url": ["junk"], "text": "x" * 9000},
+        "/v1/point": {"image": "junk", "instruction": "x" * 9000},
+    }.items():
+        reply = httpx.post(f"{echo.url}{route}", json=body, headers=BEARER)
+        assert reply.status_code == 422
+        assert "9000 characters" in reply.json()["error"]["message"]
 
 
 def _peak_kib(served: Served) -> int:

@@ -310,9 +310,28 @@ def test_streamed_words_are_those_of_the_whole_reply(brief: Served, image: str) 
     assert whole["finish_reason"] == chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
+def test_temperature_and_seed_are_heeded(brief: Served, image: str) -> None:
+    with brief.client() as client:
+
+        def ask(**more: Any) -> str:
+            body = chat("Where?", image, max_tokens=12, **more)
+            del body["model"]
+            reply = client.post("/v1/chat/completions", json=body)
+            assert reply.status_code == 200, reply.text
+            return str(reply.json()["choices"][0]["message"]["content"])
+
+        greedy = ask()
+        assert ask(temperature=0) == ask(temperature=0, top_p=0.9) == greedy
+        drawn = ask(temperature=1.5, seed=7)
+        assert ask(temperature=1.5, seed=7, top_p=1) == drawn != greedy
+        assert ask(temperature=1.5, seed=8) != drawn
+
+
 @pytest.mark.parametrize(
     ("change", "status", "param"),
     [
+        ({"stop": ["]"]}, 400, "stop"),
+        ({"response_format": {"type": "json_object"}}, 400, "response_format"),
         ({"temperature": 0.7}, 400, "temperature"),
         ({"n": 2}, 400, "n"),
         ({"tools": [{}]}, 400, "tools"),

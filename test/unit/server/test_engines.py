@@ -138,6 +138,22 @@ def test_points_and_confidences_are_those_of_the_pointer() -> None:
         assert 0.0 < min(outcome.confidences) < 1.0
 
 
+def test_samples_are_drawn_where_asked_for(checkpoint: Any, engine: RoboReferEngine) -> None:
+    """Rows of a batch keep their own temperature and seed; greedy ones stay greedy."""
+    image = picture(1, 48, 64)
+
+    def query(temperature: float, seed: int | None) -> Query:
+        return Query(
+            QUERIES[0].text, (image,), max_new_tokens=12, temperature=temperature, seed=seed
+        )
+
+    batch = [query(1.5, 1), query(0.0, None), query(1.5, 2), query(1.5, 1), query(1.5, None)]
+    texts = [outcome.text for outcome in run(engine, batch)]
+    assert texts[1] == alone(checkpoint, QUERIES[0])
+    assert texts[0] == texts[3] == run(engine, [query(1.5, 1)])[0].text
+    assert len({texts[0], texts[1], texts[2], texts[4]}) == 4
+
+
 def test_every_stop_token_ends_an_answer(
     checkpoint: Any, engine: RoboReferEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
