@@ -166,12 +166,19 @@ def _add_typed_routes(app: FastAPI, service: Service) -> None:
 
 def _add_openai_routes(app: FastAPI, service: Service) -> None:
     model = service.scheduler.engine.name
+    row = {"id": model, "object": "model", "created": 0, "owned_by": "roborefer_ros"}
 
     @app.get("/v1/models", tags=["openai"])
     async def models() -> dict[str, Any]:
         """The one model."""
-        row = {"id": model, "object": "model", "created": 0, "owned_by": "roborefer_ros"}
         return {"object": "list", "data": [row]}
+
+    @app.get("/v1/models/{name:path}", responses={404: {"model": ErrorReply}}, tags=["openai"])
+    async def one_model(name: str) -> dict[str, Any]:
+        """The same, asked for by its name."""
+        if name != model:
+            raise HttpError(404, f"this server serves {model} only", param="model")
+        return row
 
     @app.post(
         "/v1/chat/completions",

@@ -18,6 +18,7 @@ import torch
 from transformers import DynamicCache, Qwen2ForCausalLM
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.models.roborefer.decoding import Draft
 from roborefer_ros.server.reuse import Prefix
 
 
@@ -33,6 +34,7 @@ class Row:
         on_end: called once, when the row is complete or has failed.
         temperature: 0 takes the most likely token, more samples.
         random: for sampling; on the CPU.
+        draft: guesses the next tokens from those so far; None guesses nothing.
         prefix: the beginning of the prompt, if it has been read before.
         ids, logprobs: of the new tokens, without the stop token.
         watched: for each of them the probabilities of the watched tokens in its place.
@@ -48,6 +50,7 @@ class Row:
     on_end: Callable[[Row], None]
     temperature: float = 0.0
     random: torch.Generator | None = None
+    draft: Draft | None = None
     prefix: Prefix | None = None
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -87,6 +90,10 @@ def decode_batch(
         row.prefill_s = prefill_s
     next_position = positions[:, -1:] + 1
     while True:
+        if len(alive) == 1 and alive[0].draft is not None and not llm.config.use_sliding_window:
+            row = alive[0]
+            _finish_alone(llm, row, logits, mask, next_position, cache, stop_ids, watched_ids)
+            return
         every = torch.log_softmax(logits.float(), dim=-1)
         best = _chosen(every, alive)
         logprobs = every.gather(-1, best[:, None])[:, 0]
@@ -172,6 +179,51 @@ def left_padded(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Te
         embeds[row, longest - len(prompt) :] = prompt
         mask[row, longest - len(prompt) :] = 1
     return embeds, mask
+
+
+def _finish_alone(
+    llm: Qwen2ForCausalLM,
+    row: Row,
+    logits: torch.Tensor,
+    mask: torch.Tensor,
+    position: torch.Tensor,
+    cache: DynamicCache,
+    stop_ids: Sequence[int],
+    watched_ids: Sequence[int],
+) -> None:
+    """The last row of a batch may guess ahead, as ``models.roborefer.decoding`` does.
+
+    Args:
+        llm, stop_ids, watched_ids: as in ``decode_batch``.
+        row: what is left.
+        logits: ``[1, vocabulary]`` of its next token.
+        mask: ``[1, L]`` of the rows in the cache.
+        position: ``[1, 1]`` of its next token.
+        cache: keys and values of the ``L`` rows.
+    """
+    assert row.draft is not None
+    guess: list[int] = []
+    while True:
+        every = torch.log_softmax(logits.float(), dim=-1)
+        for right, logprobs in enumerate(every):
+            token = int(_chosen(logprobs[None], [row])[0])
+            chances = logprobs[list(watched_ids)].exp().tolist()
+            if _ends(row, token, float(logprobs[token]), chances, stop_ids):
+                return
+            if right == len(guess) or token != guess[right]:
+                break
+        if right < len(guess):
+            cache.crop(right - len(guess))  # a positive number is refused since transformers 5.23
+        position = position + right
+        guess = list(row.draft(row.ids))
+        tokens = torch.tensor([[row.ids[-1], *guess]], device=mask.device)
+        known = mask.new_ones(1, cache.get_seq_length() - mask.shape[1] + tokens.shape[1])
+        mask = torch.cat([mask, known], dim=-1)
+        steps = position + torch.arange(tokens.shape[1], device=mask.device)
+        hidden = _forward(llm, llm.get_input_embeddings()(tokens), mask, steps, cache)
+        logits = llm.lm_head(hidden[0])
+        mask = mask[:, : mask.shape[1] - len(guess)]  # of the guesses none is known to be right
+        position = position + 1
 
 
 def _chosen(logprobs: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:

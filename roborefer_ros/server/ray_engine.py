@@ -192,11 +192,12 @@ class RayEngine:
 
     def _one(self, query: Query) -> EngineAnswer | RoboReferError:
         from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
 
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 return self._send(query)
-            except RayError as error:
+            except (RayError, RayServeException) as error:
                 # A replica died or its node went away: another one, or its successor, answers.
                 _logger.warning(
                     "a replica was lost (%s), attempt %d of %d",

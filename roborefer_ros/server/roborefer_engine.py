@@ -29,6 +29,7 @@ from roborefer_ros.errors import (
     PointOutsideImageError,
     RoboReferError,
 )
+from roborefer_ros.models.roborefer.drafts import AnswerTemplate
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import (
     DEPTH,
@@ -101,6 +102,7 @@ class RoboReferEngine:
         self._model = model
         self._processor = processor
         self._splice_ids = processor.splice_ids
+        self._draft = AnswerTemplate(processor.tokenizer)
         self._digit_ids = processor.tokenizer.convert_tokens_to_ids(list(DIGITS))
 
     def close(self) -> None:
@@ -194,6 +196,7 @@ class RoboReferEngine:
                 self._processor.max_length - len(work.embeds),
             ),
             check=_checker(work.query),
+            draft=self._draft,
             temperature=work.query.temperature,
             random=_random(work.query),
             on_token=listen,

@@ -310,6 +310,14 @@ def test_streamed_words_are_those_of_the_whole_reply(brief: Served, image: str) 
     assert whole["finish_reason"] == chunks[-1]["choices"][0]["finish_reason"] == "length"
 
 
+def test_the_model_is_listed_and_found_by_name(brief: Served) -> None:
+    with brief.client() as client:
+        listed = client.get("/v1/models").json()["data"]
+        assert [row["id"] for row in listed] == ["roborefer:tiny-2b-style"]
+        assert client.get("/v1/models/roborefer:tiny-2b-style").json() == listed[0]
+        assert client.get("/v1/models/gpt-9").status_code == 404
+
+
 def test_temperature_and_seed_are_heeded(brief: Served, image: str) -> None:
     with brief.client() as client:
 

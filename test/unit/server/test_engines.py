@@ -118,8 +118,8 @@ def test_prompts_are_read_once_up_to_their_words(checkpoint: Any, engine: RoboRe
     assert without.prefixes.size_bytes == 0
 
 
-def test_points_and_confidences_are_those_of_the_pointer() -> None:
-    """The bundled network, over the server's engine in a batch and in process."""
+def test_points_and_confidences_are_those_of_the_pointer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled network, over the server's engine and in process; alone it guesses ahead."""
     from roborefer_ros.pointing.factory import open_pointer
     from roborefer_ros.pointing.roborefer import RoboReferPointer
     from roborefer_ros.simulation.held_out import held_out_scene
@@ -132,10 +132,25 @@ def test_points_and_confidences_are_those_of_the_pointer() -> None:
     expected = [pointer.point(rgb.pixels, None, text) for text in asked]
     engine = RoboReferEngine("demo", pointer.model, pointer.processor)
     queries = [Query(text, (rgb,), is_instruction=True, max_new_tokens=32) for text in asked]
-    for outcome, answer in zip(run(engine, queries), expected, strict=True):
-        assert (outcome.text, outcome.points) == (answer.text, answer.points)
-        assert outcome.confidences == pytest.approx(answer.confidences, abs=1e-3)
-        assert 0.0 < min(outcome.confidences) < 1.0
+    passes = 0
+    forward = pointer.model.llm.model.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        return forward(*args, **kwargs)
+
+    together = run(engine, queries)
+    monkeypatch.setattr(pointer.model.llm.model, "forward", counted)
+    by_turns = [run(engine, [query])[0] for query in queries]
+    assert passes < 0.75 * sum(outcome.tokens for outcome in by_turns)
+    brief = Query("Point to a mug, a bowl or whatever is there.", (rgb,), max_new_tokens=3)
+    left_alone = [run(engine, [brief, query])[1] for query in queries]  # and padded on its left
+    for outcomes in (together, by_turns, left_alone):
+        for outcome, answer in zip(outcomes, expected, strict=True):
+            assert (outcome.text, outcome.points) == (answer.text, answer.points)
+            assert outcome.confidences == pytest.approx(answer.confidences, abs=1e-3)
+            assert 0.0 < min(outcome.confidences) < 1.0
 
 
 def test_samples_are_drawn_where_asked_for(checkpoint: Any, engine: RoboReferEngine) -> None:
