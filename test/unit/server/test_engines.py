@@ -153,6 +153,33 @@ def test_points_and_confidences_are_those_of_the_pointer(monkeypatch: pytest.Mon
             assert 0.0 < min(outcome.confidences) < 1.0
 
 
+def test_wrong_guesses_change_nothing(
+    checkpoint: Any, engine: RoboReferEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft that is right for a while and then is not, differently each time."""
+    _, processor = checkpoint
+    for query in QUERIES:
+        expected = alone(checkpoint, query)
+        said: list[int] = []
+        listened = processor.tokenizer.decode
+
+        def listen(ids: Any, listened: Any = listened, said: list[int] = said, **more: Any) -> str:
+            said[:] = ids if len(ids) > len(said) else said
+            return str(listened(ids, **more))
+
+        monkeypatch.setattr(processor.tokenizer, "decode", listen)
+        run(engine, [query])
+        monkeypatch.setattr(processor.tokenizer, "decode", listened)
+
+        def draft(ids: Any, said: list[int] = said) -> list[int]:
+            right = said[len(ids) : len(ids) + len(ids) % 4]
+            return [*right, *([11, 12, 13][: len(ids) % 3])]
+
+        monkeypatch.setattr(engine, "_draft", draft)
+        assert run(engine, [query])[0].text == expected
+        assert run(engine, [Query("Hm.", max_new_tokens=2), query])[1].text == expected
+
+
 def test_samples_are_drawn_where_asked_for(checkpoint: Any, engine: RoboReferEngine) -> None:
     """Rows of a batch keep their own temperature and seed; greedy ones stay greedy."""
     image = picture(1, 48, 64)
