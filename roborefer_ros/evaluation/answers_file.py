@@ -88,8 +88,12 @@ class AnswersFile:
         return {record["question_id"] for record in self.records}
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write a line; it is on the disk when this returns."""
-        self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        """Write a line; it is on the disk when this returns.
+
+        ASCII with escapes, as the reference writes: its scorer reads in the locale's encoding,
+        and an answer may hold half a surrogate pair, which UTF-8 cannot.
+        """
+        self._file.write(json.dumps(record).encode("ascii") + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self.records.append(record)

@@ -58,6 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer evaluate: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "roborefer evaluate: interrupted; every answer so far is kept, the same command again "
+            "goes on",
+            file=sys.stderr,
+        )
+        return 130
     return 1 if report.failures else 0
 
 

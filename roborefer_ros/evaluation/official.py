@@ -14,6 +14,7 @@ import numpy.typing as npt
 from roborefer_ros.evaluation.official_parsers import ParsedAnswer, Parser
 
 _INT64 = range(-(2**63), 2**63)
+_UINT64_ONLY = range(2**63, 2**64)
 
 
 class Outcome(enum.Enum):
@@ -72,10 +73,18 @@ def score_official(text: Any, mask: npt.NDArray[np.bool_], parser: Parser) -> Of
 
 
 def _are_indices(answer: ParsedAnswer) -> bool:
-    """Whether numpy makes an array of 64-bit integers of all the points together."""
+    """Whether numpy makes an array of 64-bit integers of all the points together.
+
+    Numbers from 2^63 to 2^64 alone make an unsigned array, which indexes as well; together with
+    smaller ones (the pixels of a box are signed) they make an array of floats.
+    """
     values = [value for point in answer.points for value in point]
     values += [value for x0, y0, x1, y1 in answer.boxes for value in (x0, y0, x1 - 1, y1 - 1)]
-    return all(isinstance(value, int) and value in _INT64 for value in values)
+    if not all(isinstance(value, int) for value in values):
+        return False
+    if not answer.boxes and all(value in _UINT64_ONLY for value in values):
+        return True
+    return all(value in _INT64 for value in values)
 
 
 def _inside(mask: npt.NDArray[np.bool_], x: float, y: float) -> int:

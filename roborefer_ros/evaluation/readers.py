@@ -115,21 +115,26 @@ def _named(folder: Path, questions: list[BenchmarkQuestion]) -> str:
 def _refspatial(
     split: str, row: dict[str, Any], image: Picture, mask: Picture, folder: Path | None
 ) -> BenchmarkQuestion:
-    for key in ("id", "prompt"):
+    for key, kinds in (("id", int | str), ("prompt", str)):
         if row.get(key) is None:
             raise BenchmarkError(f"a question of {split} has no {key!r}: {str(row)[:200]}")
-    step = row.get("step")
+        if not isinstance(row[key], kinds):
+            raise BenchmarkError(f"a question of {split} has {str(row[key])[:80]} as its {key!r}")
+    try:
+        step = None if row.get("step") is None else int(row["step"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BenchmarkError(f"{split}/{row['id']}: the step is no number ({error})") from error
     return BenchmarkQuestion(
         split=split,
         question_id=row["id"],
         object_name=str(row.get("object") or ""),
         # As they stand there, blanks included: the reference asks them so.
-        prompt=str(row["prompt"]),
+        prompt=row["prompt"],
         suffix=str(row.get("suffix") or ""),
         rgb_path=str(row.get("rgb_path") or f"image/{row['id']}.png"),
         mask_path=str(row.get("mask_path") or f"mask/{row['id']}.png"),
         category=str(row.get("category") or split.lower()),
-        step=None if step is None else int(step),
+        step=step,
         scene=str(row.get("scene") or ""),
         image=image,
         mask=mask,
@@ -147,7 +152,8 @@ def _where2place_table(folder: Path) -> list[Path]:
 
 def _read_where2place(folder: Path, tables: list[Path]) -> tuple[str, list[BenchmarkQuestion]]:
     questions = []
-    lines = tables[0].read_text(encoding="utf-8").splitlines()
+    # Not splitlines(): a question may hold other line separators than "\n".
+    lines = tables[0].read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines):
         if not line.strip():
             continue
@@ -235,14 +241,14 @@ def _read_parquet(folder: Path, files: list[Path]) -> tuple[str, list[BenchmarkQ
                 questions.append(_robospatial(len(questions), row, _bytes(row["img"], file), path))
             elif "prompt" in row:
                 split = _SPLITS.get(_split_of(file), _split_of(file))
-                image, mask = _bytes(row["image"], file), _bytes(row["mask"], file)
+                image, mask = _bytes(row.get("image"), file), _bytes(row.get("mask"), file)
                 questions.append(_refspatial(split, row, image, mask, None))
             elif "mask" in row and ("question" in row or "text" in row):
                 name = WHERE2PLACE
                 number = row.get("question_id", len(questions))
                 questions.append(
                     _where2place(number, row.get("question", row.get("text")),
-                                 _bytes(row["image"], file), _bytes(row["mask"], file),
+                                 _bytes(row.get("image"), file), _bytes(row["mask"], file),
                                  f"images/{number}.jpg", f"masks/{number}.jpg",
                                  row.get("question_type"))
                 )  # fmt: skip

@@ -76,7 +76,8 @@ def write_report(results: Results, path: Path) -> None:
     from roborefer_ros.evaluation.report import report_html
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report_html(results), encoding="utf-8")
+    # An answer may hold half a surrogate pair.
+    path.write_text(report_html(results), encoding="utf-8", errors="replace")
     print(f"report: {path}", file=sys.stderr)
 
 

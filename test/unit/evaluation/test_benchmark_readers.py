@@ -158,6 +158,10 @@ def edited(folder: Path, **changes: object) -> Path:
         ({"mask_path": 5}, "no path"),
         ({"prompt": None}, "has no 'prompt'"),
         ({"id": 1}, "two questions 1"),
+        ({"id": [7]}, r"has \[7\] as its 'id'"),
+        ({"prompt": 5}, "has 5 as its 'prompt'"),
+        ({"step": "two"}, "Location/0: the step is no number"),
+        ({"step": [2]}, "Location/0: the step is no number"),
     ],
 )
 def test_broken_tables(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -192,6 +196,22 @@ def test_pictures_that_are_none(tmp_path: Path) -> None:
         first.rgb()
     with pytest.raises(BenchmarkError, match="not a readable picture"):
         second.rgb()
+
+
+def test_parquet_without_pictures(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"id": 0, "prompt": "Find it.", "image": {"bytes": None, "path": "0.png"}}]
+    table = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+    parquet.write_table(table, tmp_path / "location.parquet")
+    with pytest.raises(BenchmarkError, match=r"location\.parquet: a picture is not embedded"):
+        open_benchmark(tmp_path)
+
+
+def test_where2place_questions_may_hold_any_separator(tmp_path: Path) -> None:
+    folder = invented.where2place(tmp_path / "w2p", 1)
+    row = {"question_id": 0, "image": "00.jpg", "text": "Between\u2028two\x85lines."}
+    (folder / "point_questions.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    assert open_benchmark(folder).questions[0].prompt == "Between\u2028two\x85lines."
 
 
 @pytest.mark.parametrize("answer", ["maybe", "[(0, 0), (1, 1)]", "__import__('os')", "(" * 9999])

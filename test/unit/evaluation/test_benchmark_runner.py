@@ -23,6 +23,7 @@ from roborefer_ros.evaluation.evaluate import main, open_asker
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
+from roborefer_ros.evaluation.score import main as score_main
 from roborefer_ros.pointing.families import FAMILIES
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 
@@ -125,6 +126,33 @@ def test_families_are_asked_as_the_reference_asks_them(
     assert main(["--model", f"openai:{server}/v1?model={name}", *ask]) == 0
     assert ChatServer.asked == [ASKED[name]]
     assert lines(tmp_path / "out/Location.jsonl")[0]["instruction"] == ASKED[name]
+
+
+def test_half_a_surrogate_pair_is_an_answer(benchmark: Benchmark, tmp_path: Path) -> None:
+    """JSON of a server can say it, UTF-8 cannot; lines and page are written all the same."""
+    pytest.importorskip("jinja2")
+    text = f"\ud83d é {HIT}"
+    out = tmp_path / "out"
+    go(benchmark, out, invented.ScriptedPointer([text, "\udfff nowhere"]))
+    assert (out / "Location.jsonl").read_bytes().isascii()
+    assert lines(out / "Location.jsonl")[0]["text"] == text
+    page = tmp_path / "page.html"
+    assert score_main([str(out), "--data", str(benchmark.source), "--report", str(page)]) == 0
+    assert "? nowhere" in page.read_text(encoding="utf-8")
+
+
+def test_interrupted_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = invented.refspatial(tmp_path / "b", {"Location": 3})
+    pointer = invented.ScriptedPointer([HIT, KeyboardInterrupt()])
+    monkeypatch.setattr("roborefer_ros.evaluation.evaluate.open_pointer", lambda *_, **__: pointer)
+    command = ["--model", "echo:", "--data", str(folder), "--out", str(tmp_path / "out")]
+    assert main([*command, "--no-report"]) == 130
+    assert "the same command again goes on" in capsys.readouterr().err
+    pointer.texts = [HIT]
+    assert main([*command, "--no-report"]) == 0
+    assert "2 asked" in capsys.readouterr().err
 
 
 def test_the_nodes_words_can_be_had_too(tmp_path: Path, server: str) -> None:

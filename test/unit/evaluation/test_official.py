@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from roborefer_ros.evaluation import official_parsers as parsers
@@ -109,6 +109,7 @@ NUMBERS = st.one_of(
     st.integers(-3, 12).map(str),
     st.floats(-0.4, 2.2).map(lambda v: f"{v:.3f}"),
     st.sampled_from(["0.", "+1", "-0", "1.0", ".5", "5e-1", "00.50", "٠.٥", "1_0", ""]),
+    st.sampled_from([str(n) for n in (2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1)]),
 )
 SEPARATORS = st.sampled_from([",", ", ", ",\n", " ,", ",  ", ";", ",\u00a0"])
 
@@ -130,6 +131,8 @@ def answers(draw: st.DrawFn) -> str:
 
 @settings(max_examples=600, deadline=None)
 @given(answers(), st.booleans(), st.integers(0, 2**32 - 1))
+@example(f"({2**63}, {2**63}), ({2**64 - 1}, {2**63})", False, 0)
+@example(f"({2**63}, {2**63}), (1, {2**63})", True, 0)
 @example("(0.2, 0.3, 0.1, 0.1)", False, 0)
 @example("(0.1, 0.1, 0.9, 0.9) (5, 5)", False, 1)
 @example("(1, 1, 4, 4) (5, 5.5)", True, 1)
@@ -137,9 +140,14 @@ def answers(draw: st.DrawFn) -> str:
 def test_equals_the_naive_model(text: str, absolute: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = rng.random((int(rng.integers(1, 14)), int(rng.integers(1, 14)))) < 0.5
-    expected = naive(text, mask, absolute)
     parser = parsers.parse_absolute_tuples if absolute else parsers.parse_relative_tuples
     score = score_official(text, mask, parser)
+    # Boxes that no memory holds cannot be compared with every pixel of them; boxes at the end
+    # of 64 bits depend on the version of numpy.
+    tuples = re.findall(r"\([^()]*\)", text)
+    assume(score.points < 10**6)
+    assume(not any(part.count(",") == 3 and re.search(r"\d{19}", part) for part in tuples))
+    expected = naive(text, mask, absolute)
     assert expected == (score.value if score.outcome is Outcome.SCORED else score.outcome.value)
 
 
@@ -199,6 +207,11 @@ def test_what_is_no_text_is_dropped(text: Any) -> None:
         (f"({'9' * 400}.0, 0.5)", parsers.parse_relative_tuples, Outcome.DROPPED),
         ("(0, 0, 99999999999, 99999999999)", parsers.parse_relative_tuples, Outcome.DROPPED),
         (f"({2**63}, 5)", parsers.parse_relative_tuples, Outcome.CRASHES),
+        # numpy makes unsigned integers of these, which index as well
+        (f"({2**63}, {2**64 - 1})", parsers.parse_relative_tuples, Outcome.SCORED),
+        (f"({2**63}, {2**64})", parsers.parse_relative_tuples, Outcome.CRASHES),
+        (f"({2**63}, {2**63}) (5, 5)", parsers.parse_absolute_tuples, Outcome.CRASHES),
+        (f"({2**63}, {2**63}) (5, 5, 7, 7)", parsers.parse_absolute_tuples, Outcome.CRASHES),
         ("(3.5, 4)", parsers.parse_absolute_tuples, Outcome.CRASHES),
         ("(3.5, 4) (1.0, 2, 3, 4)", parsers.parse_absolute_tuples, Outcome.DROPPED),
         ('```json\n{"point": [1, 2]}\n```', parsers.parse_gemini_json, Outcome.DROPPED),
