@@ -6,10 +6,10 @@
 
 The baseline is what the reference does with a request, no more and no less: a threaded HTTP
 server of the standard library, pictures written to temporary files and read back, one request
-at a time, every picture encoded anew.  (The reference itself has no lock and lets several
-``generate`` calls run into each other; one at a time is the kind reading of it.)  Both servers
-load the same checkpoint, generate the same number of tokens at most, and are asked by the same
-client, which opens a connection for each request as the reference's does.
+at a time, every picture encoded anew, one token after the other.  (The reference itself has no
+lock and lets several ``generate`` calls run into each other; one at a time is the kind reading
+of it.)  Both servers load the same checkpoint, generate the same number of tokens at most, and
+are asked by the same client, which opens a connection for each request as the reference's does.
 
 Two loads: "new frame" (each request has a picture of its own) and "same frame" (every client
 keeps asking about its own picture).
@@ -38,9 +38,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from roborefer_ros.pointing.prompts import POINT_SUFFIX
+
 ROOT = Path(__file__).resolve().parents[1]
 TINY = f"roborefer:{ROOT / 'test/data/golden/tiny-2b-style'}"
-TEXT = "Point to the mug left of the box."
+TEXT = f"Point to the mug left of the box. {POINT_SUFFIX}"
 
 
 # --- the baseline ----------------------------------------------------------------------
@@ -55,9 +57,13 @@ def serve_baseline(spec: str, max_new_tokens: int) -> None:
     from roborefer_ros.server.roborefer_engine import RoboReferEngine
 
     pointer = _pointer(spec, max_new_tokens)
-    # The same network and decoding; caches of no bytes keep nothing.
+    # The same network, token by token; caches of no bytes keep nothing.
     engine = RoboReferEngine(
-        spec, pointer.model, pointer.processor, max_batch=1, cache_bytes=0, prefix_bytes=0
+        *(spec, pointer.model, pointer.processor),
+        max_batch=1,
+        cache_bytes=0,
+        prefix_bytes=0,
+        drafts=False,
     )
     lock = threading.Lock()
 

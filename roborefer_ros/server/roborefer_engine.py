@@ -78,6 +78,7 @@ class RoboReferEngine:
         max_new_tokens: of one answer, whatever a query allows.
         cache_bytes: memory for encoded pictures, on the model's device.
         prefix_bytes: memory for what the language model has read of them, likewise.
+        drafts: guess ahead where a query is alone.
     """
 
     can_sample = True
@@ -92,6 +93,7 @@ class RoboReferEngine:
         max_new_tokens: int = 512,
         cache_bytes: int = 256 * 1024 * 1024,
         prefix_bytes: int = 512 * 1024 * 1024,
+        drafts: bool = True,
     ) -> None:
         self.name = name
         self.uses_depth = model.config.has_depth
@@ -102,7 +104,7 @@ class RoboReferEngine:
         self._model = model
         self._processor = processor
         self._splice_ids = processor.splice_ids
-        self._draft = AnswerTemplate(processor.tokenizer)
+        self._draft = AnswerTemplate(processor.tokenizer) if drafts else None
         self._digit_ids = processor.tokenizer.convert_tokens_to_ids(list(DIGITS))
 
     def close(self) -> None:
