@@ -50,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = _run(arguments, benchmark, reader, out)
         _tell(report, out)
         results = score_files(benchmark, _written(benchmark, out), reader, arguments.model)
-        show(results, "all", arguments.json)
         summary = {**results.as_json(), "questions_per_second": report.questions_per_second}
         (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         if not arguments.no_report:
             write_report(results, out / "report.html")
+        show(results, "all", arguments.json)
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer evaluate: {error}", file=sys.stderr)
         return 1

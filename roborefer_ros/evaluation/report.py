@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 from typing import Any
 
 import roborefer_ros
 from roborefer_ros.errors import DependencyMissingError
+from roborefer_ros.evaluation.lifted import has_truth
 from roborefer_ros.evaluation.official import Outcome
 from roborefer_ros.evaluation.published import PUBLISHED
 from roborefer_ros.evaluation.results import Results, percent, score_cells, spatial_cells
@@ -17,6 +19,9 @@ from roborefer_ros.evaluation.statistics import SCORERS, GroupSummary
 
 #: pictures of failures on the page
 FAILURES = 24
+
+#: a chart of more groups shows one scorer
+_MANY_GROUPS = 8
 
 #: tables that get a chart
 _CHARTS = {
@@ -43,7 +48,7 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
         from roborefer_ros.evaluation import report_pictures as pictures
 
         charts = [
-            (title, pictures.bar_chart(results.groups[key], SCORERS, title))
+            (title, pictures.bar_chart(results.groups[key], _scorers_of(results, key), title))
             for key, title in _CHARTS.items()
             if key in results.groups
         ]
@@ -59,17 +64,24 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
         source
     )
     splits = [row.name for row in results.groups["split"]]
+    distances = _distances_m(results)
     return template.render(
         results=results,
         version=roborefer_ros.__version__,
+        tiles=_tiles(results),
         splits=splits,
         comparison=_comparison(results, splits),
         heads=["answers", "images", *SCORERS, "left out", "no point", "points / answer"],
-        tables={title: [score_cells(r) for r in rows] for title, rows in results.groups.items()},
+        tables={
+            title: [[_parted(cell) for cell in score_cells(row)] for row in rows]
+            for title, rows in results.groups.items()
+        },
         spatial=spatial_cells(results.spatial_groups) if results.spatial_groups else [],
         lifting_errors=_lifting_errors(results),
         charts=charts,
-        failures=[_failure(answer, pictures.failure_picture(answer)) for answer in worst],
+        failures=[
+            _failure(answer, pictures.failure_picture(answer), distances) for answer in worst
+        ],
         wrong=sum(1 for a in results.answers if a.strict == 0),
     )
 
@@ -77,17 +89,62 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
 def _comparison(results: Results, splits: list[str]) -> list[dict[str, Any]]:
     """This run's row, then published ones that share a split with it, sorted by the first split."""
     own: dict[str, GroupSummary] = {row.name: row for row in results.groups["split"]}
-    cells = []
-    for split in splits:
-        score = own[split].scores["official"]
-        cells.append(f"{percent(score.value)} [{percent(score.low)}, {percent(score.high)}]")
+    cells = [_parted(score_cells(own[split], ("official",))[3]) for split in splits]
     rows = [{"model": results.model, "cells": cells, "source": "this run", "own": True}]
     published = [r for r in PUBLISHED.get(results.benchmark, ()) if set(splits) & set(r.scores)]
     published.sort(key=lambda r: [-r.scores.get(split, 0.0) for split in splits])
     for row in published:
-        texts = [f"{row.scores[s]:.2f}" if s in row.scores else "-" for s in splits]
+        texts = [(f"{row.scores[s]:.2f}" if s in row.scores else "-", "") for s in splits]
         rows.append({"model": row.model, "cells": texts, "source": row.source, "own": False})
     return rows
+
+
+def _parted(cell: str) -> tuple[str, str]:
+    """A cell's value and its interval, which is set smaller."""
+    value, bracket, interval = cell.partition(" [")
+    return value, bracket.strip() + interval
+
+
+def _scorers_of(results: Results, key: str) -> tuple[str, ...]:
+    """All scorers, or the published one where many groups would leave no room."""
+    return SCORERS if len(results.groups[key]) <= _MANY_GROUPS else SCORERS[:1]
+
+
+def _tiles(results: Results) -> list[tuple[str, str]]:
+    """The figures at the top: what they are, and their value."""
+    row = results.groups["all"][0]
+    tiles = [
+        ("official scorer", f"{percent(row.scores['official'].value)} %"),
+        ("first point right", f"{percent(row.scores['strict'].value)} %"),
+        ("answers without a point", f"{percent(row.unparsable)} %"),
+        ("left out by the official scorer", str(row.dropped + row.crashes)),
+    ]
+    if results.spatial_groups:
+        space = results.spatial_groups[0]
+        tiles += [
+            ("within 20 mm in space, of all answers", f"{percent(space.within[0.02])} %"),
+            (f"median distance in space, {space.lifted} lifted", _millimetres(space.median_m)),
+        ]
+    return tiles
+
+
+def _shortened(text: str) -> str:
+    """The beginning and the end, where the points stand."""
+    return text if len(text) <= 300 else f"{text[:140]} ... {text[-140:]}"
+
+
+def _millimetres(metres: float) -> str:
+    return f"{1000 * metres:.1f} mm" if math.isfinite(metres) else "-"
+
+
+def _distances_m(results: Results) -> dict[int, float]:
+    """Identity of an answer -> distance of its lifted point from what is right."""
+    lifted = [answer for answer in results.answers if has_truth(answer.question)]
+    return {
+        id(answer): score.distance_m
+        for answer, score in zip(lifted, results.spatial, strict=True)
+        if score.distance_m is not None
+    }
 
 
 def _lifting_errors(results: Results) -> list[tuple[str, int]]:
@@ -100,19 +157,21 @@ def _lifting_errors(results: Results) -> list[tuple[str, int]]:
     return [(f"{code} {ERRORS_BY_CODE[code].__name__}", count) for code, count in errors.items()]
 
 
-def _failure(answer: AnswerScores, picture: str) -> dict[str, Any]:
+def _failure(answer: AnswerScores, picture: str, distances: dict[int, float]) -> dict[str, Any]:
     question = answer.question
     official = answer.official
     if official.outcome is Outcome.SCORED:
         verdict = f"official {percent(official.value or 0.0)} %"
     else:
         verdict = f"left out by the published scorer ({official.reason[:120]})"
+    if id(answer) in distances:
+        verdict += f"; {_millimetres(distances[id(answer)])} away in space"
     text = "no text" if answer.text is None else answer.text
     return {
         "picture": picture,
         "title": f"{question.split} {question.question_id}",
         "step": question.step,
         "prompt": question.prompt,
-        "text": text if len(text) <= 400 else text[:400] + " ...",
+        "text": _shortened(text),
         "verdict": verdict,
     }

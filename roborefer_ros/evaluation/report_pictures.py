@@ -21,6 +21,9 @@ from roborefer_ros.evaluation.statistics import GroupSummary
 _WIDTH = 480
 
 _MASK_RGB = (40, 200, 90)
+#: one a scorer: told apart without red and green; intervals are seen on all of them
+_BAR_COLOURS = ("#4c86c6", "#93badf", "#cbdcee", "#ebbd77")
+
 _HIT_RGB, _MISS_RGB = (20, 110, 255), (235, 40, 40)
 
 
@@ -116,17 +119,19 @@ def bar_chart(rows: Sequence[GroupSummary], scorers: Sequence[str], title: str) 
         low = np.where(known, values - [100 * s.low for s in scores], 0.0)
         high = np.where(known, [100 * s.high for s in scores] - values, 0.0)
         axes.bar(places + (index - (len(scorers) - 1) / 2) * width, values, width, label=scorer,
-                 yerr=np.nan_to_num([low, high]).clip(0), capsize=2,
-                 error_kw={"elinewidth": 0.8, "ecolor": "#444"})  # fmt: skip
-    names = [row.name.replace(", ", "\n") + f"\nn = {row.count}" for row in rows]
+                 color=_BAR_COLOURS[index % len(_BAR_COLOURS)], capsize=2,
+                 yerr=np.nan_to_num([low, high]).clip(0),
+                 error_kw={"elinewidth": 0.9, "ecolor": "#222"})  # fmt: skip
+    names = [row.name.replace(", ", "\n").replace("_", "\n") + f"\nn = {row.count}" for row in rows]
     axes.set_xticks(places, names, fontsize=8, parse_math=False)
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, 104)  # the cap of an interval that ends at 100 is seen
     axes.set_ylabel("percent")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title if len(scorers) > 1 else f"{title}, {scorers[0]} scorer", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", fontsize=7, ncols=len(scorers), frameon=False)
+    if len(scorers) > 1:
+        figure.legend(loc="outside lower center", fontsize=7, ncols=len(scorers), frameon=False)
     buffer = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,7 @@ class Results:
         spatial: 3D scores, one per answer, where the benchmark holds 3D ground truth.
         spatial_groups: their rows.
         warnings: sentences for people.
+        settings: how the model was asked (depth, prompts ...), where the run wrote it down.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Results:
     spatial: tuple[SpatialScore, ...] = ()
     spatial_groups: list[LiftedSummary] = field(default_factory=list)
     warnings: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For programs; NaN becomes None."""
@@ -55,6 +58,7 @@ class Results:
             "benchmark": self.benchmark,
             "answered": len(self.answers),
             "total": self.total,
+            "settings": self.settings,
             "groups": {title: [asdict(r) for r in rows] for title, rows in self.groups.items()},
             "spatial": [asdict(row) for row in self.spatial_groups],
             "warnings": list(self.warnings),
@@ -105,8 +109,20 @@ def score_files(
         )
     return Results(
         model, benchmark.name, tuple(answers), total, groups, spatial,
-        summarize_3d(spatial), tuple(warnings),
+        summarize_3d(spatial), tuple(warnings), run_settings(files[0].parent / "run.json"),
     )  # fmt: skip
+
+
+def run_settings(path: Path) -> dict[str, str]:
+    """What ``run.json`` tells of the way of asking; empty for answers of other programs."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    known = {"benchmark", "model_id", "data"}
+    return {str(k): str(v) for k, v in content.items() if k not in known}
 
 
 def group_rows(answers: Sequence[AnswerScores]) -> dict[str, list[GroupSummary]]:

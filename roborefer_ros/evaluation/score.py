@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -45,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = model_of(files)
         reader = reader_for(arguments.family, model)
         results = score_files(benchmark, files, reader, model)
-        show(results, arguments.scorer, arguments.json)
         if arguments.report:
             write_report(results, arguments.report)
+        show(results, arguments.scorer, arguments.json)
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer score: {error}", file=sys.stderr)
         return 1
@@ -55,7 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show(results: Results, scorer: str, as_json: bool) -> None:
-    """Print the results."""
+    """Print the results; a reader that closed the pipe has seen enough."""
+    try:
+        _print(results, scorer, as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(results: Results, scorer: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(results.as_json()))
         return

@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import cv2
+import invented
 import numpy as np
 import pytest
 
@@ -31,6 +35,9 @@ from roborefer_ros.evaluation.questions import (
     fair_mask,
 )
 from roborefer_ros.evaluation.readers import open_benchmark
+from roborefer_ros.evaluation.report import report_html
+from roborefer_ros.evaluation.report_pictures import _BAR_COLOURS
+from roborefer_ros.evaluation.results import score_files
 from roborefer_ros.evaluation.score import reader_for
 from roborefer_ros.evaluation.scoring import AnswerReader, score_answer
 
@@ -210,6 +217,74 @@ def test_report_shows_scores_space_and_failures(report: Path, benchmark: Benchma
         "data:image/svg+xml",
         "data:image/jpeg",
     }
+
+
+def test_report_tells_the_distance_of_failures_and_how_it_was_asked(
+    folder: Path, benchmark: Benchmark, tmp_path: Path
+) -> None:
+    pytest.importorskip("jinja2")
+    out, question = tmp_path / "out", benchmark.of_split("Location")[0]
+    out.mkdir()
+    wrong = np.argwhere(~fair_mask(question.mask_values()) & np.isfinite(exact_depth_m(question)))
+    v, u = wrong[len(wrong) // 2]
+    text = "so " * 200 + f"[({(u + 0.5) / SIZE[0]:.4f}, {(v + 0.5) / SIZE[1]:.4f})]"
+    record = {"question_id": question.question_id, "text": text, "model_id": "m"}
+    (out / "Location.jsonl").write_text(json.dumps(record) + "\n")
+    (out / "run.json").write_text('{"model_id": "m", "depth": "<none>", "benchmark": "b"}')
+    reader = AnswerReader.of("RoboRefer")
+    results = score_files(benchmark, [out / "Location.jsonl"], reader, "m")
+    page = Page(report_html(results)).text
+    assert results.spatial[0].distance_m is not None
+    away = f"{1000 * results.spatial[0].distance_m:.1f} mm"
+    assert f"official 0.00 %; {away} away in space" in page
+    assert away in page.partition("This run")[0]  # among the figures at the top
+    assert "Asked with depth <none>." in page
+    assert text[-60:] in page
+    assert text not in page
+
+
+def test_many_groups_are_drawn_by_one_scorer(report: Path, benchmark: Benchmark) -> None:
+    """Fourteen kinds of questions times four scorers would be a fence, not a chart."""
+    charts = [
+        base64.b64decode(str(a["src"]).partition(",")[2]).decode()
+        for tag, a in Page(report.read_text(encoding="utf-8")).tags
+        if str(a.get("src", "")).startswith("data:image/svg")
+    ]
+    kinds = {q.extra["kind"] for q in benchmark.questions}
+    assert len(kinds) > 8
+    assert [_BAR_COLOURS[3] in chart for chart in charts] == [True, True, False]
+    assert all(_BAR_COLOURS[0] in chart for chart in charts)
+
+
+def test_published_results_stand_beside_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2")
+    bench = open_benchmark(invented.refspatial(tmp_path / "b", {"Location": 2, "Unseen": 2}))
+    for split in bench.splits:
+        line = json.dumps({"question_id": 0, "text": "(0.600, 0.400)", "model_id": "RoboRefer-x"})
+        (tmp_path / f"{split}.jsonl").write_text(line + "\n")
+    files = [tmp_path / "Location.jsonl", tmp_path / "Unseen.jsonl"]
+    results = score_files(bench, files, AnswerReader.of("RoboRefer"), "RoboRefer-x")
+    text = " ".join(Page(report_html(results)).text.split())
+    assert "Against published results" in text
+    assert "RoboRefer-x100.00100.00this run" in text
+    assert "RoboRefer-2B-SFT, released weights, RGB-D50.0042.86" in text
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(
+    folder: Path, benchmark: Benchmark, tmp_path: Path
+) -> None:
+    """``roborefer score ... | head -1``"""
+    write_answers(tmp_path / "run", benchmark)
+    command = [sys.executable, "-m", "roborefer_ros.evaluation.score", str(tmp_path / "run"),
+               "--data", str(folder)]  # fmt: skip
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True,
+                              timeout=100)  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_report_loads_nothing_and_runs_nothing(report: Path) -> None:
