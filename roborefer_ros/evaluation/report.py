@@ -64,7 +64,7 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
         source
     )
     splits = [row.name for row in results.groups["split"]]
-    distances = _distances_m(results)
+    in_space = _spatial_verdicts(results)
     return template.render(
         results=results,
         version=roborefer_ros.__version__,
@@ -79,9 +79,7 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
         spatial=spatial_cells(results.spatial_groups) if results.spatial_groups else [],
         lifting_errors=_lifting_errors(results),
         charts=charts,
-        failures=[
-            _failure(answer, pictures.failure_picture(answer), distances) for answer in worst
-        ],
+        failures=[_failure(answer, pictures.failure_picture(answer), in_space) for answer in worst],
         wrong=sum(1 for a in results.answers if a.strict == 0),
     )
 
@@ -122,8 +120,8 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
     if results.spatial_groups:
         space = results.spatial_groups[0]
         tiles += [
-            ("within 20 mm in space, of all answers", f"{percent(space.within[0.02])} %"),
-            (f"median distance in space, {space.lifted} lifted", _millimetres(space.median_m)),
+            ("of all answers within 20 mm in space", f"{percent(space.within[0.02])} %"),
+            (f"median distance of {space.lifted} lifted answers", _millimetres(space.median_m)),
         ]
     return tiles
 
@@ -137,35 +135,40 @@ def _millimetres(metres: float) -> str:
     return f"{1000 * metres:.1f} mm" if math.isfinite(metres) else "-"
 
 
-def _distances_m(results: Results) -> dict[int, float]:
-    """Identity of an answer -> distance of its lifted point from what is right."""
-    lifted = [answer for answer in results.answers if has_truth(answer.question)]
-    return {
-        id(answer): score.distance_m
-        for answer, score in zip(lifted, results.spatial, strict=True)
-        if score.distance_m is not None
-    }
+def _spatial_verdicts(results: Results) -> dict[int, str]:
+    """Identity of an answer -> what became of it in space; answers without a point are left out."""
+    with_truth = [answer for answer in results.answers if has_truth(answer.question)]
+    verdicts = {}
+    for answer, score in zip(with_truth, results.spatial, strict=True):
+        if score.distance_m is not None:
+            verdicts[id(answer)] = f"{_millimetres(score.distance_m)} away in space"
+        elif score.error_code:
+            verdicts[id(answer)] = f"not lifted ({_error_name(score.error_code)})"
+    return verdicts
+
+
+def _error_name(code: int) -> str:
+    from roborefer_ros.errors import ERRORS_BY_CODE
+
+    return f"{code} {ERRORS_BY_CODE[code].__name__}"
 
 
 def _lifting_errors(results: Results) -> list[tuple[str, int]]:
     """Name of the error, answers."""
-    from roborefer_ros.errors import ERRORS_BY_CODE
-
     if not results.spatial_groups:
         return []
-    errors = results.spatial_groups[0].errors
-    return [(f"{code} {ERRORS_BY_CODE[code].__name__}", count) for code, count in errors.items()]
+    return [(_error_name(code), n) for code, n in results.spatial_groups[0].errors.items()]
 
 
-def _failure(answer: AnswerScores, picture: str, distances: dict[int, float]) -> dict[str, Any]:
+def _failure(answer: AnswerScores, picture: str, in_space: dict[int, str]) -> dict[str, Any]:
     question = answer.question
     official = answer.official
     if official.outcome is Outcome.SCORED:
         verdict = f"official {percent(official.value or 0.0)} %"
     else:
         verdict = f"left out by the published scorer ({official.reason[:120]})"
-    if id(answer) in distances:
-        verdict += f"; {_millimetres(distances[id(answer)])} away in space"
+    if id(answer) in in_space:
+        verdict += f"; {in_space[id(answer)]}"
     text = "no text" if answer.text is None else answer.text
     return {
         "picture": picture,

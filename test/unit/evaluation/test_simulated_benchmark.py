@@ -243,6 +243,24 @@ def test_report_tells_the_distance_of_failures_and_how_it_was_asked(
     assert text not in page
 
 
+def test_report_tells_what_could_not_be_lifted(benchmark: Benchmark, tmp_path: Path) -> None:
+    """A pixel without any depth around it: the failure's caption names the error."""
+    pytest.importorskip("jinja2")
+    reader = AnswerReader.of("RoboRefer")
+    for question in benchmark.questions:
+        v, u = np.argwhere(~np.isfinite(frame_of(question).depth.metres()))[0]
+        text = f"[({(u + 0.5) / SIZE[0]:.4f}, {(v + 0.5) / SIZE[1]:.4f})]"
+        answer = score_answer(question, text, reader)
+        (spatial,) = lift_answers([answer])
+        if spatial.error_code:
+            break
+    record = {"question_id": question.question_id, "text": text}
+    (tmp_path / f"{question.split}.jsonl").write_text(json.dumps(record))
+    results = score_files(benchmark, [tmp_path / f"{question.split}.jsonl"], reader, "m")
+    page = Page(report_html(results)).text
+    assert re.search(rf"official 0\.00 %; not lifted \({spatial.error_code} \w+Error\)", page)
+
+
 def test_many_groups_are_drawn_by_one_scorer(report: Path, benchmark: Benchmark) -> None:
     """Fourteen kinds of questions times four scorers would be a fence, not a chart."""
     charts = [
