@@ -63,8 +63,7 @@ def load_roborefer(
     config, folders = RoboReferConfig.from_folder(folder), part_folders(folder)
     processor = RoboReferProcessor(_load_tokenizer(folders["llm"]), config)
     target, kind = torch.device(device), torch_dtype(dtype, torch.device(device))
-    with torch.device("meta"):
-        model = RoboRefer(config)
+    model = _without_weights(config, folder)
     if not keep_unused:
         model.drop_unused_layers()
     parts = dict(model.named_children())
@@ -85,6 +84,17 @@ def load_roborefer(
             "smaller type or model"
         ) from error
     return model.eval().requires_grad_(False), processor
+
+
+def _without_weights(config: RoboReferConfig, folder: Path) -> RoboRefer:
+    try:
+        with torch.device("meta"):
+            return RoboRefer(config)
+    except Exception as error:  # impossible dimensions fail anywhere in torch and transformers
+        raise CheckpointInvalidError(
+            f"no network can be made of the config.json files in {folder} "
+            f"({type(error).__name__}: {error}); copy them from the original checkpoint"
+        ) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -174,7 +184,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
     except Exception as error:  # the hub client raises a dozen unrelated classes
         raise CheckpointNotFoundError(
             f"{hub_id} is neither a folder nor reachable on the Hugging Face hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}); check the name and the "
+            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); check the name and the "
             "network, or download it elsewhere and give the folder"
         ) from error
     return Path(path)

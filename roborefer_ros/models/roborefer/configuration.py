@@ -10,9 +10,10 @@ machine and are ignored.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from transformers import Qwen2Config, SiglipVisionConfig
 
@@ -29,6 +30,9 @@ PARTS = {
     "depth_tower": "depth_tower_cfg",
     "depth_projector": "depth_projector_cfg",
 }
+
+#: far beyond what any context holds: a broken checkpoint must not make the search endless
+_MOST_TILES = 256
 
 _DOWNSAMPLING = {"mlp_downsample_3x3_fix": 3, "mlp_downsample": 2, "mlp_downsample_2x2_fix": 2}
 
@@ -68,11 +72,11 @@ class RoboReferConfig:
     model_dtype: str = "torch.bfloat16"
 
     def __post_init__(self) -> None:
-        for name in (self.projector_type, self.depth_projector_type):
-            if name is not None and name not in _DOWNSAMPLING:
-                raise CheckpointInvalidError(
-                    f"projector type {name!r} is not supported; known are {sorted(_DOWNSAMPLING)}"
-                )
+        if not 1 <= self.min_tiles <= self.max_tiles <= _MOST_TILES:
+            raise CheckpointInvalidError(
+                f"min_tiles and max_tiles are {self.min_tiles} and {self.max_tiles}; they must be "
+                f"1 to {_MOST_TILES}, the second not smaller"
+            )
         if self.image_aspect_ratio not in ("dynamic", "dynamic_s2"):
             raise CheckpointInvalidError(
                 f"image_aspect_ratio {self.image_aspect_ratio!r} is not supported; "
@@ -99,6 +103,12 @@ class RoboReferConfig:
             raise CheckpointInvalidError(
                 f"s2_scales {list(scales)} do not fit the tower's {tile} pixels: the first must be "
                 "equal, the others multiples"
+            )
+        index = self.s2_resize_output_to_scale_idx
+        if not -len(scales) <= index < len(scales) or scales[-1] > tile * _MOST_TILES**0.5:
+            raise CheckpointInvalidError(
+                f"s2_resize_output_to_scale_idx is {index} for the s2_scales {list(scales)}; it "
+                f"must be one of them, and the last scale at most {_MOST_TILES} tiles"
             )
 
     def used_layers(self, tower: SiglipVisionConfig) -> int:
@@ -231,20 +241,25 @@ def _integer(top: dict[str, Any], key: str, default: int) -> int:
     value = top.get(key)
     if value is None:
         return default
-    if not isinstance(value, int | float) or value != int(value):
+    if not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
         raise CheckpointInvalidError(f"{key} in config.json is {value!r}, not a whole number")
     return int(value)
 
 
 def _projector_type(folder: Path) -> ProjectorType:
     config = _read_json(folder / "config.json", CheckpointInvalidError)
-    value: ProjectorType = config.get("mm_projector_type", "")
-    return value
+    value = config.get("mm_projector_type")
+    if not isinstance(value, str) or value not in _DOWNSAMPLING:
+        raise CheckpointInvalidError(
+            f"{folder}/config.json: projector type {value!r} is not supported; known are "
+            f"{sorted(_DOWNSAMPLING)}"
+        )
+    return cast(ProjectorType, value)
 
 
 def _hf_config(folder: Path, kind: type[Any]) -> Any:
     values = _read_json(folder / "config.json", CheckpointInvalidError)
-    named = [*(values.get("architectures") or []), values.get("model_type", "")]
+    named = [values.get("architectures"), values.get("model_type")]
     expected = "siglip" if kind is SiglipVisionConfig else "qwen2"
     if not any(expected in str(name).lower() for name in named):
         raise CheckpointInvalidError(
@@ -257,6 +272,8 @@ def _hf_config(folder: Path, kind: type[Any]) -> Any:
         values.pop(key, None)
     if kind is SiglipVisionConfig:
         values["vision_use_head"] = False  # the pooling head is neither stored nor used
+        if not values.get("image_size", 224):
+            raise CheckpointInvalidError(f"{folder}/config.json has no image_size")
     try:
         return kind(**values)
     except Exception as error:  # the classes that transformers raises vary
@@ -273,8 +290,10 @@ def _read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
             f"{path} is missing; a RoboRefer checkpoint has config.json and the folders "
             f"{list(PARTS)}"
         ) from cause
-    except (UnicodeDecodeError, json.JSONDecodeError) as cause:
+    except (ValueError, RecursionError) as cause:  # also not UTF-8, too deep, too many digits
         raise CheckpointInvalidError(f"{path} is not valid JSON: {cause}") from cause
+    except OSError as cause:
+        raise CheckpointInvalidError(f"{path} cannot be read: {cause}") from cause
     if not isinstance(values, dict):
         raise CheckpointInvalidError(f"{path} does not hold a JSON object")
     return values

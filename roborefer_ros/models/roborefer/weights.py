@@ -115,8 +115,16 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _index_files(index: Path) -> set[str]:
     try:
-        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return {str(name) for name in names}
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise CheckpointInvalidError(
             f"{index} is no index of safetensors files ({type(error).__name__}: {error})"
         ) from error

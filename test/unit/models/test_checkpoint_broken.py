@@ -177,6 +177,20 @@ def test_pickles_are_never_read(
         ("llm/config.json", {"architectures": ["Other"], "model_type": "gemma"}, "gemma"),
         ("vision_tower/config.json", {"architectures": None, "model_type": None}, "siglip"),
         ("mm_projector/config.json", {"mm_projector_type": "linear"}, "'linear'"),
+        ("mm_projector/config.json", {"mm_projector_type": None}, "projector type None"),
+        ("mm_projector/config.json", {"mm_projector_type": [1]}, "[1]"),
+        ("config.json", {"max_tiles": float("inf")}, "max_tiles"),
+        ("config.json", {"max_tiles": float("nan")}, "max_tiles"),
+        ("config.json", {"max_tiles": 10**9}, "1000000000"),
+        ("config.json", {"max_tiles": 0}, "max_tiles"),
+        ("config.json", {"min_tiles": -1}, "min_tiles"),
+        ("config.json", {"s2_resize_output_to_scale_idx": 7}, "is 7"),
+        ("llm/config.json", {"architectures": 3, "model_type": "gemma"}, "gemma"),
+        ("llm/config.json", {"num_key_value_heads": 0}, "ZeroDivisionError"),
+        ("llm/config.json", {"hidden_act": "x"}, "KeyError"),
+        ("llm/config.json", {"vocab_size": -1}, "negative"),
+        ("vision_tower/config.json", {"num_attention_heads": 3}, "divisible"),
+        ("vision_tower/config.json", {"image_size": []}, "vision_tower"),
     ],
 )
 def test_unsupported_configuration(
@@ -187,7 +201,11 @@ def test_unsupported_configuration(
     assert part_of_message in refused(folder)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"max_tiles": ' + b"1" * 5000 + b"}"],
+    ids=["empty", "cut", "list", "utf-16", "deep", "digits"],
+)
 def test_configuration_that_is_no_json_object(copy_of: Copy, text: bytes) -> None:
     folder = copy_of("2b")
     (folder / "config.json").write_bytes(text)
