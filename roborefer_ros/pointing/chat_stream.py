@@ -27,6 +27,7 @@ class ChatReply:
     Args:
         server: its address, for messages.
         on_text: receives the whole answer text so far, each time it grows.
+        redact: what is done to every text before it is used (``HttpSession.redact``).
 
     Attributes:
         text: the answer.
@@ -36,8 +37,14 @@ class ChatReply:
         finish_reason: ``stop``, ``length``, ...; empty while the reply is incomplete.
     """
 
-    def __init__(self, server: str, on_text: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        server: str,
+        on_text: Callable[[str], None] = lambda _: None,
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self._server = server
+        self._redact = redact
         self._on_text = on_text
         self._line = bytearray()
         self._whole = bytearray()
@@ -75,7 +82,7 @@ class ChatReply:
             BackendBadReplyError: the reply is not.
         """
         if not self._is_stream:
-            self._take(parse_json(bytes(self._whole), self._server), "message")
+            self._take(parse_json(bytes(self._whole), self._server, self._redact), "message")
         elif self._line:
             self._take_line(bytes(self._line))
         if not self._done and not self.finish_reason:
@@ -94,7 +101,7 @@ class ChatReply:
         if value == _DONE:
             self._done = True
         elif value:
-            self._take(parse_json(value, self._server), "delta")
+            self._take(parse_json(value, self._server, self._redact), "delta")
 
     def _take(self, event: Any, part: str) -> None:
         """One JSON object: a piece of a stream (``delta``) or the whole (``message``)."""
@@ -104,7 +111,8 @@ class ChatReply:
             said = event["error"]
             said = said.get("message", said) if isinstance(said, dict) else said
             raise BackendFailedError(
-                f"{self._server} reported an error within its reply: {str(said)[:300]!r}"
+                f"{self._server} reported an error within its reply: "
+                f"{self._redact(str(said))[:300]!r}"
             )
         choices = event.get("choices")
         if not isinstance(choices, list):
@@ -115,8 +123,10 @@ class ChatReply:
         if not isinstance(choice, dict) or not isinstance(choice.get(part, {}), dict):
             raise self._bad(f"has no '{part}' in its first choice")
         message = choice.get(part, {})
-        self.reasoning += _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-        added = _text(message.get("content"))
+        self.reasoning += self._redact(
+            _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+        )
+        added = self._redact(_text(message.get("content")))
         self._take_logprobs(choice.get("logprobs"), added)
         if added:
             self.text += added
@@ -137,7 +147,9 @@ class ChatReply:
             position += _token_length(token, decoder)
             self.token_ends.append(len(self.text) + min(position, len(added)))
             # -9999.0 stands for "below what is reported"; positive or NaN is nonsense
-            self.logprobs.append(min(float(value), 0.0) if not math.isnan(value) else -9999.0)
+            is_nan = isinstance(value, float) and math.isnan(value)
+            # compared before it is converted: an integer may be too long for a float
+            self.logprobs.append(-9999.0 if is_nan else float(max(min(value, 0.0), -9999.0)))
 
     def _bad(self, what: str) -> BackendBadReplyError:
         return BackendBadReplyError(

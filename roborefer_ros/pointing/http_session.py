@@ -363,10 +363,18 @@ class HttpSession:
             f"{where}, which is no answer (redirects are not followed); check the address"
         )
 
+    def redact(self, text: str) -> str:
+        """A server's text as it may be shown and logged: whole characters, without the key.
+
+        A server may repeat the request's headers.  Half surrogate pairs, which JSON can
+        hold, cannot be written as UTF-8.
+        """
+        text = text.encode("utf-8", "replace").decode()
+        return text.replace(self._key, "***") if self._key else text
+
     def _clean(self, text: str) -> str:
         """A foreign text for a message: printable, short, without the key."""
-        if self._key:
-            text = text.replace(self._key, "***")
+        text = self.redact(text)
         printable = "".join(c if c.isprintable() else " " for c in text[:2000])
         return " ".join(printable.split())[:300] or "no message"
 
@@ -374,8 +382,8 @@ class HttpSession:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
 
-def parse_json(body: bytes, server: str) -> Any:
-    """Parse a reply.
+def parse_json(body: bytes, server: str, redact: Callable[[str], str] = str) -> Any:
+    """Parse a reply; ``redact`` takes secrets out of what a message quotes.
 
     Raises:
         BackendBadReplyError: it is not JSON.
@@ -383,7 +391,8 @@ def parse_json(body: bytes, server: str) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        start = "".join(c if c.isprintable() else " " for c in body[:80].decode("utf-8", "replace"))
+        said = redact(body[:_ERROR_BYTES].decode("utf-8", "replace"))
+        start = "".join(c if c.isprintable() else " " for c in said[:80])
         raise BackendBadReplyError(
             f"the reply of {server} is not JSON, it begins {start!r}; check the address"
         ) from error

@@ -200,7 +200,7 @@ class OpenAIPointer:
     ) -> ChatReply:
         """One request; a field that the server refuses by name is left out from then on."""
         while True:
-            reply = ChatReply(self._server, on_text)
+            reply = ChatReply(self._server, on_text, self._session.redact)
             try:
                 self._session.exchange(
                     "POST", "/chat/completions", self._accepted(body), on_data=reply.feed, **waits
@@ -234,7 +234,8 @@ class OpenAIPointer:
             InvalidPointerSpecError: it serves several.
             BackendBadReplyError: it does not say.
         """
-        reply = parse_json(self._session.exchange("GET", "/models", **waits), self._server)
+        raw = self._session.exchange("GET", "/models", **waits)
+        reply = parse_json(raw, self._server, self._session.redact)
         rows = reply.get("data") if isinstance(reply, dict) else None
         if not isinstance(rows, list):
             raise BackendBadReplyError(
@@ -242,7 +243,7 @@ class OpenAIPointer:
             )
         names = [row["id"] for row in rows if isinstance(row, dict) and "id" in row]
         if len(names) != 1 or not isinstance(names[0], str):
-            some = ", ".join(str(name) for name in names[:5])
+            some = self._session.redact(", ".join(str(name) for name in names[:5]))
             raise InvalidPointerSpecError(
                 f"{self._server} serves {len(names)} models ({some[:200]}); name one in the "
                 "spec: ?model=NAME"

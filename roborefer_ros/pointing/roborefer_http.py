@@ -113,7 +113,8 @@ class RoboReferHttpPointer:
         }
         encoded = time.perf_counter()
         raw = self._session.exchange("POST", "/query", body, deadline=deadline, cancelled=cancelled)
-        text = self._answer_in(parse_json(raw, self._server))
+        reply = parse_json(raw, self._server, self._session.redact)
+        text = self._session.redact(self._answer_in(reply))
         on_text(text)
         timings = {"encode": encoded - started, "remote": time.perf_counter() - encoded}
         height, width = rgb.shape[:2]

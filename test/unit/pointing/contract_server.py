@@ -192,6 +192,24 @@ class Handler(BaseHTTPRequestHandler):
         said = f"Incorrect API key provided: {self.headers.get('Authorization')}"
         self.send_json(401, {"error": {"message": said}})
 
+    # --- servers that repeat the request's key where a reply is expected -------------------
+
+    def reply_tell_page(self, _body: dict[str, Any], _count: int) -> None:
+        self.send_body(200, f"{self.headers['Authorization']}".encode(), "application/json")
+
+    def reply_tell_error(self, _body: dict[str, Any], _count: int) -> None:
+        self.start_stream()
+        self.event({"error": {"message": self.headers["Authorization"]}})
+
+    def reply_tell_answer(self, body: dict[str, Any], _count: int) -> None:
+        told = self.headers["Authorization"]
+        if self.path.endswith("/query"):
+            self.send_json(200, {"result": 1, "answer": told})
+            return
+        self.start_stream()
+        self.delta(content=told, reasoning=told)
+        self.delta(finish="stop")
+
     def reply_status(self, _body: dict[str, Any], _count: int) -> None:
         self.send_body(int(self.path.split("/")[2]), b"<html>no</html>", "text/html")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from roborefer_ros.errors import BackendBadReplyError, BackendFailedError
 from roborefer_ros.pointing.chat_stream import ChatReply
+from roborefer_ros.pointing.http_session import HttpSession
 
 STREAM = "text/event-stream"
 
@@ -82,6 +83,26 @@ def test_any_json_is_taken_or_refused_by_number(value: Any, kind: str) -> None:
             assert len(str(error)) < 600
         assert len(reply.token_ends) == len(reply.logprobs)
         assert all(p <= 0.0 for p in reply.logprobs)
+
+
+@pytest.mark.parametrize("huge", ["9", "-9"])
+def test_probabilities_of_hundreds_of_digits(huge: str) -> None:
+    digits = huge + "0" * 400
+    line = f'{{"content": "a", "x": 0}}, "logprobs": {{"content": [{{"logprob": {digits}}}]}}'
+    reply = ChatReply("server")
+    reply.feed(f'data: {{"choices": [{{"delta": {line}}}]}}\n'.encode(), STREAM)
+    assert reply.logprobs == [0.0 if huge == "9" else -9999.0]
+
+
+def test_half_a_surrogate_pair_can_be_written() -> None:
+    shown: list[str] = []
+    session = HttpSession("http://localhost:1")
+    try:
+        reply = ChatReply("server", shown.append, session.redact)
+        reply.feed(b'data: {"choices": [{"delta": {"content": "a\\ud800b"}}]}\n', STREAM)
+    finally:
+        session.close()
+    assert [text.encode() for text in shown] == [b"a?b"]
 
 
 @pytest.mark.parametrize("body", [b"", b"data: {}\n", b"<html>", b"\xff\xfe", b"data: {\n"])

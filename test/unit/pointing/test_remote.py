@@ -353,6 +353,20 @@ def test_the_key_is_sent_and_never_told(
         assert KEY not in told
 
 
+@pytest.mark.parametrize("mode", ["tell-page", "tell-error", "tell-answer"])
+def test_a_server_that_repeats_the_key(
+    remote: Open, remote_roborefer: Open, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("ROBOREFER_API_KEY", KEY)
+    shown: list[str] = []
+    for open_remote in (remote, remote_roborefer):
+        with pytest.raises(RoboReferError) as caught:
+            open_remote(mode).point(RGB, None, "the mug", on_text=shown.append)
+        told = f"{caught.value} {caught.value.answer} {shown}"
+        assert KEY not in told
+        assert "***" in told or (mode == "tell-error" and open_remote is remote_roborefer)
+
+
 def test_another_variable_can_hold_the_key(
     remote: Open, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
