@@ -79,10 +79,12 @@ def _are_indices(answer: ParsedAnswer) -> bool:
     smaller ones (the pixels of a box are signed) they make an array of floats.
     """
     values = [value for point in answer.points for value in point]
-    values += [value for x0, y0, x1, y1 in answer.boxes for value in (x0, y0, x1 - 1, y1 - 1)]
+    # An empty box adds no point to the array, wherever it lies.
+    boxes = [(x0, y0, x1, y1) for x0, y0, x1, y1 in answer.boxes if x0 < x1 and y0 < y1]
+    values += [value for x0, y0, x1, y1 in boxes for value in (x0, y0, x1 - 1, y1 - 1)]
     if not all(isinstance(value, int) for value in values):
         return False
-    if not answer.boxes and all(value in _UINT64_ONLY for value in values):
+    if not boxes and all(value in _UINT64_ONLY for value in values):
         return True
     return all(value in _INT64 for value in values)
 

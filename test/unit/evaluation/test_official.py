@@ -209,6 +209,9 @@ def test_what_is_no_text_is_dropped(text: Any) -> None:
         (f"({2**63}, 5)", parsers.parse_relative_tuples, Outcome.CRASHES),
         # numpy makes unsigned integers of these, which index as well
         (f"({2**63}, {2**64 - 1})", parsers.parse_relative_tuples, Outcome.SCORED),
+        # an empty box adds no point, wherever it lies (numpy 1.26, which the original pins)
+        (f"(0.2, 0.1) (8, {2**63}, 37, {2**63})", parsers.parse_relative_tuples, Outcome.SCORED),
+        (f"({2**63}, {2**63}) (5, 5, 7, 5)", parsers.parse_absolute_tuples, Outcome.SCORED),
         (f"({2**63}, {2**64})", parsers.parse_relative_tuples, Outcome.CRASHES),
         (f"({2**63}, {2**63}) (5, 5)", parsers.parse_absolute_tuples, Outcome.CRASHES),
         (f"({2**63}, {2**63}) (5, 5, 7, 7)", parsers.parse_absolute_tuples, Outcome.CRASHES),
