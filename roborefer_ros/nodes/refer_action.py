@@ -34,6 +34,7 @@ from roborefer_ros.errors import (
 from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import NodeOptions
+from roborefer_ros.pointing.answers import answer_so_far
 
 #: pause before a feedback message that only brings more text, seconds
 _TEXT_PERIOD_S = 0.1
@@ -135,7 +136,7 @@ class ReferGoal:
             ReferPoint.Feedback(
                 state=self._state,
                 elapsed=time.monotonic() - self.accepted_s,
-                partial_answer=self._text,
+                partial_answer=answer_so_far(self._text),
             )
         )
 

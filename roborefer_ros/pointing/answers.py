@@ -38,6 +38,13 @@ _LIST_GAP = re.compile(r"[\s,]{0,16}")
 #: a line of step-by-step reasoning, as RoboRefer's RFT models write them
 _STEP_LINE = re.compile(r"^[ \t]{0,8}step[ \t]{0,2}[0-9]{1,3}[ \t]{0,2}[:.].*$", re.I | re.M)
 
+#: the end of a growing text that may become "<think>" or "step 1:"
+_UNDECIDED_END = re.compile(
+    r"(?:<(?:t(?:h(?:i(?:nk?)?)?)?)?"
+    r"|^[ \t]{0,8}s(?:t(?:e(?:p[ \t]{0,2}[0-9]{0,3}[ \t]{0,2})?)?)?)\Z",
+    re.I | re.M,
+)
+
 
 @dataclass(frozen=True)
 class TupleMatch:
@@ -79,6 +86,15 @@ def split_reasoning(text: str) -> tuple[str, str]:
         answer.append(" " * (position - start))
     answer.append(text[position:])
     return _split_steps("".join(answer), thoughts)
+
+
+def answer_so_far(text: str) -> str:
+    """What of a growing text is answer, for showing: thoughts and step lines are left out.
+
+    The beginning of a thought's tag or of a step line is held back until it is known.
+    """
+    answer = _STEP_LINE.sub("", split_reasoning(text[:MAX_ANSWER_CHARACTERS])[1])
+    return _UNDECIDED_END.sub("", answer).strip()
 
 
 def _split_steps(answer: str, thoughts: list[str]) -> tuple[str, str]:

@@ -50,6 +50,9 @@ _XY_OBJECT = re.compile(
 #: what can change whether a new list of objects begins: escapes, quotes, "[{"
 _JSON_TOKEN = re.compile(r'\\.|"|\[[ \t\r\n]{0,16}\{', re.DOTALL)
 
+#: a pair of fractions is dropped as well: as thousandths they would all mean the top left corner
+_THOUSAND_RULE = "its coordinates must lie between 0 and 1000, not 0 and 1, to be in the image"
+
 _TUPLE_2_OR_3 = re.compile(
     rf"\({BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER})(?:{BLANKS},{BLANKS}{NUMBER})?{BLANKS}\)"
 )
@@ -78,9 +81,9 @@ def parse_thousand_tuples(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     if not found:
         raise no_point(text, "(176, 788) or (176, 788, 0.945)")
     return inside_image(
-        [_scaled(m, 1000.0, 1000.0) for m in found],
+        [_scaled(m, 1000.0, 1000.0) for m in found if not _are_fractions(m)],
         text,
-        "its coordinates must lie between 0 and 1000 to be in the image",
+        _THOUSAND_RULE,
     )
 
 
@@ -111,9 +114,9 @@ def parse_thousand_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     if not found:
         raise no_point(text, '{"point_2d": [412, 655]}')
     return inside_image(
-        [_scaled(m, 1000.0, 1000.0) for m in found],
+        [_scaled(m, 1000.0, 1000.0) for m in found if not _are_fractions(m)],
         text,
-        "its coordinates must lie between 0 and 1000 to be in the image",
+        _THOUSAND_RULE,
     )
 
 
@@ -123,9 +126,9 @@ def parse_gemini_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     if not found:
         raise no_point(text, '{"point": [655, 412]}')
     return inside_image(
-        [_swapped(_scaled(m, 1000.0, 1000.0)) for m in found],
+        [_swapped(_scaled(m, 1000.0, 1000.0)) for m in found if not _are_fractions(m)],
         text,
-        "its coordinates must lie between 0 and 1000 to be in the image",
+        _THOUSAND_RULE,
     )
 
 

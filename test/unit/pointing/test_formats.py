@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
 from roborefer_ros.pointing import formats
-from roborefer_ros.pointing.answers import MAX_POINTS, parse_tuples, split_reasoning
+from roborefer_ros.pointing.answers import MAX_POINTS, answer_so_far, parse_tuples, split_reasoning
 from roborefer_ros.pointing.families import FAMILIES
 
 SIZE = (640, 480)
@@ -51,6 +51,7 @@ TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
         ("[(176, 788, 0.945), (200, 500, 1.2)]", [(0.176, 0.788), (0.2, 0.5)]),
         ("[(176, 788), (20", [(0.176, 0.788)]),
         ("[(1176, 788)]", OUTSIDE),
+        ("[(0.176, 0.788)]", OUTSIDE),
         ("[(1, 2, 3, 4)]", NONE),
         ("nothing there", NONE),
     ],
@@ -76,6 +77,8 @@ TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
         ('[{"point_2d": [10, 20]}, {"point_2d": [30, 4', [(0.01, 0.02)]),
         ('{"label": "\\"point_2d\\": [1, 2]"}', NONE),
         ('[{"point_2d": [1001, 3]}]', OUTSIDE),
+        ('[{"point_2d": [0.461, 0.527]}]', OUTSIDE),
+        ('[{"point_2d": [0.5, 0.5]}, {"point_2d": [461, 527]}]', [(0.461, 0.527)]),
         ('[{"point_2d": [10, 20, 30]}]', NONE),
         ('[{"bbox_2d": [10, 20, 30, 40]}]', NONE),
         ("[]", NONE),
@@ -87,6 +90,7 @@ TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
             [(1.0, 0.0), (0.508, 0.3765)],
         ),
         ('[{"point": [1200, 500]}]', OUTSIDE),
+        ('[{"point": [0.25, 0.5]}]', OUTSIDE),
         ('[{"point_2d": [250, 500]}]', NONE),
         ('[{"point": [250, 5', NONE),
     ],
@@ -264,3 +268,28 @@ def test_megabytes(family: str) -> None:
 
 def test_no_more_than_the_most_points() -> None:
     assert len(parse_tuples("[" + "(0.1, 0.2)," * 5000 + "]")) == MAX_POINTS
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("[(0.1", "[(0.1"),
+        ("<think>The mug at (0.9", ""),
+        ("<think>So.</think> [(0.1, 0.2)]", "[(0.1, 0.2)]"),
+        ("Step 1: the mug at (0.9", ""),
+        ("Step 1: the mug.\nStep 2: left\n[(0.1", "[(0.1"),
+        ("So.</think>[(0.1", "[(0.1"),
+        ("Sure, [(0.1", "Sure, [(0.1"),
+        ("\ud800 a", "\ud800 a"),
+        ("", ""),
+    ],
+)
+def test_a_growing_answer_is_shown_without_thoughts(text: str, shown: str) -> None:
+    assert answer_so_far(text) == shown
+
+
+@pytest.mark.parametrize("text", ["<think>So.</think>(0.1, 0.2)", "Step 1: x\n(0.1, 0.2)"])
+def test_no_piece_of_a_thought_flashes_up(text: str) -> None:
+    shown = [answer_so_far(text[:end]) for end in range(len(text) + 1)]
+    assert all("(0.1, 0.2)".startswith(piece) for piece in shown)
+    assert shown[-1] == "(0.1, 0.2)"
