@@ -134,3 +134,19 @@ def test_command_refuses_a_folder_without_cases(tmp_path: Path) -> None:
 def test_difference_of_shapes_and_nan() -> None:
     assert parity.difference([1, 2], [1, 2, 3]) == math.inf
     assert not parity.Check("", "", parity.difference([math.nan], [0.0]), 1.0).passed
+
+
+def test_not_a_number_in_a_later_tile_is_seen(
+    small_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small_folder / "arrays/tiny2b__text_only.npz").unlink()
+    name = "arrays/tiny2b__rgbd_1img.npz"
+    arrays = dict(np.load(GOLDEN / name))
+    last = max(int(k.rpartition("_")[2]) for k in arrays if k.startswith("image_embeds_"))
+    assert last > 0
+    arrays[f"image_embeds_{last}"] *= np.nan
+    np.savez(small_folder / name, **arrays)
+    shutil.copytree(GOLDEN / "inputs", small_folder / "inputs", dirs_exist_ok=True)
+    assert parity.main([str(small_folder)]) == 1
+    lines = [s for s in capsys.readouterr().out.splitlines() if s.endswith("OVER")]
+    assert len(lines) == 1 and "image_embeds" in lines[0]
