@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
+import ssl
 import sys
 import warnings
 from collections.abc import Sequence
@@ -72,6 +74,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
             f"token. Set {TOKEN_VARIABLE} (`export {TOKEN_VARIABLE}=$(openssl rand -hex 32)`), "
             "or say --insecure if everyone who reaches this port may use the model"
         )
+    _check_tls(options.tls_certificate, options.tls_key)
     return Settings(
         host=options.host,
         port=options.port,
@@ -92,6 +95,21 @@ def read_settings(options: argparse.Namespace) -> Settings:
             new_tokens=options.max_new_tokens,
         ),
     )
+
+
+def _check_tls(certificate: str | None, key: str | None) -> None:
+    """Before a model is loaded; a key alone would leave the server without encryption."""
+    if certificate is None and key is None:
+        return
+    try:
+        if certificate is None:
+            raise ValueError("--tls-key needs --tls-certificate")
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:
+        raise SystemExit(
+            f"roborefer serve: TLS cannot be set up with certificate {certificate} and key {key} "
+            f"({error}); give PEM files, e.g. of `openssl req -x509 -newkey rsa:2048 -nodes`"
+        ) from error
 
 
 def open_engine(options: argparse.Namespace) -> Any:
@@ -246,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     net = parser.add_argument_group("network")
     net.add_argument("--host", default="127.0.0.1")
-    net.add_argument("--port", type=int, default=DEFAULT_PORT)
+    net.add_argument("--port", type=_port, default=DEFAULT_PORT)
     net.add_argument(
         "--insecure", action="store_true", help=f"other hosts without {TOKEN_VARIABLE}"
     )
@@ -256,22 +274,22 @@ def _parser() -> argparse.ArgumentParser:
     work = parser.add_argument_group("many clients")
     work.add_argument("--max-queue", type=_positive, default=128, help="requests that may wait")
     work.add_argument("--max-batch", type=_positive, default=8, help="queries answered together")
-    work.add_argument("--batch-wait-ms", type=float, default=2.0, help="wait for others")
-    work.add_argument("--image-cache-mib", type=float, default=256.0, help="encoded pictures")
-    work.add_argument("--prompt-cache-mib", type=float, default=512.0, help="prompts' beginnings")
-    work.add_argument("--drain-s", type=float, default=30.0, help="to complete after SIGTERM")
+    work.add_argument("--batch-wait-ms", type=_amount, default=2.0, help="wait for others")
+    work.add_argument("--image-cache-mib", type=_amount, default=256.0, help="encoded pictures")
+    work.add_argument("--prompt-cache-mib", type=_amount, default=512.0, help="prompts' beginnings")
+    work.add_argument("--drain-s", type=_amount, default=30.0, help="to complete after SIGTERM")
     limits = parser.add_argument_group("limits of a request")
-    limits.add_argument("--timeout-s", type=float, default=60.0)
+    limits.add_argument("--timeout-s", type=_amount, default=60.0)
     limits.add_argument("--max-new-tokens", type=_positive, default=512)
     limits.add_argument("--max-instruction-length", type=_positive, default=2000)
     limits.add_argument("--max-images", type=_positive, default=8)
-    limits.add_argument("--max-megapixels", type=float, default=40.0, help="of one picture")
-    limits.add_argument("--max-body-mib", type=float, default=32.0)
-    limits.add_argument("--max-bodies-mib", type=float, default=512.0, help="of all, together")
+    limits.add_argument("--max-megapixels", type=_amount, default=40.0, help="of one picture")
+    limits.add_argument("--max-body-mib", type=_amount, default=32.0)
+    limits.add_argument("--max-bodies-mib", type=_amount, default=512.0, help="of all, together")
     limits.add_argument(
-        "--max-decoded-mib", type=float, default=2048.0, help="pictures of all, decoded"
+        "--max-decoded-mib", type=_amount, default=2048.0, help="pictures of all, decoded"
     )
-    limits.add_argument("--body-s", type=float, default=30.0, help="for a body to arrive")
+    limits.add_argument("--body-s", type=_amount, default=30.0, help="for a body to arrive")
     return parser
 
 
@@ -279,6 +297,20 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is no port; they are 0 (any free one) to 65535")
     return value
 
 

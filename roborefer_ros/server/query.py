@@ -33,6 +33,9 @@ from roborefer_ros.server.settings import DEFAULT_PORT
 #: told apart also by the colour-blind, and seen on any picture with its white rim
 _MARK = "#D55E00"
 
+#: what a marked picture can be written as
+_WRITTEN = (".jpg", ".jpeg", ".png", ".webp")
+
 _MAX_PIXELS = 100_000_000
 
 
@@ -50,19 +53,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Ask; returns the exit status."""
     options = _parser().parse_args(argv)
     try:
+        if options.out is not None:
+            _check_out(options.out)
         rgb = decode_rgb(_read(options.image), _MAX_PIXELS, str(options.image)).pixels
         answer, points = _ask(options, rgb)
     except RoboReferError as error:
         print(f"roborefer query: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"roborefer query: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+        return _complain(error)
     _print(options, answer, points, rgb.shape[1], rgb.shape[0])
     if options.out is not None:
-        mark(rgb, points).save(options.out, quality=95)
+        try:
+            mark(rgb, points).save(options.out, quality=95)
+        except OSError as error:
+            return _complain(error)
         print(f"wrote {options.out}", file=sys.stderr)
     return 0 if points else 1
+
+
+def _complain(error: OSError) -> int:
+    print(f"roborefer query: {error.filename}: {error.strerror or error}", file=sys.stderr)
+    return 1
+
+
+def _check_out(path: Path) -> None:
+    """Before a model is asked.
+
+    Raises:
+        InvalidGoalError: the marked picture could not be written.
+    """
+    if path.suffix.lower() not in _WRITTEN:
+        raise InvalidGoalError(f"--out {path} must end in one of {', '.join(_WRITTEN)}")
+    if not path.parent.is_dir():
+        raise InvalidGoalError(f"--out {path}: there is no folder {path.parent}; make it first")
 
 
 def mark(rgb: npt.NDArray[np.uint8], points: Sequence[Found]) -> Image.Image:

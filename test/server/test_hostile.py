@@ -50,6 +50,22 @@ def test_weak_tokens_are_refused_and_not_repeated() -> None:
     assert "at least 16" in said and "hunter2" not in said
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--port", "99999"), ("--timeout-s", "-3"), ("--max-body-mib", "nan"), ("--max-batch", "0")],
+)
+def test_senseless_options_are_refused(option: str, value: str) -> None:
+    from roborefer_ros.server.main import parse_arguments
+
+    with pytest.raises(SystemExit):
+        parse_arguments([option, value])
+
+
+def test_tls_is_checked_before_the_model_is_loaded(tmp_path: Path) -> None:
+    assert "TLS cannot be set up" in serve_fails("--tls-certificate", str(tmp_path / "none.pem"))
+    assert "needs --tls-certificate" in serve_fails("--tls-key", str(tmp_path / "key.pem"))
+
+
 def test_insecure_is_a_decision(start: Start) -> None:
     served = start("--model", "echo:", "--host", "0.0.0.0", "--insecure")
     url = served.url.replace("0.0.0.0", "127.0.0.1")

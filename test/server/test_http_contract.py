@@ -384,6 +384,19 @@ def test_query_command_marks_the_point(
     assert main([str(tmp_path / "none.png"), "x"]) == 1
 
 
+@pytest.mark.parametrize("name", ["marked.xyz", "marked", "missing/marked.jpg"])
+def test_query_command_looks_where_it_writes_before_it_asks(
+    name: str, tmp_path: Path, capsys: Any
+) -> None:
+    from roborefer_ros.server.query import main
+
+    picture = tmp_path / "a.png"
+    cv2.imwrite(str(picture), np.zeros((10, 10, 3), np.uint8))
+    assert main([str(picture), "x", "--url", "127.0.0.1:1", "--out", str(tmp_path / name)]) == 1
+    said = capsys.readouterr().err
+    assert "--out" in said and "connection" not in said
+
+
 def test_query_command_never_evaluates_the_answer(
     echo: Served, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
