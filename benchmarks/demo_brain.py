@@ -115,7 +115,7 @@ def calibration_error(rows: list[tuple[float, float, int]]) -> float:
 
 
 def draw_reliability(rows: list[tuple[float, float, int]], path: Path) -> None:
-    """The reliability diagram: right answers against confidence, and how many answers a dot is of."""
+    """Share of right answers against confidence, and how many answers a dot is of."""
     import matplotlib
 
     matplotlib.use("Agg")

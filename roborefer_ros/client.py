@@ -304,8 +304,17 @@ class ReferPointClient:
             if on_feedback is not None and not handle.done():
                 on_feedback(message.feedback)
 
-        sent = self._client.send_goal_async(goal, feedback_callback=feedback)
-        sent.add_done_callback(handle._accepted)
+        def dispatch() -> None:
+            try:
+                sent = self._client.send_goal_async(goal, feedback_callback=feedback)
+            except Exception as error:  # nobody would hear of it here
+                handle._fail(UnknownError(f"sending the goal failed: {error}"))
+                return
+            sent.add_done_callback(handle._accepted)
+
+        # In the client's thread, which also takes the responses: rclpy's send_goal_async enters its
+        # future after sending (Kilted: twice), and a response in between would be lost for ever.
+        self._executor.create_task(dispatch)
         return handle
 
     def close(self) -> None:

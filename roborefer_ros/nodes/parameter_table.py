@@ -147,8 +147,8 @@ _NODE = (
     ),
     Spec(
         "result_timeout_s",
-        300,
-        "How long results are kept for clients that ask late [s].",
+        10,
+        "How long results are kept for clients that ask late [s]; the action's status lists all.",
         minimum=1,
         maximum=86400,
         read_only=True,

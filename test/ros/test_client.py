@@ -50,6 +50,19 @@ def client(ros: Any) -> Iterator[ReferPointClient]:
         yield made
 
 
+def test_a_quick_response_is_not_lost(graph: Make, client: ReferPointClient) -> None:
+    """rclpy sends a goal before it is ready for the response; the node may be quicker."""
+
+    class Slow(dict):  # type: ignore[type-arg]
+        def __setitem__(self, key: object, value: object) -> None:
+            time.sleep(0.3)
+            super().__setitem__(key, value)
+
+    graph()
+    client._client._feedback_callbacks = Slow()
+    assert client.send("the red mug").result(timeout_s=10.0).error_code == 0
+
+
 def test_asks_and_gets_a_pose(graph: Make, client: ReferPointClient) -> None:
     g = graph()
     states: list[int] = []
