@@ -5,8 +5,8 @@
     python -m benchmarks.node_memory [--goals 300] [--model roborefer:demo] [--result-timeout 2]
 
 Resident memory of the node's process before and after each third of the goals; the first goals
-(caches, allocator) are not counted.  Results are kept for ``--result-timeout`` seconds: with
-the node's default, minutes for clients that ask late, every result of the benchmark would count.
+(caches, allocator) are not counted.  Results are kept for ``--result-timeout`` seconds: those
+of the node's default, for clients that ask late, would look like growth.
 """
 
 from __future__ import annotations
