@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How well points are lifted: real frames, synthetic planes with exact truth, speed.
+"""How well points are lifted: real frames, synthetic ones with exact truth, speed; the goals.
 
     python -m benchmarks.lifting FOLDER [--json]
 
@@ -23,6 +23,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.lifting_free_space import free_space
+from benchmarks.lifting_goals import goals
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, STEP_M, summarise
 from benchmarks.lifting_synthetic import speed, synthetic, synthetic_edges, temporal
 from roborefer_ros.errors import RoboReferError
@@ -207,10 +209,22 @@ def _print(report: dict[str, dict]) -> None:
             f"{row['error_mm']:6.1f} mm" if "error_mm" in row else "no reference"
         )
         print(f"{row['frame']:22s} {row['label'][:34]:34s} {row['kind'][:11]:11s} {outcome}")
-    for title in ("covariance on real frames", "synthetic", "synthetic edges", "temporal", "speed"):
+    for title in (
+        "covariance on real frames",
+        "synthetic",
+        "synthetic edges",
+        "free space",
+        "temporal",
+        "speed",
+    ):
         print(f"\n{title}")
         for key, value in report[title].items():
             print(f"  {key:30s} {value:.4g}")
+    print("\ngoals")
+    for goal in report["goals"]:
+        bound = f"{'<=' if goal['is_maximum'] else '>='} {goal['bound']:g}"
+        verdict = "" if goal["reached"] else "NOT REACHED"
+        print(f"  {goal['name']:36s} {goal['measured']:8.3g}  {bound:8s} {verdict}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -229,9 +243,11 @@ def main(arguments: list[str] | None = None) -> int:
         "covariance on real frames": honesty(samples, min(options.pixels, 1000)),
         "synthetic": synthetic(),
         "synthetic edges": synthetic_edges(),
+        "free space": free_space(),
         "temporal": temporal(),
         "speed": speed(),
     }
+    report["goals"] = [goal._asdict() for goal in goals(report)]
     if options.json:
         json.dump(report, sys.stdout, indent=1)
         print()

@@ -34,6 +34,7 @@ from roborefer_ros.lifting.support import (
     check_support,
     find_support,
     footprint_radius_px,
+    is_beside_level,
     occupied_ratio,
 )
 from roborefer_ros.lifting.surface import Surface
@@ -59,9 +60,13 @@ class _TooTiltedError(NotFreeSpaceError):
         super().__init__(_too_tilted(placed.tilt_rad, pixel, options))
 
 
+def _spot(pixel: Pixel) -> str:
+    return f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f})"
+
+
 def _too_tilted(tilt_rad: float, pixel: Pixel, options: LiftingOptions) -> str:
     return (
-        f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f}) is tilted by {math.degrees(tilt_rad):.0f} "
+        f"{_spot(pixel)} is tilted by {math.degrees(tilt_rad):.0f} "
         f"deg, more than {math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
     )
 
@@ -185,6 +190,12 @@ def _on_support(
     )
     tilts = (placed.tilt_rad, tilt_of(lifted.normal, options))
     if all(tilt is not None and tilt > options.max_tilt_rad for tilt in tilts):
+        uneven = support.uneven_ratio > options.max_uneven_ratio
+        if uneven and is_beside_level(window, rays, lifted.position_m, options, frame.width):
+            raise NotFreeSpaceError(
+                f"{_spot(pixel)} is occupied: it lies at the foot of a thing; "
+                "ask for a larger free spot or a smaller footprint"
+            )
         raise _TooTiltedError(placed, pixel, options)  # what the pixel shows is steep itself
     lift_m = float(placed.normal @ (lifted.position_m - placed.position_m))
     occupied = occupied_ratio(frame, pixel, placed.position_m, placed.normal, options)

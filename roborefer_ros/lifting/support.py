@@ -26,6 +26,10 @@ _MAX_READINGS = 1200
 #: rows and columns to each side that the surroundings are read at
 _SURROUNDINGS = 45
 
+#: a horizontal cut thicker than this share of the footprint's radius (one standard deviation;
+#: 0.5 for a whole disc) is of a support
+_CUT_OF_RADIUS = 0.2
+
 
 @dataclass(frozen=True)
 class Support:
@@ -142,6 +146,42 @@ def occupied_ratio(
     inside &= heights <= max(options.clearance_m, low)
     standing = inside & (heights > low)
     return int(np.count_nonzero(standing)) / max(1, int(np.count_nonzero(inside)))
+
+
+def is_beside_level(
+    window: DepthWindow,
+    rays: Array,
+    place: Array,
+    options: LiftingOptions,
+    width_px: int,
+) -> bool:
+    """Whether the readings at the height of a place spread like a support, not like a wall.
+
+    At the foot of a thing the plane fits are a compromise between the thing and its support and
+    look as steep as a wall.  But a wall is thin where a horizontal plane cuts it, a support is
+    not: the standard deviation across the narrower direction of the cut tells them apart.
+
+    Args:
+        window: readings that cover the footprint.
+        rays: ``[h, w, 3]`` rays of the window's elements.
+        place: ``[3]`` what the pixel shows.
+        options: thresholds; ``up`` is given.
+        width_px: width of the colour image.
+    """
+    assert options.up is not None
+    up = np.array(options.up) / math.hypot(*options.up)
+    read = np.isfinite(window.z_m)
+    from_place = rays[read] * window.z_m[read][:, None] - place
+    heights = from_place @ up
+    level = from_place - heights[:, None] * up
+    sigma_m = options.sigma_z_m(float(place[2]), width_px)
+    cut = np.abs(heights) <= max(options.flatness_m, 4.0 * sigma_m)
+    cut &= np.linalg.norm(level, axis=1) <= options.footprint_radius_m
+    if np.count_nonzero(cut) < options.min_inliers:
+        return False
+    # eigenvalues ascend: along up (none), across and along the cut
+    across_m = math.sqrt(max(0.0, float(np.linalg.eigvalsh(np.cov(level[cut].T))[1])))
+    return across_m > max(_CUT_OF_RADIUS * options.footprint_radius_m, 2.0 * sigma_m)
 
 
 def check_support(

@@ -88,6 +88,18 @@ def test_only_free_space_is_put_in_the_air_and_only_if_allowed():
         lift_point(scene.frame(), pixel, replace(options, in_air=False), Mode.FREE_SPACE)
 
 
+@pytest.mark.parametrize("pitch", [25, 45])
+@pytest.mark.parametrize("angle_deg", [210, 240, 270, 300, 330])
+def test_the_foot_of_a_thing_is_occupied_and_no_air(pitch, angle_deg):
+    # the table right before the mug: a plane through both is as steep as a wall
+    radius = 0.06
+    angle, reach = np.radians(angle_deg), radius + 0.003
+    scene = Tabletop(pitch, mug=(0.0, 0.0, radius, 0.12))
+    pixel = scene.pixel((reach * np.cos(angle), reach * np.sin(angle), 0.0))
+    with pytest.raises(NotFreeSpaceError, match="occupied"):
+        lift_point(scene.frame(1), pixel, LiftingOptions(up=scene.up), Mode.FREE_SPACE)
+
+
 def test_a_hole_in_the_table_is_no_air():
     scene = Tabletop(40)
     z = scene.z_m.copy()

@@ -1,0 +1,54 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the figures of ``benchmarks.lifting`` are to be: for a D435 at 0.4 to 1.0 m."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+#: (goal, table, stratum or key, figure, whether it must not exceed, bound)
+_OF_METHODS = (
+    ("all pixels: coverage", "all", "coverage", False, 0.97),
+    ("all pixels: median, mm", "all", "p50_mm", True, 2.0),
+    ("all pixels: p95, mm", "all", "p95_mm", True, 10.0),
+    ("all pixels: wrong surface", "all", "wrong", True, 0.01),
+    ("near edges: wrong surface", "near edges", "wrong", True, 0.05),
+    ("near edges: confident", "near edges", "confident", False, 0.60),
+    ("near edges: wrong among confident", "near edges", "wrong_confident", True, 0.01),
+    ("no reading: coverage", "no reading", "coverage", False, 0.90),
+    ("no reading: p95, mm", "no reading", "p95_mm", True, 15.0),
+)
+_OF_TABLES = (
+    ("planes: median error, sigma", "synthetic", "depth_error_p50_sigma", True, 0.5),
+    ("planes: normal p95, deg", "synthetic", "normal_error_p95_deg", True, 3.0),
+    ("ellipsoid holds, at least", "synthetic", "inside_95_percent_ellipsoid", False, 0.93),
+    ("ellipsoid holds, at most", "synthetic", "inside_95_percent_ellipsoid", True, 0.97),
+    ("one point at 1280x720, ms", "speed", "one_point_p50_ms", True, 3.0),
+    ("fifty points, ms", "speed", "fifty_points_p50_ms", True, 25.0),
+)
+
+
+class Goal(NamedTuple):
+    """One line: what is measured, its bound, whether that is a maximum, the figure, reached?"""
+
+    name: str
+    bound: float
+    is_maximum: bool
+    measured: float
+    reached: bool
+
+
+def goals(report: dict[str, Any]) -> Iterator[Goal]:
+    """Every goal that the report has a figure for."""
+    for name, kind, figure, is_maximum, bound in _OF_METHODS:
+        value = report["methods"].get(kind, {}).get("ours", {}).get(figure)
+        if value is not None:
+            yield _goal(name, bound, is_maximum, value)
+    for name, table, figure, is_maximum, bound in _OF_TABLES:
+        yield _goal(name, bound, is_maximum, report[table][figure])
+
+
+def _goal(name: str, bound: float, is_maximum: bool, value: float) -> Goal:
+    reached = value <= bound if is_maximum else value >= bound
+    return Goal(name, bound, is_maximum, value, reached)
