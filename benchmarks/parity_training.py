@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from benchmarks.parity_cases import Arrays, Opened, Rows, difference, read_picture
 from roborefer_ros.models.roborefer.labels import (
     IGNORE,
     SplicedBatch,
@@ -22,17 +23,12 @@ from roborefer_ros.models.roborefer.labels import (
 )
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 
-if TYPE_CHECKING:
-    from benchmarks.parity import Arrays, Opened, Rows
-
 
 @torch.inference_mode()
 def check_training(
     folder: Path, opened: Opened, meta: dict[str, Any], arrays: Arrays, with_depth: bool
 ) -> Rows:
     """The samples of ``folder/train.json`` as one batch."""
-    from benchmarks.parity import difference
-
     processor, tolerances = opened.processor, opened.tolerances
     samples = json.loads((folder / "train.json").read_text())
     items = [read_item(processor, sample, folder, with_depth) for sample in samples]
@@ -61,7 +57,6 @@ def read_item(
     processor: RoboReferProcessor, sample: dict[str, Any], folder: Path, with_depth: bool
 ) -> TrainingItem:
     """One LLaVA-style sample with its pictures."""
-    from benchmarks.parity import read_picture
 
     def pictures(key: str) -> list[Any]:
         names = sample.get(key, [])

@@ -6,23 +6,15 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
-import os
-import ssl
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
-from roborefer_ros.pointing.pointer import Pointer
-from roborefer_ros.server.settings import DEFAULT_PORT, MIB, Limits, Settings, is_loopback
-
-#: environment variable that holds the bearer token, for the server as for its clients
-TOKEN_VARIABLE = "ROBOREFER_API_KEY"
-
-_MIN_TOKEN_CHARACTERS = 16
+from roborefer_ros.server.engine_factory import open_depth_estimator, open_engine
+from roborefer_ros.server.options import parse_arguments, read_settings
+from roborefer_ros.server.settings import Settings
 
 #: open connections; beyond it uvicorn answers 503 by itself
 _MAX_CONNECTIONS = 2048
@@ -50,111 +42,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    return _parser().parse_args(arguments)
-
-
-def read_settings(options: argparse.Namespace) -> Settings:
-    """From the command line and the environment.
-
-    Raises:
-        SystemExit: a server that everyone could reach would let everyone in.
-    """
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if token and (len(token) < _MIN_TOKEN_CHARACTERS or not token.isascii() or " " in token):
-        raise SystemExit(
-            f"roborefer serve: the token in {TOKEN_VARIABLE} must have at least "
-            f"{_MIN_TOKEN_CHARACTERS} ASCII characters and no blanks; make one with "
-            "`openssl rand -hex 32`"
-        )
-    if not token and not is_loopback(options.host) and not options.insecure:
-        raise SystemExit(
-            f"roborefer serve: --host {options.host} lets other machines in, and there is no "
-            f"token. Set {TOKEN_VARIABLE} (`export {TOKEN_VARIABLE}=$(openssl rand -hex 32)`), "
-            "or say --insecure if everyone who reaches this port may use the model"
-        )
-    _check_tls(options.tls_certificate, options.tls_key)
-    return Settings(
-        host=options.host,
-        port=options.port,
-        token=token or None,
-        max_queued=options.max_queue,
-        batch_wait_s=options.batch_wait_ms / 1000.0,
-        drain_s=options.drain_s,
-        require_depth=options.require_depth,
-        limits=Limits(
-            body_bytes=round(options.max_body_mib * MIB),
-            bodies_bytes=round(options.max_bodies_mib * MIB),
-            decoded_bytes=round(options.max_decoded_mib * MIB),
-            body_s=options.body_s,
-            pixels=round(options.max_megapixels * 1e6),
-            images=options.max_images,
-            instruction_characters=options.max_instruction_length,
-            timeout_s=options.timeout_s,
-            new_tokens=options.max_new_tokens,
-        ),
-    )
-
-
-def _check_tls(certificate: str | None, key: str | None) -> None:
-    """Before a model is loaded; a key alone would leave the server without encryption."""
-    if certificate is None and key is None:
-        return
-    try:
-        if certificate is None:
-            raise ValueError("--tls-key needs --tls-certificate")
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
-    except (OSError, ValueError) as error:
-        raise SystemExit(
-            f"roborefer serve: TLS cannot be set up with certificate {certificate} and key {key} "
-            f"({error}); give PEM files, e.g. of `openssl req -x509 -newkey rsa:2048 -nodes`"
-        ) from error
-
-
-def open_engine(options: argparse.Namespace) -> Any:
-    """Load the model and choose how it is run.
-
-    Raises:
-        RoboReferError: what opening a pointer raises.
-    """
-    from roborefer_ros.pointing.factory import open_pointer
-    from roborefer_ros.server.engine import PointerEngine
-
-    pointer: Pointer = open_pointer(
-        options.model,
-        device=options.device,
-        dtype=options.dtype,
-        max_new_tokens=options.max_new_tokens,
-    )
-    if not options.model.startswith("roborefer:"):
-        return PointerEngine(pointer)
-    from roborefer_ros.pointing.roborefer import RoboReferPointer
-    from roborefer_ros.server.roborefer_engine import RoboReferEngine
-
-    assert isinstance(pointer, RoboReferPointer)
-    if pointer.samples:
-        _logger.warning("several samples an answer: queries are answered one at a time")
-        return PointerEngine(pointer)
-    return RoboReferEngine(
-        served_name(options.model),
-        pointer.model,
-        pointer.processor,
-        max_batch=options.max_batch,
-        max_new_tokens=pointer.max_new_tokens,
-        cache_bytes=round(options.image_cache_mib * MIB) if pointer.reuse else 0,
-        prefix_bytes=round(options.prompt_cache_mib * MIB) if pointer.reuse else 0,
-    )
-
-
-def served_name(spec: str) -> str:
-    """The model's name for clients: a hub id as it is, of a path its last folder only."""
-    scheme, _, source = spec.partition(":")
-    if os.path.isabs(source) or source.count("/") > 1 or source.startswith("."):
-        source = os.path.basename(source.rstrip("/"))
-    return f"{scheme}:{source}"
-
-
 def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[str]) -> int:
     try:
         import uvicorn
@@ -167,7 +54,7 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
         ) from error
 
     engine = open_engine(options) if options.ray is None else _ray_engine(options, arguments)
-    app = build_app(settings, engine, depth_estimator=_depth_estimator(options))
+    app = build_app(settings, engine, depth_estimator=open_depth_estimator(options))
 
     class Server(uvicorn.Server):
         """Tells the application when it is asked to stop."""
@@ -217,101 +104,6 @@ def _ray_engine(options: argparse.Namespace, arguments: Sequence[str]) -> Any:
     from roborefer_ros.server.ray_engine import RayEngine, read_options
 
     return RayEngine(read_options(options.ray), arguments)
-
-
-def _depth_estimator(options: argparse.Namespace) -> Any:
-    """The network that makes depth pictures from RGB, where it is asked for."""
-    if options.depth_network is None:
-        return None
-    import importlib
-
-    try:
-        module = importlib.import_module("roborefer_ros.models.depth_anything")
-    except ImportError as error:
-        raise DependencyMissingError(
-            f"--depth-network needs the depth network ({error}); pip install 'roborefer_ros[model]'"
-        ) from error
-    source = options.depth_network or module.DEFAULT_SOURCE
-    return module.DepthAnything(source, device=options.device)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="roborefer serve",
-        description="Answer over HTTP: POST /query (the reference's contract), /v1/point, "
-        "/v1/chat/completions; GET /ui, /healthz, /readyz, /metrics.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--model", default="roborefer:demo", help="a pointer's spec")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument(
-        "--depth-network",
-        nargs="?",
-        const="",
-        metavar="SOURCE",
-        help="make depth pictures from RGB where none came, with Depth-Anything-V2 from this hub "
-        "id, folder or .pth file (without a value: the default one)",
-    )
-    parser.add_argument(
-        "--require-depth",
-        action="store_true",
-        help="refuse enable_depth without depth pictures when there is no depth network, instead "
-        "of answering from RGB alone",
-    )
-    parser.add_argument(
-        "--ray", type=Path, metavar="YAML", help="replicas of the model on Ray Serve"
-    )
-    net = parser.add_argument_group("network")
-    net.add_argument("--host", default="127.0.0.1")
-    net.add_argument("--port", type=_port, default=DEFAULT_PORT)
-    net.add_argument(
-        "--insecure", action="store_true", help=f"other hosts without {TOKEN_VARIABLE}"
-    )
-    net.add_argument("--tls-certificate", help="PEM file; the server speaks HTTPS")
-    net.add_argument("--tls-key", help="PEM file")
-    net.add_argument("--quiet", action="store_true", help="log warnings only")
-    work = parser.add_argument_group("many clients")
-    work.add_argument("--max-queue", type=_positive, default=128, help="requests that may wait")
-    work.add_argument("--max-batch", type=_positive, default=8, help="queries answered together")
-    work.add_argument("--batch-wait-ms", type=_amount, default=2.0, help="wait for others")
-    work.add_argument("--image-cache-mib", type=_amount, default=256.0, help="encoded pictures")
-    work.add_argument("--prompt-cache-mib", type=_amount, default=512.0, help="prompts' beginnings")
-    work.add_argument("--drain-s", type=_amount, default=30.0, help="to complete after SIGTERM")
-    limits = parser.add_argument_group("limits of a request")
-    limits.add_argument("--timeout-s", type=_amount, default=60.0)
-    limits.add_argument("--max-new-tokens", type=_positive, default=512)
-    limits.add_argument("--max-instruction-length", type=_positive, default=2000)
-    limits.add_argument("--max-images", type=_positive, default=8)
-    limits.add_argument("--max-megapixels", type=_amount, default=40.0, help="of one picture")
-    limits.add_argument("--max-body-mib", type=_amount, default=32.0)
-    limits.add_argument("--max-bodies-mib", type=_amount, default=512.0, help="of all, together")
-    limits.add_argument(
-        "--max-decoded-mib", type=_amount, default=2048.0, help="pictures of all, decoded"
-    )
-    limits.add_argument("--body-s", type=_amount, default=30.0, help="for a body to arrive")
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"{text} is no port; they are 0 (any free one) to 65535")
-    return value
 
 
 if __name__ == "__main__":

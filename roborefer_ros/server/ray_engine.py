@@ -86,8 +86,9 @@ class Replica:
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        from roborefer_ros.server.main import open_engine, parse_arguments
+        from roborefer_ros.server.engine_factory import open_engine
         from roborefer_ros.server.metrics import Metrics
+        from roborefer_ros.server.options import parse_arguments
         from roborefer_ros.server.scheduler import Scheduler
 
         options = parse_arguments(arguments)

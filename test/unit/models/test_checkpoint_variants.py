@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks import parity
+from benchmarks import parity_cases
 from roborefer_ros.errors import CheckpointNotFoundError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer, save_roborefer
 from roborefer_ros.models.roborefer.decoding import generate
@@ -29,8 +29,8 @@ Edit = Callable[..., None]
 
 def answer(model: RoboRefer, processor: RoboReferProcessor, depth: bool = True) -> torch.Tensor:
     """Logits after a fixed question about fixed pictures."""
-    rgb = parity.read_picture(GOLDEN / "inputs/rgb3.png")
-    depths = [parity.read_picture(GOLDEN / "inputs/dep3.png")] if depth else []
+    rgb = parity_cases.read_picture(GOLDEN / "inputs/rgb3.png")
+    depths = [parity_cases.read_picture(GOLDEN / "inputs/dep3.png")] if depth else []
     inputs = processor("Point to the cup.", [rgb], depths)
     with torch.inference_mode():
         images = model.encode_images(inputs.image_pixel_values, inputs.image_block_sizes)
@@ -249,7 +249,7 @@ def test_depth_branch_is_the_image_branch_with_its_own_weights(copy_of: Copy, mo
         (folder / "kept").rename(folder / f"depth_{part}")
     swapped, _ = load_roborefer(folder)
     model, processor = load_roborefer(GOLDEN / f"tiny-{mode}-style")
-    tiles = processor.tile([parity.read_picture(GOLDEN / "inputs/dep2.png")])
+    tiles = processor.tile([parity_cases.read_picture(GOLDEN / "inputs/dep2.png")])
     for one, other in (
         (model.encode_depths, swapped.encode_images),
         (model.encode_images, swapped.encode_depths),
@@ -265,7 +265,7 @@ def test_without_depth_tower_the_rgb_tower_sees_depth(copy_of: Copy, edit: Edit)
     edit(folder / "config.json", depth_tower_cfg=None, use_depth_tower=False)
     model, processor = load_roborefer(folder)
     assert model.depth_tower is None and model.config.has_depth
-    tiles = processor.tile([parity.read_picture(GOLDEN / "inputs/dep3.png")])
+    tiles = processor.tile([parity_cases.read_picture(GOLDEN / "inputs/dep3.png")])
     features = model.tower_features(model.vision_tower, tiles.pixel_values.float())
     rows = model.encode_depths(tiles.pixel_values)
     assert torch.equal(torch.stack(rows), model.depth_projector(features))

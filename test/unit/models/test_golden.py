@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import parity
+from benchmarks import parity, parity_cases
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
 
@@ -24,12 +24,12 @@ def failures(checks: list[parity.Check]) -> list[parity.Check]:
 
 
 @pytest.fixture(scope="module")
-def opened() -> dict[str, parity.Opened]:
+def opened() -> dict[str, parity_cases.Opened]:
     result = {}
     for name in parity.cases(GOLDEN):
         folder = parity.checkpoint_folder(GOLDEN, name)
         model, processor = parity.load_roborefer(folder, "cpu", "float32")
-        result[name] = parity.Opened(name, model, processor, parity.FLOAT32)
+        result[name] = parity_cases.Opened(name, model, processor, parity_cases.FLOAT32)
     return result
 
 
@@ -38,7 +38,9 @@ def inference_cases() -> list[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize("name, file", inference_cases(), ids=lambda x: getattr(x, "stem", x))
-def test_inference_in_float32(opened: dict[str, parity.Opened], name: str, file: Path) -> None:
+def test_inference_in_float32(
+    opened: dict[str, parity_cases.Opened], name: str, file: Path
+) -> None:
     checks = parity.check_case(GOLDEN, opened[name], file)
     stages = {check.stage for check in checks}
     assert {"ids", "spliced", "prefill_logits", "step_logits", "greedy_ids"} <= stages
@@ -69,7 +71,7 @@ def test_small_types_stay_near_float32(dtype: str) -> None:
         if file.stem in ("tiny2b__rgb_only", "tiny8b__rgb_only"):
             folder = parity.checkpoint_folder(GOLDEN, name)
             model, processor = parity.load_roborefer(folder, "cpu", dtype)
-            opened = parity.Opened(name, model, processor, parity.TOLERANCES[kind])
+            opened = parity_cases.Opened(name, model, processor, parity_cases.TOLERANCES[kind])
             assert not failures(parity.check_case(GOLDEN, opened, file))
 
 
@@ -132,8 +134,8 @@ def test_command_refuses_a_folder_without_cases(tmp_path: Path) -> None:
 
 
 def test_difference_of_shapes_and_nan() -> None:
-    assert parity.difference([1, 2], [1, 2, 3]) == math.inf
-    assert not parity.Check("", "", parity.difference([math.nan], [0.0]), 1.0).passed
+    assert parity_cases.difference([1, 2], [1, 2, 3]) == math.inf
+    assert not parity.Check("", "", parity_cases.difference([math.nan], [0.0]), 1.0).passed
 
 
 def test_not_a_number_in_a_later_tile_is_seen(

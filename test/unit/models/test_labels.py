@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import parity
+from benchmarks import parity, parity_cases
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import (
     IGNORE,
@@ -31,8 +31,10 @@ GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
 
 Opened = tuple[RoboRefer, RoboReferProcessor]
 
-RGB = parity.read_picture(GOLDEN / "inputs/rgb3.png")  # 100x100: one tile in 2B mode, 14 in 8B
-DEPTH = parity.read_picture(GOLDEN / "inputs/dep1.png")  # 13 tiles in 2B mode
+RGB = parity_cases.read_picture(
+    GOLDEN / "inputs/rgb3.png"
+)  # 100x100: one tile in 2B mode, 14 in 8B
+DEPTH = parity_cases.read_picture(GOLDEN / "inputs/dep1.png")  # 13 tiles in 2B mode
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def text(processor: RoboReferProcessor, item: TrainingItem) -> str:
 
 
 def test_training_golden(two_b: Opened) -> None:
-    opened = parity.Opened("tiny2b", *two_b, parity.FLOAT32)
+    opened = parity_cases.Opened("tiny2b", *two_b, parity_cases.FLOAT32)
     checks = parity.check_case(GOLDEN, opened, GOLDEN / "arrays/tiny2b__train_rgbd.npz")
     assert {c.stage for c in checks} >= {"item2_labels", "spliced_labels", "spliced_sum", "loss"}
     assert not [c for c in checks if not c.passed]

@@ -222,7 +222,8 @@ def test_an_answer_ends_with_the_context(
 
 
 def test_options_of_the_spec_reach_the_engine() -> None:
-    from roborefer_ros.server.main import open_engine, parse_arguments
+    from roborefer_ros.server.engine_factory import open_engine
+    from roborefer_ros.server.options import parse_arguments
 
     tiny = f"roborefer:{GOLDEN / 'tiny-2b-style'}"
     engine = open_engine(parse_arguments(["--model", f"{tiny}?max_tokens=3&reuse=false"]))
