@@ -5,13 +5,16 @@
 Byte-level BPE with Qwen2's pre-tokenisation (every digit a token of its own), Qwen2's
 special tokens and those of RoboRefer, learned from the training text.  The request for the
 answer format (``POINT_SUFFIX``), the same 80 words in every question, is one added
-token: a large model reads it, a small one need only know that it is there.
+token: a large model reads it, a small one need only know that it is there.  The reference's
+``use_api.py`` writes it with two blanks where its benchmark has one, and with none before it:
+an alias that means the same, see ``share_request``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers as pre
 from tokenizers.trainers import BpeTrainer
@@ -31,6 +34,9 @@ SPECIAL_TOKENS = (
     "<vila/video>",
     "<depth>",
 )
+
+#: the ways that clients write the request; all mean what the first one does
+REQUESTS = (POINT_SUFFIX, POINT_SUFFIX.replace("], where", "],  where"))
 
 #: Qwen2's pre-tokenisation (tokenizer.json of Qwen/Qwen2-1.5B)
 QWEN2_SPLIT = (
@@ -81,7 +87,7 @@ def train_tokenizer(
     tokenizer.add_special_tokens(
         [AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS]
     )
-    tokenizer.add_tokens([AddedToken(" " + POINT_SUFFIX, normalized=False)])
+    tokenizer.add_tokens([AddedToken(r, lstrip=True, normalized=False) for r in REQUESTS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="[BOS]",
@@ -92,3 +98,15 @@ def train_tokenizer(
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+@torch.no_grad()
+def share_request(embeddings: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Give every way of writing the request the embedding of the first, which was trained.
+
+    Args:
+        embeddings: ``[vocabulary, width]``, written.
+        tokenizer: of ``train_tokenizer``.
+    """
+    trained, *others = (tokenizer.convert_tokens_to_ids(request) for request in REQUESTS)
+    embeddings[others] = embeddings[trained].clone()

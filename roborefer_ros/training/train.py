@@ -31,7 +31,7 @@ from roborefer_ros.training.dataset import Sample, read_samples
 from roborefer_ros.training.loader import BatchLoader
 from roborefer_ros.training.objective import Objective, segments_of
 from roborefer_ros.training.recipe import Recipe, build_network
-from roborefer_ros.training.tokenizer import train_tokenizer
+from roborefer_ros.training.tokenizer import share_request, train_tokenizer
 
 _STATE = "state.pt"
 _CURVE = "loss.csv"
@@ -185,6 +185,7 @@ class Trainer:
 
         averaged = self.average.module.model
         assert isinstance(averaged, RoboRefer)
+        share_request(averaged.llm.model.embed_tokens.weight, self.tokenizer)
         save_roborefer(averaged, self.tokenizer, folder, dtype=torch.bfloat16)
 
     def _log(self, split: str, loss: float, parts: dict[str, float]) -> None:
