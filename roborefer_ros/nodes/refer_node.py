@@ -36,6 +36,7 @@ from roborefer_ros.nodes.model_loading import open_pipeline
 from roborefer_ros.nodes.parameters import NodeOptions, declare_parameters, read_options
 from roborefer_ros.nodes.refer_action import ReferActionServer, ReferGoal
 from roborefer_ros.nodes.refer_job import Answer, ReferJob
+from roborefer_ros.nodes.stop_request import StopRequest
 from roborefer_ros.nodes.transforms import Transforms
 from roborefer_ros.nodes.visualization import Visualization, target_transform
 from roborefer_ros.pipeline import ReferPipeline
@@ -257,7 +258,7 @@ class ReferNode(LifecycleNode):
         return state, self.problem or str(self.get_parameter("model").value)
 
 
-def _spin(executor: MultiThreadedExecutor, node: ReferNode, stop: threading.Event) -> None:
+def _spin(executor: MultiThreadedExecutor, node: ReferNode, stop: StopRequest) -> None:
     while not stop.is_set():
         try:
             executor.spin()
@@ -273,9 +274,8 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; both may come more than once."""
     prepare_environment()
     tune_allocator()
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopRequest()
+    stop.on_signals((signal.SIGINT, signal.SIGTERM))
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = ReferNode()
