@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.arguments import not_negative, positive
 from roborefer_ros.frame import Mode
 from roborefer_ros.lifting import deproject
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
@@ -193,15 +194,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Make a benchmark of simulated tabletops in RefSpatial-Bench's layout.",
     )
     parser.add_argument("--benchmark", type=Path, required=True, metavar="DIR", help="new folder")
-    parser.add_argument("--scenes", type=int, default=100)
-    parser.add_argument("--first", type=int, default=FIRST_SCENE, help="number of the first scene")
-    parser.add_argument("--width", type=int, default=640, help="pixels")
-    parser.add_argument("--height", type=int, default=480, help="pixels")
-    parser.add_argument("--questions", type=int, default=6, help="at most, per scene")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--scenes", type=positive, default=100)
+    parser.add_argument(
+        "--first", type=not_negative, default=FIRST_SCENE, help="first scene's number"
+    )
+    parser.add_argument("--width", type=positive, default=640, help="pixels")
+    parser.add_argument("--height", type=positive, default=480, help="pixels")
+    parser.add_argument("--questions", type=positive, default=6, help="at most, per scene")
+    parser.add_argument("--workers", type=positive, default=2, help="processes")
     arguments = parser.parse_args(argv)
-    if arguments.scenes < 1 or arguments.questions < 1:
-        parser.error("--scenes and --questions must be at least 1")
     try:
         counts = make_benchmark(
             arguments.benchmark,

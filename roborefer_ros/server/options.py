@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
+from roborefer_ros.arguments import amount, positive
 from roborefer_ros.server.settings import DEFAULT_PORT, MIB, Limits, Settings, is_loopback
 
 #: environment variable that holds the bearer token, for the server as for its clients
@@ -118,39 +118,25 @@ def _parser() -> argparse.ArgumentParser:
     net.add_argument("--tls-key", help="PEM file")
     net.add_argument("--quiet", action="store_true", help="log warnings only")
     work = parser.add_argument_group("many clients")
-    work.add_argument("--max-queue", type=_positive, default=128, help="requests that may wait")
-    work.add_argument("--max-batch", type=_positive, default=8, help="queries answered together")
-    work.add_argument("--batch-wait-ms", type=_amount, default=2.0, help="wait for others")
-    work.add_argument("--image-cache-mib", type=_amount, default=256.0, help="encoded pictures")
-    work.add_argument("--prompt-cache-mib", type=_amount, default=512.0, help="prompts' beginnings")
-    work.add_argument("--drain-s", type=_amount, default=30.0, help="to complete after SIGTERM")
+    work.add_argument("--max-queue", type=positive, default=128, help="requests that may wait")
+    work.add_argument("--max-batch", type=positive, default=8, help="queries answered together")
+    work.add_argument("--batch-wait-ms", type=amount, default=2.0, help="wait for others")
+    work.add_argument("--image-cache-mib", type=amount, default=256.0, help="encoded pictures")
+    work.add_argument("--prompt-cache-mib", type=amount, default=512.0, help="prompts' beginnings")
+    work.add_argument("--drain-s", type=amount, default=30.0, help="to complete after SIGTERM")
     limits = parser.add_argument_group("limits of a request")
-    limits.add_argument("--timeout-s", type=_amount, default=60.0)
-    limits.add_argument("--max-new-tokens", type=_positive, default=512)
-    limits.add_argument("--max-instruction-length", type=_positive, default=2000)
-    limits.add_argument("--max-images", type=_positive, default=8)
-    limits.add_argument("--max-megapixels", type=_amount, default=40.0, help="of one picture")
-    limits.add_argument("--max-body-mib", type=_amount, default=32.0)
-    limits.add_argument("--max-bodies-mib", type=_amount, default=512.0, help="of all, together")
+    limits.add_argument("--timeout-s", type=amount, default=60.0)
+    limits.add_argument("--max-new-tokens", type=positive, default=512)
+    limits.add_argument("--max-instruction-length", type=positive, default=2000)
+    limits.add_argument("--max-images", type=positive, default=8)
+    limits.add_argument("--max-megapixels", type=amount, default=40.0, help="of one picture")
+    limits.add_argument("--max-body-mib", type=amount, default=32.0)
+    limits.add_argument("--max-bodies-mib", type=amount, default=512.0, help="of all, together")
     limits.add_argument(
-        "--max-decoded-mib", type=_amount, default=2048.0, help="pictures of all, decoded"
+        "--max-decoded-mib", type=amount, default=2048.0, help="pictures of all, decoded"
     )
-    limits.add_argument("--body-s", type=_amount, default=30.0, help="for a body to arrive")
+    limits.add_argument("--body-s", type=amount, default=30.0, help="for a body to arrive")
     return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def _amount(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
-    return value
 
 
 def _port(text: str) -> int:

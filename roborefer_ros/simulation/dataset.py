@@ -8,7 +8,7 @@
     FOLDER/instance/000000.png instance ids (0 room, 1 table, 2.. objects)
 
 Every scene has a seed of its own, so the same command makes the same data on any number
-of workers; shards that are already there are kept.
+of workers; scenes that are already there are kept.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from roborefer_ros.arguments import not_negative, positive
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.simulation.geometry import seen_objects
 from roborefer_ros.simulation.instructions import make_questions
@@ -32,6 +33,8 @@ from roborefer_ros.simulation.scenes import sample_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth
 
 _SHARD = 100
+
+_MIN_SIDE_PX = 32
 
 
 def make_sample(
@@ -84,11 +87,16 @@ def make_sample(
     }
 
 
+def _shard_path(folder: Path, shard: int, count: int) -> Path:
+    # The last shard of a smaller data set is none of a larger one's.
+    return folder / "shards" / f"{shard:05d}-{count}.json"
+
+
 def _make_shard(
     folder: Path, shard: int, count: int, seed: int, size: tuple[int, int], questions: int
 ) -> int:
     cv2.setNumThreads(1)
-    path = folder / "shards" / f"{shard:05d}.json"
+    path = _shard_path(folder, shard, count)
     if not path.exists():
         first = shard * _SHARD
         entries = (make_sample(folder, first + i, seed, size, questions) for i in range(count))
@@ -97,6 +105,17 @@ def _make_shard(
         partial.write_text(text)
         partial.replace(path)
     return count
+
+
+def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Note what the folder's scenes were made with; refuse to mix."""
+    path = folder / "settings.json"
+    if not path.exists():
+        path.write_text(json.dumps(settings))
+        return
+    there = json.loads(path.read_text())
+    if there != settings:
+        raise ValueError(f"{folder} holds scenes made with {there}; choose another folder")
 
 
 def generate(
@@ -116,9 +135,18 @@ def generate(
         size: ``(width, height)`` pixels.
         questions: at most so many a scene.
         workers: processes.
+
+    Raises:
+        ValueError: too small a picture, or a folder with scenes of other settings.
+        OSError: the folder cannot be written.
     """
+    if min(size) < _MIN_SIDE_PX:
+        raise ValueError(
+            f"{size[0]}x{size[1]} pixels show no scene; at least {_MIN_SIDE_PX} a side"
+        )
     for name in ("image", "depth", "instance", "shards"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+    _check_settings(folder, {"seed": seed, "size": list(size), "questions": questions})
     counts = [min(_SHARD, scenes - start) for start in range(0, scenes, _SHARD)]
     with (
         ProcessPoolExecutor(workers) as pool,
@@ -131,8 +159,8 @@ def generate(
         for job in as_completed(jobs):
             bar.update(job.result())
     entries = []
-    for shard in range(len(counts)):
-        entries += json.loads((folder / "shards" / f"{shard:05d}.json").read_text())
+    for shard, count in enumerate(counts):
+        entries += json.loads(_shard_path(folder, shard, count).read_text())
     target = folder / "questions.json"
     target.write_text(json.dumps(entries))
     return target
@@ -142,26 +170,32 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="roborefer simulate",
-        description=__doc__,
+        description="Make training data of simulated tabletops in RefSpatial's layout: "
+        "questions.json with the conversations, image/, depth/ (as the model sees it) and "
+        "instance/ (ids) with the pictures. The same command again goes on where it stopped.",
         epilog="With --benchmark DIR it makes a "
         "benchmark instead: roborefer simulate --benchmark DIR --help.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--width", type=int, default=320, help="pixels")
-    parser.add_argument("--height", type=int, default=240, help="pixels")
-    parser.add_argument("--questions", type=int, default=24, help="at most, per scene")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--scenes", type=positive, default=1000)
+    parser.add_argument("--seed", type=not_negative, default=0)
+    parser.add_argument("--width", type=positive, default=320, help="pixels")
+    parser.add_argument("--height", type=positive, default=240, help="pixels")
+    parser.add_argument("--questions", type=positive, default=24, help="at most, per scene")
+    parser.add_argument("--workers", type=positive, default=2, help="processes")
     arguments = parser.parse_args(argv)
-    path = generate(
-        arguments.out,
-        arguments.scenes,
-        arguments.seed,
-        (arguments.width, arguments.height),
-        arguments.questions,
-        arguments.workers,
-    )
+    try:
+        path = generate(
+            arguments.out,
+            arguments.scenes,
+            arguments.seed,
+            (arguments.width, arguments.height),
+            arguments.questions,
+            arguments.workers,
+        )
+    except (OSError, ValueError) as error:
+        print(f"roborefer simulate: {error}", file=sys.stderr)
+        return 1
     entries = json.loads(path.read_text())
     turns = sum(len(e["questions"]) for e in entries)
     print(f"{len(entries)} scenes, {turns} questions: {path}")

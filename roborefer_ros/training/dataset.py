@@ -52,8 +52,12 @@ def read_samples(root: Path) -> list[Sample]:
         FileNotFoundError: there is no such file.
         ValueError: a sample lacks a field, or turns do not alternate human, gpt.
     """
-    entries = json.loads((root / "questions.json").read_text())
-    return [_sample(entry) for entry in entries]
+    path = root / "questions.json"
+    entries = json.loads(path.read_text())
+    try:
+        return [_sample(entry) for entry in entries]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no list of conversations: {error!r}") from error
 
 
 def _sample(entry: dict[str, Any]) -> Sample:

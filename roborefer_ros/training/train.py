@@ -25,6 +25,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
+from roborefer_ros.arguments import amount, not_negative, positive
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.training.curve import draw_curve
 from roborefer_ros.training.dataset import Sample, read_samples
@@ -57,10 +58,12 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         samples = read_samples(data)
         samples = samples[:limit] if limit else samples
-        if len(samples) <= recipe.validation_images:
-            raise SystemExit(
-                f"{data} holds {len(samples)} images, more than {recipe.validation_images} are "
-                "needed; make them with `roborefer simulate`"
+        needed = recipe.validation_images + recipe.batch_images
+        if len(samples) < needed:
+            raise ValueError(
+                f"{data} holds {len(samples)} images, at least {needed} are needed "
+                "(validation_images and batch_images of the recipe); make more with "
+                "`roborefer simulate`"
             )
         self.tokenizer = self._tokenizer(samples)
         self.model = build_network(recipe, self.tokenizer)
@@ -234,15 +237,23 @@ class Trainer:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line of ``roborefer train``."""
-    parser = argparse.ArgumentParser(prog="roborefer train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="roborefer train",
+        description="Train a RoboRefer network of any size from scratch, on a CPU or a GPU. The "
+        "state is kept, and the same command again goes on from it.",
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of `roborefer simulate`")
     parser.add_argument("--out", type=Path, required=True, help="state, loss curve, checkpoint")
     parser.add_argument("--recipe", type=Path, help="JSON file with fields of Recipe to change")
-    parser.add_argument("--steps", type=int, default=0, help="stop after so many steps (0: none)")
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop after so long (0: none)")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between states")
-    parser.add_argument("--limit", type=int, default=0, help="use only the first N images")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument(
+        "--steps", type=not_negative, default=0, help="stop after so many steps (0: none)"
+    )
+    parser.add_argument("--minutes", type=amount, default=0.0, help="stop after so long (0: none)")
+    parser.add_argument("--save-every", type=positive, default=500, help="steps between states")
+    parser.add_argument("--limit", type=not_negative, default=0, help="use only the first N images")
+    parser.add_argument(
+        "--threads", type=not_negative, default=0, help="CPU threads (0: torch's choice)"
+    )
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu"
     )
@@ -257,12 +268,21 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    changes = json.loads(arguments.recipe.read_text()) if arguments.recipe else {}
-    recipe = Recipe(**changes)
-    trainer = Trainer(arguments.data, arguments.out, recipe, arguments.device, arguments.limit)
+    try:
+        changes = json.loads(arguments.recipe.read_text()) if arguments.recipe else {}
+        recipe = Recipe(**changes)
+        trainer = Trainer(arguments.data, arguments.out, recipe, arguments.device, arguments.limit)
+    except (OSError, TypeError, ValueError) as error:
+        print(f"roborefer train: {error}", file=sys.stderr)
+        return 1
     size = sum(p.numel() for p in trainer.model.parameters())
     print(f"{size / 1e6:.2f} M parameters on {arguments.device}", file=sys.stderr)
-    trainer.run(arguments.steps, arguments.minutes, arguments.save_every)
+    try:
+        trainer.run(arguments.steps, arguments.minutes, arguments.save_every)
+    except KeyboardInterrupt:
+        print("roborefer train: interrupted; the same command goes on from the last saved state",
+              file=sys.stderr)  # fmt: skip
+        return 130
     print(f"checkpoint: {arguments.out / 'checkpoint'}, curve: {arguments.out / 'loss.png'}")
     return 0
 

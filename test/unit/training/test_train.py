@@ -103,5 +103,27 @@ def test_it_learns_by_heart(data: Path, tmp_path: Path) -> None:
 
 
 def test_too_little_data_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises((ValueError, SystemExit), match="more than 128"):
+    with pytest.raises(ValueError, match="at least 144"):
         Trainer(data, tmp_path / "run", Recipe(), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data_text", "says"),
+    [
+        ("{}", None, "questions.json"),
+        ("{", "[]", "Expecting"),
+        ('{"size": 3}', "[]", "size"),
+        ("{}", "[]", "holds 0 images"),
+        ("{}", '[{"id": 1}]', "no list of conversations: KeyError"),
+    ],
+)
+def test_what_cannot_be_trained_with_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str, data_text: str, says: str
+) -> None:
+    if data_text is not None:
+        (tmp_path / "questions.json").write_text(data_text)
+    (tmp_path / "recipe.json").write_text(recipe)
+    out, chosen = tmp_path / "run", tmp_path / "recipe.json"
+    paths = ["--data", str(tmp_path), "--out", str(out), "--recipe", str(chosen)]
+    assert main([*paths, "--steps", "1"]) == 1
+    assert says in capsys.readouterr().err
