@@ -56,6 +56,9 @@ FAST_DDS_HINT = (
 _SAMPLE_PERIOD_S = 1.0
 #: stamps that go back by more than this are a jump, not disorder
 _BACKWARD_JUMP_NS = 500_000_000
+#: how long after a jump of the clock messages of the old time may still come in, seconds: longer
+#: than a sample period, since the middleware holds some
+_LEFTOVERS_S = 3.0
 _POLL_S = 0.05
 
 
@@ -145,6 +148,7 @@ class CameraInput:
         self._wanted = 0
         self._closing = False
         self._jumped = False
+        self._clock_jumped_s = float("-inf")
         self.jumps = 0
         self.matched = 0
         # Topics get the parent's names, already resolved.
@@ -161,7 +165,9 @@ class CameraInput:
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             raw=True,
         )
-        self._jump_handle = self._node.get_clock().create_jump_callback(
+        # The parent's clock, which also stamps the goals: whoever is asked after the jump knows.
+        self._clock = parent.get_clock()
+        self._jump_handle = self._clock.create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
             post_callback=self._clock_jumped,
         )
@@ -173,22 +179,26 @@ class CameraInput:
     # --- for goals ---------------------------------------------------------------------
 
     def wait_for_frame(
-        self, not_before_ns: int, deadline: float | None, cancelled: Callable[[], bool]
+        self,
+        not_before_ns: int,
+        timeout_s: float,
+        deadline: float | None,
+        cancelled: Callable[[], bool],
     ) -> CameraMessages:
         """The newest frame, as soon as there is one stamped ``not_before_ns`` or later.
 
         Args:
             not_before_ns: stamp in nanoseconds.
+            timeout_s: longest wait (the parameter ``frame_timeout_s``).
             deadline: ``time.monotonic()`` value.
             cancelled: polled.
 
         Raises:
             NoCameraError, CameraStalledError, FramesNotSynchronizedError: see there; after
-                ``frame_timeout_s``.
+                ``timeout_s``.
             CanceledError, DeadlineExceededError
         """
-        started_s = time.monotonic()
-        give_up_s = started_s + self._options.frame_timeout_s
+        give_up_s = time.monotonic() + timeout_s
         counts = [topic.received for topic in self.topics]
         with self._lock:
             self._wanted += 1
@@ -200,7 +210,7 @@ class CameraInput:
                         break
                     check_interrupts(deadline, cancelled)
                     if time.monotonic() >= give_up_s:
-                        raise self._why_no_frame(not_before_ns, counts)
+                        raise self._why_no_frame(not_before_ns, timeout_s, counts)
                     self._lock.wait(_POLL_S)
             finally:
                 self._wanted -= 1
@@ -213,9 +223,9 @@ class CameraInput:
         )
 
     def _why_no_frame(
-        self, not_before_ns: int, counts: list[int]
+        self, not_before_ns: int, timeout_s: float, counts: list[int]
     ) -> NoCameraError | CameraStalledError | FramesNotSynchronizedError:
-        waited = f"within {self._options.frame_timeout_s:g} s (frame_timeout_s)"
+        waited = f"within {timeout_s:g} s (frame_timeout_s)"
         silent = [topic for topic in self.topics if not topic.received]
         if silent:
             reasons = "; ".join(f"'{t.name}': {self._why_silent(t)}" for t in silent)
@@ -340,6 +350,10 @@ class CameraInput:
         """Count, and pass on to the synchroniser; must not raise (it would end the thread)."""
         try:
             message = SerializedMessage.parse(data)
+            if self._jumped:
+                self._rebuild()
+            if self._is_left_over(message.stamp_ns):
+                return
             topic = self.topics[index]
             step_ns = message.stamp_ns - topic.stamp_ns
             if topic.received and step_ns < -_BACKWARD_JUMP_NS:
@@ -364,6 +378,8 @@ class CameraInput:
 
     def _matched(self, rgb: Any, depth: Any, info: Any) -> None:
         with self._lock:
+            if self._jumped:
+                return  # the clock did, while this was on its way through the synchroniser
             self.matched += 1
             self._newest = _Triple(rgb, depth, info, time.monotonic())
             self._lock.notify_all()
@@ -379,7 +395,17 @@ class CameraInput:
         self._synchronizer.registerCallback(self._matched)
 
     def _clock_jumped(self, _: TimeJump) -> None:
-        self._jumped = True
+        """Take away what is held at once; the camera's thread does the rest when it wakes up."""
+        with self._lock:
+            self._clock_jumped_s = time.monotonic()
+            self._newest = None
+            self._jumped = True
+
+    def _is_left_over(self, stamp_ns: int) -> bool:
+        """Whether a stamp is of the time before the clock's last jump: in the future now."""
+        if time.monotonic() - self._clock_jumped_s > _LEFTOVERS_S:
+            return False
+        return stamp_ns > int(self._clock.now().nanoseconds) + _BACKWARD_JUMP_NS
 
     def _rebuild(self) -> None:
         """Forget everything from before the jump: full queues of later stamps would never match."""

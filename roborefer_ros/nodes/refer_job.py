@@ -141,7 +141,10 @@ class ReferJob:
         started_s = time.perf_counter()
         # "Newer than the goal" counts from its acceptance, also when it had to queue.
         messages = self._camera.wait_for_frame(
-            goal.stamp_ns - round(options.frame_tolerance_s * 1e9), goal.deadline, goal.is_cancelled
+            goal.stamp_ns - round(options.frame_tolerance_s * 1e9),
+            options.frame_timeout_s,
+            goal.deadline,
+            goal.is_cancelled,
         )
         received_s = time.perf_counter()
         goal.timings_s["wait_frame"] = received_s - started_s
@@ -163,7 +166,7 @@ class ReferJob:
         for _ in range(options.lifting.temporal_frames - 1):
             history.push(frame, self._camera_pose(frame, target))
             messages = self._camera.wait_for_frame(
-                frame.stamp_ns + 1, goal.deadline, goal.is_cancelled
+                frame.stamp_ns + 1, options.frame_timeout_s, goal.deadline, goal.is_cancelled
             )
             frame = self._converted(messages, goal, options)
         return history.push(frame, self._camera_pose(frame, target))

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from refer_graph import (
     CAMERA_FRAME,
@@ -25,6 +27,7 @@ from refer_graph import (
     graph_fixture,  # noqa: F401
     wait_until,
 )
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
 from roborefer_ros.errors import InvalidImageError
@@ -131,6 +134,47 @@ def test_time_that_goes_backwards(graph: Make) -> None:
     assert abs(stamp_s(result) - now_s(g)) < 2.0
     # Twice where a late message of the old time comes between.
     assert g.node._camera.jumps in (1, 2)
+
+
+def test_a_frame_from_before_the_clock_jumped_answers_no_goal(graph: Make) -> None:
+    """Its stamp lies in the future then, so it looks newer than the goal."""
+    g = graph(camera=False, activate=False, use_sim_time=True, frame_timeout_s=0.5)
+    clock = g.client_node.create_publisher(Clock, "/clock", 1)
+    wait_until(lambda: clock.get_subscription_count() > 0)
+
+    def set_clock(seconds: int) -> None:
+        clock.publish(Clock(clock=TimeMsg(sec=seconds)))
+        wait_until(lambda: abs(now_s(g) - seconds) < 1e-6)
+
+    def show(seconds: float) -> None:
+        camera.clock_offset_s = seconds - camera.node.get_clock().now().nanoseconds * 1e-9
+        camera.publish()
+
+    camera = Camera(g.ros, rate_hz=0.001)  # publishes what the test tells it to
+    g.camera = camera
+    set_clock(1000)
+    g.activate()
+    wait_until(lambda: show(1000.0) or g.node._camera.matched > 0)
+    assert g.refer().error_code == 0
+    set_clock(900)
+    result = g.refer()
+    assert result.error_code == Result.CAMERA_STALLED, stamp_s(result)
+    show(1000.2)  # was on its way while the clock jumped
+    assert g.refer().error_code == Result.CAMERA_STALLED
+    show(900.1)
+    result = g.refer()
+    assert result.error_code == 0, result.error_msg
+    assert stamp_s(result) == pytest.approx(900.1, abs=0.05)
+
+
+def test_the_wait_for_a_frame_follows_its_parameter(graph: Make) -> None:
+    """Changed while the node runs, it holds for the next goal."""
+    g = graph(camera=False, frame_timeout_s=8.0)
+    assert g.node.set_parameters([Parameter("frame_timeout_s", value=0.2)])[0].successful
+    started = time.monotonic()
+    result = g.refer()
+    assert time.monotonic() - started < 4.0
+    assert result.error_code == Result.NO_CAMERA and "within 0.2 s" in result.error_msg
 
 
 def test_incompatible_qos_is_told(graph: Make) -> None:
