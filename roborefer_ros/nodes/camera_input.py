@@ -54,6 +54,8 @@ FAST_DDS_HINT = (
 
 #: how often the sampled mode looks at the topics while no goal waits, seconds
 _SAMPLE_PERIOD_S = 1.0
+#: without a message for this long a topic counts as silent, seconds
+_SILENCE_S = 2 * _SAMPLE_PERIOD_S + 1.0
 #: stamps that go back by more than this are a jump, not disorder
 _BACKWARD_JUMP_NS = 500_000_000
 #: how long after a jump of the clock messages of the old time may still come in, seconds: longer
@@ -272,13 +274,21 @@ class CameraInput:
         with self._lock:
             return self._newest.rgb.stamp_ns if self._newest else None
 
-    def silent_but_published(self) -> list[str]:
-        """Topics with a publisher from which nothing has come for two sample periods."""
-        limit_s = time.monotonic() - 2 * _SAMPLE_PERIOD_S - 1.0
+    def unheard(self) -> list[str]:
+        """Topics with a publisher from which nothing has ever come."""
+        if time.monotonic() - self._since_s < _SILENCE_S:
+            return []
         return [
-            t.name
+            t.name for t in self.topics if not t.received and self._node.count_publishers(t.name)
+        ]
+
+    def stopped(self) -> list[str]:
+        """Topics that delivered and then fell silent, with the time since; publisher or not."""
+        now_s = time.monotonic()
+        return [
+            f"'{t.name}' {now_s - t.arrived_s:.1f} s ago"
             for t in self.topics
-            if max(t.arrived_s, self._since_s) < limit_s and self._node.count_publishers(t.name)
+            if t.received and now_s - t.arrived_s > _SILENCE_S
         ]
 
     def refusals(self) -> list[str]:

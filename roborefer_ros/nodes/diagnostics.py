@@ -125,9 +125,15 @@ class Diagnostics:
         refusals = camera.refusals()
         if refusals:
             return DiagnosticStatus.ERROR, "; ".join(refusals)
-        silent = camera.silent_but_published()
-        if silent:
-            message = f"published but not received: {', '.join(silent)}; {FAST_DDS_HINT}"
+        stopped = camera.stopped()
+        if stopped:
+            message = (
+                f"the camera stopped: last message on {', '.join(stopped)}; restart its driver"
+            )
+            return DiagnosticStatus.ERROR, message
+        unheard = camera.unheard()
+        if unheard:
+            message = f"published but not received: {', '.join(unheard)}; {FAST_DDS_HINT}"
             self._node.get_logger().warning(message, throttle_duration_sec=30.0)
             return DiagnosticStatus.WARN, message
         if not taken:

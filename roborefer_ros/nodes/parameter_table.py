@@ -190,7 +190,6 @@ _NODE = (
         "rgb_is_rectified",
         False,
         "The RGB topic carries rectified images: use P of the camera info, not K and D.",
-        when=_CONFIGURE_WHEN,
     ),
     Spec(
         "image_reliability",
@@ -242,7 +241,7 @@ _NODE = (
         "Period of /diagnostics [s].",
         minimum=0.1,
         maximum=3600.0,
-        when=_CONFIGURE_WHEN,
+        read_only=True,
     ),
 )
 

@@ -1,0 +1,110 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""/diagnostics tells the truth about camera, model and goals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.parameter import Parameter
+from refer_graph import Graph, graph_fixture, wait_until  # noqa: F401
+from sensor_msgs.msg import Image
+
+from roborefer_ros.errors import ModelFailedError
+from roborefer_ros.nodes import camera_input
+
+Make = Callable[..., Graph]
+OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
+ERROR, STALE = DiagnosticStatus.ERROR, DiagnosticStatus.STALE
+
+
+class Watch:
+    """The newest status of each part."""
+
+    def __init__(self, g: Graph) -> None:
+        self._parts: dict[str, DiagnosticStatus] = {}
+        g.client_node.create_subscription(DiagnosticArray, "/diagnostics", self._store, 5)
+
+    def _store(self, msg: DiagnosticArray) -> None:
+        self._parts.update({status.hardware_id: status for status in msg.status})
+
+    def until(self, part: str, level: bytes, words: str = "") -> dict[str, str]:
+        """Wait for a level and words in the message; returns the values."""
+
+        def told() -> bool:
+            status = self._parts.get(part)
+            return status is not None and status.level == level and words in status.message
+
+        try:
+            wait_until(told)
+        except AssertionError:
+            pytest.fail(f"{part}: {self._parts.get(part)}")
+        return {pair.key: pair.value for pair in self._parts[part].values}
+
+
+def watched(make: Make, **kwargs: Any) -> tuple[Graph, Watch]:
+    """A graph that tells its state often."""
+    g = make(diagnostics_period_s=0.1, **kwargs)
+    return g, Watch(g)
+
+
+def test_a_node_that_works(graph: Make) -> None:
+    """Rates, age, what found no partners, goals."""
+    g, watch = watched(graph)
+    assert g.refer().error_code == 0
+    rate = "/rgb/image rate [Hz]"  # is known from the second message on
+    wait_until(lambda: watch.until("camera", OK, "receiving")[rate] != "unknown")
+    camera = watch.until("camera", OK, "receiving")
+    assert float(camera[rate]) == pytest.approx(30.0, rel=0.3)
+    assert float(camera["age of the newest frame [s]"]) < 2.5
+    assert int(camera["synchronised frames"]) >= 1
+    assert camera["backward jumps of time"] == "0" and "taken without partners" in camera
+    watch.until("model", OK, "ready")
+    wait_until(lambda: watch.until("goals", OK)["succeeded"] == "1")
+    goals = watch.until("goals", OK)
+    assert goals["failed"] == "0" and goals["waiting"] == "0"
+
+
+def test_a_camera_that_stopped(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not go on "receiving"; with or without a publisher left."""
+    monkeypatch.setattr(camera_input, "_SILENCE_S", 1.5)
+    g, watch = watched(graph)
+    watch.until("camera", OK, "receiving")
+    g.camera.stop()
+    watch.until("camera", ERROR, "'/depth/image'")
+    g.camera.node.destroy_node()
+    wait_until(lambda: not g.client_node.count_publishers("/depth/image"))
+    watch.until("camera", ERROR, "the camera stopped")
+
+
+def test_before_there_is_a_camera(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unconfigured, without publisher, with one from which nothing comes."""
+    monkeypatch.setattr(camera_input, "_SILENCE_S", 0.5)
+    g, watch = watched(graph, camera=False, activate=False)
+    watch.until("camera", STALE, "not configured")
+    watch.until("model", WARN, "unconfigured")
+    g.activate()
+    watch.until("camera", WARN, "no camera yet")
+    g.client_node.create_publisher(Image, "/rgb/image", 1)
+    watch.until("camera", WARN, "published but not received: /rgb/image")
+
+
+def test_a_goal_that_failed(graph: Make) -> None:
+    """The model's failure worries, an empty instruction does not."""
+    g, watch = watched(graph)
+    g.pointer.error = ModelFailedError("the scripted model failed")
+    assert g.refer().error_code == ModelFailedError.code
+    values = watch.until("goals", WARN, "the scripted model failed")
+    assert values["failed"] == "1" and values["last error"].startswith(str(ModelFailedError.code))
+    g.refer("")
+    watch.until("goals", OK)
+
+
+def test_the_period_cannot_change(graph: Make) -> None:
+    """It is read once, and says so."""
+    g = graph(activate=False)
+    result = g.node.set_parameters([Parameter("diagnostics_period_s", value=5.0)])[0]
+    assert not result.successful and "read-only" in result.reason
