@@ -3,7 +3,7 @@
 """A simulated camera and the node with the bundled network; then ask it something:
 
     ros2 launch roborefer_ros demo.launch.py rviz:=true
-    roborefer refer "the red mug"
+    ros2 run roborefer_ros roborefer refer "the red mug"
 
 ``folder:=/path/to/recording`` plays recorded frames instead of the simulation.
 """

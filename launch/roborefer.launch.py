@@ -48,8 +48,9 @@ def generate_launch_description() -> LaunchDescription:
             argument("up_frame", "", "frame whose z axis points up, e.g. base_link"),
             argument(
                 "params_file",
-                os.path.join(SHARE, "config", "roborefer.yaml"),
-                "parameters of the node; the arguments above win",
+                "",
+                "YAML file with parameters of the node: they win over the preset's and over "
+                "config/roborefer.yaml; arguments like model win over them",
             ),
             argument("namespace", "", "of the node"),
             argument("node_name", "roborefer", "name of the node; the action is below it"),
@@ -78,6 +79,9 @@ def launch_nodes(context: object) -> list[object]:
             remappings[name] = topic
     overrides = {name: value(name) for name in OVERRIDES if value(name)}
     overrides["use_sim_time"] = value("use_sim_time").lower() in ("true", "1")
+    # The later one wins: what the user wrote over what comes with the package.
+    own = [os.path.expanduser(value("params_file"))] if value("params_file") else []
+    shipped = os.path.join(SHARE, "config", "roborefer.yaml")
     # Shared memory and allocator settings for images; what the user has set stays.
     environment = prepare_environment(dict(os.environ))
     return [
@@ -91,7 +95,7 @@ def launch_nodes(context: object) -> list[object]:
             executable="roborefer_node",
             name=value("node_name"),
             namespace=value("namespace"),
-            parameters=[value("params_file"), preset.parameters, overrides],
+            parameters=[shipped, preset.parameters, *own, overrides],
             remappings=list(remappings.items()),
             arguments=["--ros-args", "--log-level", value("log_level")],
             output="screen",

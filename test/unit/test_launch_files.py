@@ -11,6 +11,9 @@ import ast
 import importlib.util
 import re
 import runpy
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,84 @@ def test_rviz_shows_topics_of_the_node() -> None:
             assert f'"~/{topic.removeprefix("/roborefer/")}"' in visualization
         else:
             assert topic in preset["remappings"].values()
+
+
+class Recorded:
+    """Stands for a launch action or substitution; keeps what it was made with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def perform(self, context: dict[str, str]) -> str:
+        """The value of a ``LaunchConfiguration``."""
+        return context[self.args[0]]
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorded]:
+    """``roborefer.launch.py`` with the launch packages recorded: arguments -> its main node."""
+    for module, names in {
+        "ament_index_python.packages": (),
+        "launch": ("LaunchDescription",),
+        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable"),
+        "launch.conditions": ("IfCondition",),
+        "launch.substitutions": ("LaunchConfiguration",),
+        "launch_ros.actions": ("Node",),
+    }.items():
+        stub: Any = types.ModuleType(module)
+        for name in names:
+            setattr(stub, name, type(name, (Recorded,), {}))
+        monkeypatch.setitem(sys.modules, module, stub)
+        parent, _, _ = module.rpartition(".")
+        if parent not in ("", "launch"):
+            monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
+    sys.modules["launch_ros.actions"].LifecycleNode = type("LifecycleNode", (Recorded,), {})
+    sys.modules["ament_index_python.packages"].get_package_share_directory = lambda _: str(ROOT)
+    content = runpy.run_path(str(ROOT / "launch" / "roborefer.launch.py"))
+
+    def start(**arguments: str) -> Recorded:
+        entities = content["generate_launch_description"]().args[0]
+        declared = [e for e in entities if type(e).__name__ == "DeclareLaunchArgument"]
+        values = {e.args[0]: e.kwargs["default_value"] for e in declared}
+        assert set(arguments) <= set(values)
+        actions = content["launch_nodes"]({**values, **arguments})
+        (node,) = (a for a in actions if type(a).__name__ == "LifecycleNode")
+        return node
+
+    return start
+
+
+def test_arguments_reach_the_node(launch: Callable[..., Recorded]) -> None:
+    node = launch(
+        camera="zed",
+        rgb_topic="/mine",
+        model="echo",
+        target_frame="base_link",
+        namespace="arm",
+        node_name="pointer",
+        use_sim_time="true",
+        log_level="debug",
+    ).kwargs
+    assert (node["namespace"], node["name"]) == ("arm", "pointer")
+    assert node["arguments"] == ["--ros-args", "--log-level", "debug"]
+    remappings = dict(node["remappings"])
+    assert remappings["rgb/image"] == "/mine"
+    assert remappings["depth/image"] == "/zed/zed_node/depth/depth_registered"
+    assert node["parameters"][-1] == {
+        "model": "echo",
+        "target_frame": "base_link",
+        "use_sim_time": True,
+    }
+
+
+def test_a_parameter_file_wins_over_the_preset(launch: Callable[..., Recorded]) -> None:
+    shipped = str(ROOT / "config" / "roborefer.yaml")
+    preset = {"sync_slop_s": 0.03}
+    given = launch(camera="azure_kinect", params_file="/robot/mine.yaml", device="cpu")
+    own = {"device": "cpu", "use_sim_time": False}
+    assert given.kwargs["parameters"] == [shipped, preset, "/robot/mine.yaml", own]
+    bare = launch(camera="azure_kinect").kwargs["parameters"]
+    assert bare == [shipped, preset, {"use_sim_time": False}]
 
 
 @pytest.mark.skipif(
