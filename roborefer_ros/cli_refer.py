@@ -13,6 +13,9 @@ from typing import Any
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import Mode, PointFlag
 
+#: after which a wait for the node is told, seconds; discovery can take 3
+_SILENT_WAIT_S = 3.5
+
 _STATES = ("waits in the queue", "waits for a frame", "asks the model", "lifts", "transforms")
 
 
@@ -20,8 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     from roborefer_ros.client import DEFAULT_ACTION, ReferPointClient
 
-    parser = argparse.ArgumentParser(prog="roborefer refer", description=__doc__)
-    parser.add_argument("instruction", help='what to find, e.g. "the red mug"')
+    parser = argparse.ArgumentParser(
+        prog="roborefer refer", description="Ask a running node; prints the targets' positions."
+    )
+    parser.add_argument("instruction", nargs="+", help='what to find, e.g. "the red mug"')
     parser.add_argument("--mode", choices=[m.name.lower() for m in Mode], default="auto")
     parser.add_argument("--target-frame", default="", help="of the poses; default: the node's")
     parser.add_argument("--max-points", type=int, default=0, help="0 keeps all")
@@ -33,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--max-points must not be negative")
     try:
         with ReferPointClient(arguments.action) as client:
+            if not client.wait_for_server(_SILENT_WAIT_S):
+                print(f"waiting for {client.action_name} ...", file=sys.stderr)
             result = client.refer(
-                arguments.instruction,
+                " ".join(arguments.instruction),
                 mode=Mode[arguments.mode.upper()],
                 target_frame=arguments.target_frame,
                 max_points=arguments.max_points,

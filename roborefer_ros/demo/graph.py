@@ -31,6 +31,7 @@ class DemoGraph:
         size: ``(width, height)`` of the camera.
         scene: number of the first scene.
         say: told what happens.
+        own_domain: on a ROS domain that no other program uses, where none is set.
 
     Raises:
         DemoFailedError: a process did not come up.
@@ -44,8 +45,9 @@ class DemoGraph:
         size: tuple[int, int],
         scene: int,
         say: Callable[[str], None],
+        own_domain: bool = True,
     ) -> None:
-        private_environment()
+        private_environment(own_domain)
         from roborefer_ros.client import ReferPointClient
         from roborefer_ros.nodes.camera_view import CameraView
 
@@ -108,6 +110,10 @@ class DemoGraph:
             self._processes.check()
             raise DemoFailedError(f"the camera did not take scene {number}")
         self._processes.wait_for("frames", self._camera.has_frame, 30.0)
+
+    def check(self) -> None:
+        """Raise a DemoFailedError if a process has ended."""
+        self._processes.check()
 
     def refer(self, instruction: str, mode: Mode, timeout_s: float) -> Any:
         """The result message; a RoboReferError where there is none."""

@@ -25,13 +25,17 @@ class DemoFailedError(RoboReferError):
     """A process of the demo ended or did not come up; the message shows its last words."""
 
 
-def private_environment() -> None:
+def private_environment(own_domain: bool = True) -> None:
     """Keep the demo's graph to itself; to be called before ``rclpy.init()``.
 
     A domain that is set already is respected, so that RViz or ros2cli can look on.
+
+    Args:
+        own_domain: apart from the other programs of this machine, too.
     """
     prepare_environment()
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _DOMAINS))
+    if own_domain:
+        os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _DOMAINS))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from PIL import Image
 
 from roborefer_ros.demo.judge import (
     DemoAnswer,
@@ -85,6 +87,43 @@ def run_demo(
     return answers, picture
 
 
+def stay(number: int, questions: int, model: str, out: Path, progress: Progress) -> int:
+    """Keep camera and node running until Ctrl-C or SIGTERM; tell what could be asked.
+
+    Args:
+        number: of the scene before the camera.
+        questions: how many to suggest, at most.
+        model: spec of the pointing model.
+        out: folder for the scene's picture and the logs.
+        progress: where to tell what happens.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        RoboReferError: the graph did not come up or went away.
+    """
+    from roborefer_ros.demo.graph import DemoGraph
+
+    # Without this SIGTERM would leave the two processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = choose_questions(held_out_scene(number, *SIZE), questions)
+    try:
+        with DemoGraph(out / "logs", model, SIZE, number, progress.say, own_domain=False) as graph:
+            picture = out / "scene.png"
+            Image.fromarray(graph.frame().rgb).save(picture)
+            print(f"what the camera sees: {picture}\nask from another shell, for example:")
+            for question in chosen:
+                print(f'    roborefer refer "{question.instruction}"')
+            print("Ctrl-C ends it", flush=True)
+            while True:
+                graph.check()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        return 0
+
+
 def _ask(graph: Any, scene: HeldOutScene, question: Question, progress: Progress) -> DemoAnswer:
     progress.say(f'  asking "{question.instruction}"')
     try:
@@ -131,11 +170,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument(
+        "--stay",
+        action="store_true",
+        help="ask nothing; keep camera (scene --seed) and node up, to be asked from other shells",
+    )
     arguments = parser.parse_args(argv)
     if arguments.scenes < 1 or arguments.questions < 1 or arguments.seed < 0:
         parser.error("--scenes and --questions must be at least 1, --seed at least 0")
     progress = Progress()
     try:
+        if arguments.stay:
+            return stay(
+                arguments.seed, arguments.questions, arguments.model, arguments.out, progress
+            )
         answers, picture = run_demo(
             arguments.scenes,
             arguments.seed,

@@ -242,7 +242,7 @@ class ReferActionServer:
         self._is_open = True
 
     def fail_with(self, error: RoboReferError) -> None:
-        """Answer goals with this error until ``open``: why the node could not be activated."""
+        """Answer goals with this error until ``open`` or ``stop``: why it is not active."""
         self._why_closed = error
 
     def stop(self, reason: str, timeout_s: float = 30.0) -> bool:
@@ -253,6 +253,7 @@ class ReferActionServer:
         """
         with self._lock:
             self._is_open = False
+            self._why_closed = _inactive()
             waiting = list(self._queue)
             self._queue.clear()
             if self._running is not None:

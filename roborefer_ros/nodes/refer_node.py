@@ -151,6 +151,11 @@ class ReferNode(LifecycleNode):
         options = self.options()
         started_s = time.monotonic()
         self.get_logger().info(f"loading '{options.model}' ...")
+        self._server.fail_with(
+            NodeInactiveError(
+                f"the node still loads '{options.model}'; ask again when it is active"
+            )
+        )
         try:
             pipeline = self._open_model(options)
         except RoboReferError as error:

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +113,32 @@ def test_help_lists_the_verbs() -> None:
         assert f"  {verb}" in process.stdout
     wrong = subprocess.run([*ROBOREFER, "fly"], capture_output=True, text=True, timeout=30.0)
     assert wrong.returncode == 2 and "fly" in wrong.stderr
+
+
+def test_demo_stays_to_be_asked_and_leaves_nothing_behind(
+    ros_domain_id: int, tmp_path: Path
+) -> None:
+    """What it suggests is answered, also without quotes; SIGTERM ends all three processes."""
+    demo = subprocess.Popen(
+        [*ROBOREFER, "demo", "--stay", "--model", "echo", "--out", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert demo.stdout is not None
+        lines = list(itertools.takewhile(lambda line: "Ctrl-C" not in line, demo.stdout))
+        assert sum("roborefer refer" in line for line in lines) >= 2
+        assert (tmp_path / "scene.png").is_file()
+        asked = subprocess.run(
+            [*ROBOREFER, "refer", "[(0.5,", "0.5)]"], capture_output=True, text=True, timeout=30.0
+        )
+        assert asked.returncode == 0 and "m in base_link" in asked.stdout
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(30.0) == 0
+        gone = subprocess.run(
+            [*ROBOREFER, "refer", "[(0.5, 0.5)]"], capture_output=True, text=True, timeout=30.0
+        )
+        assert gone.returncode == 1 and "2504" in gone.stderr
+        assert "waiting for" in gone.stderr
+    finally:
+        demo.kill()

@@ -94,6 +94,31 @@ def test_missing_weights_keep_the_node_inactive(graph: Make) -> None:
     assert g.refer().error_code == 0
 
 
+def test_goals_during_loading_are_told_to_wait(graph: Make) -> None:
+    """A large model takes a minute; "activate it" would be the wrong advice."""
+    loading, loaded = threading.Event(), threading.Event()
+
+    def open_model(options: Any) -> ReferPipeline:
+        loading.set()
+        assert loaded.wait(20.0)
+        return ReferPipeline(g.pointer)
+
+    g = graph(activate=False, open_model=open_model)
+    g.node.trigger_configure()
+    activation = threading.Thread(target=g.node.trigger_activate)
+    activation.start()
+    try:
+        assert loading.wait(20.0)
+        result = g.refer()
+        assert result.error_code == Result.NODE_INACTIVE and "loads" in result.error_msg
+    finally:
+        loaded.set()
+        activation.join()
+    assert g.refer().error_code == 0
+    g.node.trigger_deactivate()
+    assert "loads" not in g.refer().error_msg
+
+
 def test_an_exception_in_a_transition_is_logged(graph: Make, capfd: Any) -> None:
     """rclpy says nothing about it; the node does, and can be configured again."""
 
