@@ -56,7 +56,7 @@ def open_benchmark(source: str | Path) -> Benchmark:
     """
     folder = _from_hub(str(source)[3:]) if str(source).startswith("hf:") else Path(source)
     if not folder.is_dir():
-        raise BenchmarkError(f"there is no folder {folder}")
+        raise BenchmarkError(f"there is no folder {folder}; a data set of the hub is hf:<id>")
     for found, read in _LAYOUTS:
         files = found(folder)
         if files:
