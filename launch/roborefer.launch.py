@@ -5,6 +5,7 @@
 ros2 launch roborefer_ros roborefer.launch.py camera:=realsense target_frame:=base_link
 """
 
+import json
 import os
 
 from ament_index_python.packages import get_package_share_directory
@@ -79,9 +80,12 @@ def launch_nodes(context: object) -> list[object]:
             remappings[name] = topic
     overrides = {name: value(name) for name in OVERRIDES if value(name)}
     overrides["use_sim_time"] = value("use_sim_time").lower() in ("true", "1")
-    # The later one wins: what the user wrote over what comes with the package.
+    # What comes with the package goes into the arguments: a dictionary under ``parameters`` is
+    # written for this node by name and would win over the "/**" of a user's file.
+    packaged = ["--params-file", os.path.join(SHARE, "config", "roborefer.yaml")]
+    for name, setting in preset.parameters.items():
+        packaged += ["-p", f"{name}:={json.dumps(setting)}"]
     own = [os.path.expanduser(value("params_file"))] if value("params_file") else []
-    shipped = os.path.join(SHARE, "config", "roborefer.yaml")
     # Shared memory and allocator settings for images; what the user has set stays.
     environment = prepare_environment(dict(os.environ))
     return [
@@ -95,9 +99,9 @@ def launch_nodes(context: object) -> list[object]:
             executable="roborefer_node",
             name=value("node_name"),
             namespace=value("namespace"),
-            parameters=[shipped, preset.parameters, *own, overrides],
+            parameters=[*own, overrides],
             remappings=list(remappings.items()),
-            arguments=["--ros-args", "--log-level", value("log_level")],
+            arguments=["--ros-args", "--log-level", value("log_level"), *packaged],
             output="screen",
             emulate_tty=True,
         ),
