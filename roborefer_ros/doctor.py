@@ -29,6 +29,8 @@ Status = Literal["ok", "warn", "missing"]
 
 #: the published checkpoint that the README starts with
 CHECKPOINT = "Zhoues/RoboRefer-2B-SFT"
+#: what makes its depth picture from RGB (depth_source "model", its default)
+DEPTH_NETWORK = "depth-anything/Depth-Anything-V2-Small-hf"
 #: the newest Python that the ROS 2 wheels are built for
 NEWEST_PYTHON = (3, 13)
 #: one camera image of 4K and some: below this, large images do not fit into the segment
@@ -164,18 +166,12 @@ def check_demo_weights() -> Check:
 
 def check_checkpoint() -> Check:
     """Whether the published weights are in the Hugging Face cache."""
-    name = "RoboRefer weights"
-    remedy = f"hf download {CHECKPOINT}"
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    folder = cache / f"models--{CHECKPOINT.replace('/', '--')}"
-    weights = [path for path in folder.glob("snapshots/*/llm/*.safetensors") if path.exists()]
-    if not weights:
-        return Check(name, "warn", f"{CHECKPOINT} is not in {cache}", remedy)
-    unfinished = list(folder.glob("blobs/*.incomplete"))
-    if unfinished:
-        return Check(name, "warn", f"{CHECKPOINT}: {len(unfinished)} files unfinished", remedy)
-    return Check(name, "ok", f"{CHECKPOINT} in {weights[0].parent.parent}")
+    return _check_hub_cache("RoboRefer weights", CHECKPOINT, "llm/*.safetensors")
+
+
+def check_depth_network() -> Check:
+    """The network whose depth picture those weights were trained with; fetched when first used."""
+    return _check_hub_cache("depth network weights", DEPTH_NETWORK, "*.safetensors")
 
 
 def check_fast_dds() -> Check:
@@ -212,6 +208,11 @@ def check_shared_memory() -> Check:
     return Check(name, "ok", detail)
 
 
+def check_remote_extra() -> Check:
+    """What models on other machines need."""
+    return _check_extra("remote", ("httpx",))
+
+
 def check_serve_extra() -> Check:
     """What the GPU server needs."""
     return _check_extra("serve", ("fastapi", "uvicorn"))
@@ -235,6 +236,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     check_open3d,
     check_demo_weights,
     check_checkpoint,
+    check_depth_network,
+    check_remote_extra,
     check_serve_extra,
     check_eval_extra,
 )
@@ -255,6 +258,22 @@ def _pip(extra: str) -> str:
     clone = Path(__file__).resolve().parents[1]
     source = str(clone) if (clone / "setup.py").is_file() else "roborefer_ros"
     return f"pip install '{source}[{extra}]'"
+
+
+def _check_hub_cache(name: str, repository: str, weights: str) -> Check:
+    """Whether a hub repository was downloaded: ``weights`` is a pattern within a snapshot."""
+    remedy = f"hf download {repository}"
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    found = [path for path in sorted(folder.glob(f"snapshots/*/{weights}")) if path.exists()]
+    if not found:
+        return Check(name, "warn", f"{repository} is not in {cache}", remedy)
+    unfinished = list(folder.glob("blobs/*.incomplete"))
+    if unfinished:
+        return Check(name, "warn", f"{repository}: {len(unfinished)} files unfinished", remedy)
+    snapshot = folder / "snapshots" / found[0].relative_to(folder / "snapshots").parts[0]
+    return Check(name, "ok", f"{repository} in {snapshot}")
 
 
 def _check_extra(extra: str, modules: tuple[str, ...]) -> Check:

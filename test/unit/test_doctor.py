@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def test_missing_packages_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> N
     for check, extra in (
         (doctor.check_open3d(), "sim"),
         (doctor.check_transformers(), "model"),
+        (doctor.check_remote_extra(), "remote"),
         (doctor.check_serve_extra(), "serve"),
         (doctor.check_eval_extra(), "eval"),
     ):
@@ -90,20 +92,38 @@ def test_fast_dds_profile_states(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "not used by" in doctor.check_fast_dds().detail
 
 
-def test_checkpoint_is_found_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("check", "repository", "weights"),
+    [
+        (doctor.check_checkpoint, doctor.CHECKPOINT, "llm/model.safetensors"),
+        (doctor.check_depth_network, doctor.DEPTH_NETWORK, "model.safetensors"),
+    ],
+)
+def test_weights_are_found_in_the_cache(
+    check: Callable[[], doctor.Check],
+    repository: str,
+    weights: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    check = doctor.check_checkpoint()
-    assert check.status == "warn"
-    assert doctor.CHECKPOINT in check.remedy
-    folder = tmp_path / "hub" / f"models--{doctor.CHECKPOINT.replace('/', '--')}"
-    llm = folder / "snapshots" / "0123abcd" / "llm"
-    llm.mkdir(parents=True)
-    (llm / "model.safetensors").touch()
-    assert doctor.check_checkpoint().status == "ok"
+    assert check().status == "warn"
+    assert repository in check().remedy
+    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+    file = folder / "snapshots" / "0123abcd" / weights
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert check().status == "ok"
+    assert check().detail.endswith("snapshots/0123abcd")
     (folder / "blobs").mkdir()
     (folder / "blobs" / "1234.incomplete").touch()
-    assert "unfinished" in doctor.check_checkpoint().detail
+    assert "unfinished" in check().detail
+
+
+def test_the_depth_network_is_the_one_that_is_used() -> None:
+    depth_anything = pytest.importorskip("roborefer_ros.models.depth_anything")
+    assert doctor.DEPTH_NETWORK == depth_anything.DEFAULT_SOURCE
 
 
 def test_small_shared_memory_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
