@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import socket
 import sys
 import warnings
 from collections.abc import Sequence
@@ -42,6 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _check_address(settings: Settings) -> None:
+    """Before a model is loaded, which can take minutes; uvicorn binds only then.
+
+    Raises:
+        SystemExit: nothing can listen there.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        reason = str(error.strerror or error).partition(" (")[0]
+        raise SystemExit(
+            f"roborefer serve: cannot listen on {settings.host}, port {settings.port} "
+            f"({reason}); is a server running there already? --port chooses another"
+        ) from error
+
+
 def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[str]) -> int:
     try:
         import uvicorn
@@ -53,6 +71,7 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
             "pip install 'roborefer_ros[serve]'"
         ) from error
 
+    _check_address(settings)
     engine = open_engine(options) if options.ray is None else _ray_engine(options, arguments)
     app = build_app(settings, engine, depth_estimator=open_depth_estimator(options))
 
@@ -87,7 +106,7 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
         ws="none",
     )
     _logger.info(
-        "%s on http%s://%s:%d, %s, batches of up to %d",
+        "%s on http%s://%s:%d (page: /ui), %s, batches of up to %d",
         engine.name,
         "s" if options.tls_certificate else "",
         settings.host,
