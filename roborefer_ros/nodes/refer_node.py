@@ -54,7 +54,8 @@ def _logged(transition: Transition) -> Transition:
     @functools.wraps(transition)
     def guarded(node: ReferNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
-            return transition(node, state)
+            with node.transition_lock:
+                return transition(node, state)
         except RoboReferError as error:
             node.problem = f"{error.code}: {error}"
             node.get_logger().error(f"{transition.__name__}: error {error.code}: {error}")
@@ -88,6 +89,9 @@ class ReferNode(LifecycleNode):
         declare_parameters(self)
         self._open_model = open_model
         self.problem = ""
+        #: held during a transition, so that ``close`` finds everything it made
+        self.transition_lock = threading.RLock()
+        self._closing = False
         self._camera: CameraInput | None = None
         self._transforms: Transforms | None = None
         self._visualization: Visualization | None = None
@@ -128,14 +132,20 @@ class ReferNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         if self.trigger_configure() == success and self.trigger_activate() == success:
             return
+        if self._closing:
+            return
+        steps = ("activate",) if self._model_state()[0] == "inactive" else ("configure", "activate")
+        commands = (f"ros2 lifecycle set {self.get_fully_qualified_name()} {s}" for s in steps)
         self.get_logger().error(
-            f"could not activate itself ({self.problem}); put that right, then: ros2 lifecycle set "
-            f"{self.get_fully_qualified_name()} activate"
+            f"could not activate itself ({self.problem}); put that right, then: "
+            + " && ".join(commands)
         )
 
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to camera and transforms."""
+        if self._closing:
+            return TransitionCallbackReturn.FAILURE
         options = self.options()
         self._transforms = Transforms(self)
         self._visualization = Visualization(self)
@@ -148,6 +158,8 @@ class ReferNode(LifecycleNode):
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the weights; fails, with the remedy in the log, where that is not possible."""
+        if self._closing:
+            return TransitionCallbackReturn.FAILURE
         options = self.options()
         started_s = time.monotonic()
         self.get_logger().info(f"loading '{options.model}' ...")
@@ -162,6 +174,9 @@ class ReferNode(LifecycleNode):
             # Goals get the reason rather than just "inactive".
             self._server.fail_with(error)
             raise
+        if self._closing:  # nobody waits for it any more
+            pipeline.close()
+            return TransitionCallbackReturn.FAILURE
         assert self._camera is not None and self._transforms is not None
         self._job = ReferJob(self._camera, self._transforms, pipeline, self.options)
         self.problem = ""
@@ -221,10 +236,15 @@ class ReferNode(LifecycleNode):
                 part.close()
 
     def close(self) -> None:
-        """End all goals and threads; to be called while the executor still spins."""
+        """End all goals and threads; to be called while the executor still spins.
+
+        Waits for a transition that is under way: a model that loads cannot be interrupted.
+        """
+        self._closing = True
         self._server.close()
-        self._release_model("the node is shutting down")
-        self._release_all()
+        with self.transition_lock:
+            self._release_model("the node is shutting down")
+            self._release_all()
         self._diagnostics.close()
 
     # --- goals -------------------------------------------------------------------------

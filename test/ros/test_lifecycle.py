@@ -167,6 +167,51 @@ def test_the_process_ends_with_0_on_interrupt(twice: bool, ros_domain_id: int) -
         process.kill()
 
 
+def test_an_interrupt_while_the_model_loads(ros_domain_id: int) -> None:
+    """The process ends without blaming anything."""
+    process = start_node()
+    try:
+        assert process.stderr is not None
+        while "loading" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        text = process.stderr.read()
+        assert process.wait(60.0) == 0
+        for words in ("Traceback", "could not activate", "active:"):
+            assert words not in text
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("error", "commands"),
+    [
+        (CheckpointNotFoundError("none"), "then: ros2 lifecycle set /roborefer activate"),
+        (
+            RuntimeError("a bug"),
+            "set /roborefer configure && ros2 lifecycle set /roborefer activate",
+        ),
+    ],
+)
+def test_a_failed_start_names_the_commands(
+    error: Exception, commands: str, graph: Make, capfd: Any
+) -> None:
+    """Those of the state that the failure left the node in."""
+
+    def open_model(options: Any) -> ReferPipeline:
+        raise error
+
+    graph(activate=False, auto_activate=True, open_model=open_model)
+    seen = ""
+
+    def told() -> bool:
+        nonlocal seen
+        seen += "".join(capfd.readouterr())
+        return commands in seen
+
+    wait_until(told)
+
+
 def test_the_process_refuses_contradicting_parameters(ros_domain_id: int) -> None:
     """With the reason, and without a traceback."""
     process = subprocess.run(
