@@ -51,7 +51,11 @@ class Found:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Ask; returns the exit status."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    options.instruction = " ".join(options.instruction)
+    if not options.instruction.strip():
+        parser.error('the instruction is empty; say what to find, e.g. "the red mug"')
     try:
         if options.out is not None:
             _check_out(options.out)
@@ -214,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The variable ROBOREFER_API_KEY holds the server's token, if it wants one.",
     )
     parser.add_argument("image", type=Path, help="PNG, JPEG or WebP file")
-    parser.add_argument("instruction", help='e.g. "the red mug left of the box"')
+    parser.add_argument("instruction", nargs="+", help='e.g. "the red mug left of the box"')
     parser.add_argument(
         "--depth",
         type=Path,

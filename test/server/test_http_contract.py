@@ -369,7 +369,8 @@ def test_query_command_marks_the_point(
     picture, depth, out = (tmp_path / name for name in ("a.png", "d.png", "marked.jpg"))
     cv2.imwrite(str(picture), np.zeros((100, 200, 3), np.uint8))
     cv2.imwrite(str(depth), np.full((100, 200), 1000, np.uint16))
-    ask = [str(picture), "[(0.25, 0.5)]", "--url", echo.url]
+    # Without quotes a shell hands over two words.
+    ask = [str(picture), "[(0.25,", "0.5)]", "--url", echo.url]
     assert main([*ask, "--out", str(out)]) == 0
     assert "pixel (49.5, 49.5)" in capsys.readouterr().out
     marked = cv2.imread(str(out)).astype(int)
@@ -382,6 +383,8 @@ def test_query_command_marks_the_point(
     assert main(ask) == 1
     assert "401" in capsys.readouterr().err
     assert main([str(tmp_path / "none.png"), "x"]) == 1
+    with pytest.raises(SystemExit):
+        main([str(picture), " ", "--url", echo.url])
 
 
 @pytest.mark.parametrize("name", ["marked.xyz", "marked", "missing/marked.jpg"])
