@@ -70,7 +70,8 @@ class LiftingOptions:
         clearance_m: free space is free up to this height over the footprint.
         max_occupied_ratio: share of the readings within that cylinder that may stand higher than
             twice flatness_m (or 6 sigma), NotFreeSpaceError.
-        min_footprint_ratio: share of the footprint that must have readings, NotFreeSpaceError.
+        min_footprint_ratio: share of the footprint, and of each half of it, that must have
+            readings, NotFreeSpaceError.
         max_tilt_rad: tilt of the support against ``up`` that is refused.
         in_air: free space where no surface is gives a position over what is below (IN_AIR);
             false refuses it.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import (
     DepthAmbiguousError,
+    GrazingSurfaceError,
     NoDepthAtPointError,
     NotFreeSpaceError,
     OutOfRangeError,
@@ -43,6 +44,9 @@ Array = npt.NDArray[np.float64]
 
 #: a pixel with no reading this near shows no surface
 _SHOWS_PX = 3
+
+#: a footprint of which a half shows less than this is SPARSE
+_WELL_SEEN = 0.5
 
 #: trust in a place in the air; and the factor where gravity is guessed or where nothing tells
 #: air from what the sensor does not see (dark, shiny, out of the depth camera's view)
@@ -180,7 +184,15 @@ def _on_support(
     support = find_support(
         window, pixel, rays, lifted.position_m, lifted.normal, options, frame.width
     )
-    placed = point_on(frame, pixel, options, replace(surface, plane=support.plane))
+    try:
+        placed = point_on(frame, pixel, options, replace(surface, plane=support.plane))
+    except (OutOfRangeError, GrazingSurfaceError) as error:
+        # a compromise between two surfaces, such as a table's edge and the floor below
+        raise NotFreeSpaceError(
+            f"{_spot(pixel)} is occupied or uneven: no plane fits to the readings within "
+            f"{options.footprint_radius_m * 100:.0f} cm of it; ask for a larger free spot or a "
+            "smaller footprint"
+        ) from error
     placed = replace(
         placed,
         flags=placed.flags | PointFlag.SUPPORT_PLANE,
@@ -206,5 +218,8 @@ def _on_support(
     tilted = placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad / 2.0
     if tilted or support.uneven_ratio > options.max_uneven_ratio / 3.0:
         flags |= PointFlag.NOT_FLAT
+    if support.weakest_half < _WELL_SEEN:
+        flags |= PointFlag.SPARSE
     confidence = placed.confidence * (1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0)
+    confidence *= min(1.0, support.weakest_half / _WELL_SEEN)
     return replace(placed, flags=flags, confidence=confidence)

@@ -19,9 +19,13 @@ from roborefer_ros.lifting.registration import frame_window
 from roborefer_ros.lifting.surface import PlaneFit, fit_plane
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 #: at most about this many readings are fitted; more only cost time
 _MAX_READINGS = 1200
+
+#: halves of the footprint that are looked at: those towards so many directions
+_HALVES = 16
 
 #: rows and columns to each side that the surroundings are read at
 _SURROUNDINGS = 45
@@ -37,14 +41,17 @@ class Support:
 
     Attributes:
         plane: fit of the readings under the footprint, at the pixel.
-        uneven_ratio: share of those readings that deviate from the plane.
+        uneven_ratio: share of those readings that deviate from the plane; readings out of the
+            depth range, such as those of the floor beyond a table's edge, do.
         valid_ratio: readings / pixels under the footprint.
+        weakest_half: the same of the half of the footprint with the fewest readings.
         rms_m: RMS height of the even readings over the plane, with the sensor's noise.
     """
 
     plane: PlaneFit
     uneven_ratio: float
     valid_ratio: float
+    weakest_half: float
     rms_m: float
 
 
@@ -74,8 +81,8 @@ def find_support(
         width_px: width of the colour image.
 
     Raises:
-        NotFreeSpaceError: less than ``min_footprint_ratio`` of the footprint has readings,
-            or they are too few.
+        NotFreeSpaceError: less than ``min_footprint_ratio`` of the footprint, or of one half
+            of it, has readings, or they are too few.
     """
     # where the rays meet the plane at the pixel: in or out of the footprint by geometry
     # alone, so that what stands on the footprint counts, whatever its height
@@ -91,6 +98,14 @@ def find_support(
         raise NotFreeSpaceError(
             f"only {valid_ratio:.0%} of the footprint ({options.footprint_radius_m * 100:.0f} cm "
             f"radius) at ({pixel[0]:.0f}, {pixel[1]:.0f}) has depth readings; it may be occupied"
+        )
+    weakest_half = _weakest_half((meets - start)[inside], readings[inside], normal)
+    if weakest_half < options.min_footprint_ratio:
+        raise NotFreeSpaceError(
+            f"only {weakest_half:.0%} of one side of the footprint "
+            f"({options.footprint_radius_m * 100:.0f} cm radius) at ({pixel[0]:.0f}, "
+            f"{pixel[1]:.0f}) has depth readings; it may reach beyond an edge or "
+            "the picture, or be occupied"
         )
     v, u = np.nonzero(readings)
     stride = max(1, len(u) // _MAX_READINGS)
@@ -109,7 +124,35 @@ def find_support(
     uneven = np.abs(height) > max(options.flatness_m, 4.0 * sigma_m)
     even = height[~uneven]
     rms_m = float(np.sqrt(np.mean(even**2))) if even.size else float("inf")
-    return Support(plane, float(uneven.mean()), valid_ratio, rms_m)
+    # what is seen, but too far or too near, does not lie on the plane either
+    out_of_range = int(np.count_nonzero(inside & window.out_of_range))
+    seen = int(np.count_nonzero(readings)) + out_of_range
+    off = 1.0 - (1.0 - float(uneven.mean())) * (seen - out_of_range) / seen
+    return Support(plane, off, valid_ratio, weakest_half, rms_m)
+
+
+def _weakest_half(from_start: Array, has_reading: Mask, normal: Array) -> float:
+    """Share with readings of the half of a footprint that has the fewest.
+
+    Beyond an edge, and where glass or something black stands, all readings of one side are
+    missing, which the share of the whole does not tell from scattered holes.
+
+    Args:
+        from_start: ``[N, 3]`` where the rays meet the footprint, from its middle.
+        has_reading: ``[N]``.
+        normal: ``[3]`` of the footprint.
+    """
+    side = np.cross(normal, np.eye(3)[int(np.argmin(np.abs(normal)))])
+    side /= np.linalg.norm(side)
+    angles = np.arange(_HALVES) * (2.0 * np.pi / _HALVES)
+    directions = np.outer(np.cos(angles), side) + np.outer(np.sin(angles), np.cross(normal, side))
+    halves = (from_start @ directions.T >= 0.0).astype(np.float64)
+    pixels = halves.sum(axis=0)
+    # a half that the picture's border cuts off is not seen either; perspective alone leaves it
+    # more than half of what lies opposite
+    expected = np.maximum(pixels, 0.5 * np.roll(pixels, _HALVES // 2))
+    ratios = halves.T @ has_reading.astype(np.float64) / np.maximum(1.0, expected)
+    return float(ratios.min())
 
 
 def occupied_ratio(

@@ -13,6 +13,7 @@ from scenes import Tabletop
 from roborefer_ros.errors import NotFreeSpaceError
 from roborefer_ros.frame import CameraIntrinsics, Mode, PointFlag
 from roborefer_ros.lifting import LiftingOptions, deproject, lift_point
+from roborefer_ros.lifting.intrinsics import rays_through
 
 RADIUS_M = 0.05
 CAMERA = CameraIntrinsics(424, 320, 306.0, 306.0, 212.0, 160.0)
@@ -71,3 +72,54 @@ def test_a_spot_that_the_mug_covers_is_refused(scene, angle, share, seed):
     assume(radius > 0.03 and sees(scene, spot))
     with pytest.raises(NotFreeSpaceError):
         lift(scene, spot, seed)
+
+
+EMPTY = (5.0, 5.0, 0.01, 0.01)  # a mug out of sight
+
+
+def table_with_floor(floor_m=-0.75):
+    """A table whose far edge is in sight at y = 0.45 m, and the floor below; None for no floor."""
+    scene = Tabletop(45.0, mug=EMPTY)
+    if floor_m is not None:
+        height, width = scene.z_m.shape
+        v, u = np.mgrid[:height, :width]
+        down = rays_through(np.column_stack((u.ravel(), v.ravel())), scene.camera)
+        z = (floor_m - scene.origin[2]) / (down @ scene.rotation.T)[:, 2].reshape(height, width)
+        bare = ~np.isfinite(scene.z_m) & (z > 0.0)
+        scene.z_m[bare] = z[bare]
+    return scene
+
+
+def spot_from_edge(scene, inset_m, **changes):
+    pixel = scene.pixel((0.0, 0.45 - inset_m, 0.0))
+    return lift_point(scene.frame(), pixel, LiftingOptions(up=scene.up, **changes), Mode.FREE_SPACE)
+
+
+@pytest.mark.parametrize("inset_m", [0.005, 0.01, 0.02, 0.03])
+@pytest.mark.parametrize("z_max_m", [10.0, 1.3])
+def test_a_footprint_over_the_edge_of_a_table_is_refused(inset_m, z_max_m):
+    """Also where the floor is out of the depth range and where no plane fits to both."""
+    scene = table_with_floor()
+    with pytest.raises(NotFreeSpaceError):
+        spot_from_edge(scene, inset_m, z_max_m=z_max_m)
+    inner = spot_from_edge(scene, 0.06, z_max_m=z_max_m)
+    assert inner.flags == PointFlag.SUPPORT_PLANE and inner.confidence > 0.9
+
+
+def test_half_a_footprint_without_readings_is_not_free():
+    """Beyond an edge with nothing below, and as glass makes: the other half is no proof."""
+    scene = table_with_floor(None)
+    for inset_m in (0.005, 0.01):
+        with pytest.raises(NotFreeSpaceError, match="one side of the footprint"):
+            spot_from_edge(scene, inset_m)
+    near = spot_from_edge(scene, 0.018)
+    assert near.flags & PointFlag.SPARSE and near.confidence < 0.95
+    assert spot_from_edge(scene, 0.04).flags == PointFlag.SUPPORT_PLANE
+
+
+def test_a_footprint_that_the_picture_cuts_off_is_not_seen_to_be_free():
+    scene = Tabletop(45.0, mug=EMPTY)
+    options = LiftingOptions(up=scene.up)
+    with pytest.raises(NotFreeSpaceError, match="the picture"):
+        lift_point(scene.frame(), (0.0, 240.0), options, Mode.FREE_SPACE)
+    assert lift_point(scene.frame(), (60.0, 240.0), options, Mode.FREE_SPACE).confidence > 0.9
