@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -42,6 +42,20 @@ class GoalStatistics:
                 self.succeeded += 1
 
 
+class ModelState(NamedTuple):
+    """What is known of the model.
+
+    Attributes:
+        lifecycle: label of the node's state.
+        spec: the parameter ``model``.
+        problem: why the last transition failed; empty where it did not.
+    """
+
+    lifecycle: str
+    spec: str
+    problem: str
+
+
 class Diagnostics:
     """Publishes the state of the node periodically."""
 
@@ -50,7 +64,7 @@ class Diagnostics:
         node: Node,
         period_s: float,
         camera: Callable[[], CameraInput | None],
-        model: Callable[[], tuple[str, str]],
+        model: Callable[[], ModelState],
         goals: GoalStatistics,
         queue: Callable[[], tuple[int, bool]],
     ) -> None:
@@ -60,7 +74,7 @@ class Diagnostics:
             node: whose name the entries carry.
             period_s: between messages.
             camera: the camera input, None while unconfigured.
-            model: (lifecycle state, model spec or why there is none).
+            model: its state.
             goals: counts of results.
             queue: (waiting goals, whether one runs).
         """
@@ -143,10 +157,13 @@ class Diagnostics:
         return DiagnosticStatus.OK, "receiving"
 
     def _model_status(self) -> DiagnosticStatus:
-        state, text = self._model()
-        values = {"state": state, "model": text, **_gpu_memory()}
-        level = DiagnosticStatus.OK if state == "active" else DiagnosticStatus.WARN
-        return self._status("model", level, state if state != "active" else "ready", values)
+        state, spec, problem = self._model()
+        values = {"state": state, "model": spec, "problem": problem or "none", **_gpu_memory()}
+        if state == "active":
+            return self._status("model", DiagnosticStatus.OK, "ready", values)
+        if problem:
+            return self._status("model", DiagnosticStatus.ERROR, f"{state}: {problem}", values)
+        return self._status("model", DiagnosticStatus.WARN, state, values)
 
     def _goal_status(self) -> DiagnosticStatus:
         goals = self._goals

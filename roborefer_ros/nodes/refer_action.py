@@ -268,7 +268,7 @@ class ReferActionServer:
         """Queue an instruction that came by topic; its result goes to topics only."""
         goal = ReferGoal(request, self._options().goal_timeout_s, self._now_ns())
         if self._is_open and self._is_full():
-            self._on_done(goal, failure_result(self._full()))
+            self._refuse(goal)
             return
         self._enqueue(goal)
 
@@ -294,17 +294,20 @@ class ReferActionServer:
             waiting = len(self._queue) - (self._running is None)
             return waiting >= self._options().max_queued_goals
 
-    def _full(self) -> QueueFullError:
-        return QueueFullError(
+    def _refuse(self, goal: ReferGoal) -> None:
+        """Say that the queue is full: in ROS 2 a rejected goal has no result to say it in."""
+        error = QueueFullError(
             f"{len(self._queue)} goals already wait (max_queued_goals); wait for a result before "
             "sending more"
         )
+        self._log.warning(
+            f"rejected '{goal.request.instruction[:80]}': error {error.code}: {error}"
+        )
+        self._on_done(goal, failure_result(error))
 
     def _on_goal(self, request: Any) -> GoalResponse:
         if self._is_open and self._is_full():
-            error = self._full()
-            self._log.warning(f"rejected a goal: {error}")
-            self._on_done(ReferGoal(request, 0.0, 0, name="rejected"), failure_result(error))
+            self._refuse(ReferGoal(request, 0.0, 0, name="rejected"))
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 

@@ -30,7 +30,7 @@ from std_msgs.msg import String
 
 from roborefer_ros.errors import NodeInactiveError, RoboReferError
 from roborefer_ros.nodes.camera_input import CameraInput
-from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics
+from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.model_loading import open_pipeline
 from roborefer_ros.nodes.parameters import NodeOptions, declare_parameters, read_options
@@ -134,7 +134,11 @@ class ReferNode(LifecycleNode):
             return
         if self._closing:
             return
-        steps = ("activate",) if self._model_state()[0] == "inactive" else ("configure", "activate")
+        steps = (
+            ("activate",)
+            if self._model_state().lifecycle == "inactive"
+            else ("configure", "activate")
+        )
         commands = (f"ros2 lifecycle set {self.get_fully_qualified_name()} {s}" for s in steps)
         self.get_logger().error(
             f"could not activate itself ({self.problem}); put that right, then: "
@@ -278,9 +282,9 @@ class ReferNode(LifecycleNode):
         if result.error_code == 0:
             self._show(goal.answer)
 
-    def _model_state(self) -> tuple[str, str]:
+    def _model_state(self) -> ModelState:
         state = str(self._state_machine.current_state[1])
-        return state, self.problem or str(self.get_parameter("model").value)
+        return ModelState(state, str(self.get_parameter("model").value), self.problem)
 
 
 def _spin(executor: MultiThreadedExecutor, node: ReferNode, stop: StopRequest) -> None:

@@ -13,8 +13,9 @@ from rclpy.parameter import Parameter
 from refer_graph import Graph, graph_fixture, wait_until  # noqa: F401
 from sensor_msgs.msg import Image
 
-from roborefer_ros.errors import ModelFailedError
+from roborefer_ros.errors import CheckpointNotFoundError, ModelFailedError
 from roborefer_ros.nodes import camera_input
+from roborefer_ros.pipeline import ReferPipeline
 
 Make = Callable[..., Graph]
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
@@ -90,6 +91,17 @@ def test_before_there_is_a_camera(graph: Make, monkeypatch: pytest.MonkeyPatch) 
     watch.until("camera", WARN, "no camera yet")
     g.client_node.create_publisher(Image, "/rgb/image", 1)
     watch.until("camera", WARN, "published but not received: /rgb/image")
+
+
+def test_a_model_that_is_not_there(graph: Make) -> None:
+    """The message says why; the spec stays the spec."""
+
+    def open_model(options: Any) -> ReferPipeline:
+        raise CheckpointNotFoundError("no checkpoint at /nowhere")
+
+    g, watch = watched(graph, activate=False, auto_activate=True, open_model=open_model)
+    values = watch.until("model", ERROR, "inactive: 2540: no checkpoint at /nowhere")
+    assert values["model"] == "roborefer:demo" and values["state"] == "inactive"
 
 
 def test_a_goal_that_failed(graph: Make) -> None:

@@ -261,6 +261,21 @@ def test_an_instruction_by_topic_is_answered_on_topics(graph: Callable[..., Grap
     assert g.pointer.calls[0][0] == "the green box"
 
 
+def test_an_instruction_by_topic_that_finds_the_queue_full(
+    graph: Callable[..., Graph], capfd: Any
+) -> None:
+    """Nobody gets a result, so the log says which one was dropped and why."""
+    g = graph(pointer=slow_pointer(0.5), max_queued_goals=0)
+    publisher = g.client_node.create_publisher(String, "/roborefer/instruction", 5)
+    wait_until(lambda: publisher.get_subscription_count() == 1)
+    publisher.publish(String(data="the green box"))
+    wait_until(g.pointer.running.is_set)
+    publisher.publish(String(data="the white plate"))
+    wait_until(lambda: g.node._statistics.succeeded == 1)
+    text = "".join(capfd.readouterr())
+    assert f"rejected 'the white plate': error {ReferPoint.Result.QUEUE_FULL}" in text
+
+
 def test_a_client_that_vanishes_leaves_the_node_alive(graph: Callable[..., Graph]) -> None:
     """Its goal runs to its end; the next client is answered."""
     g = graph(pointer=slow_pointer(0.4))
