@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.errors import NoPointInAnswerError
 from roborefer_ros.frame import Mode
-from roborefer_ros.pointing.answers import parse_tuples
+from roborefer_ros.pointing.answers import parse_tuples, shortened
 from roborefer_ros.pointing.pointer import PointerAnswer
 
 
@@ -38,7 +39,13 @@ class EchoPointer:
     ) -> PointerAnswer:
         """See ``Pointer.point``."""
         on_text(instruction)
-        points = tuple(match.point for match in parse_tuples(instruction))
+        try:
+            points = tuple(match.point for match in parse_tuples(instruction))
+        except NoPointInAnswerError as error:
+            raise NoPointInAnswerError(
+                f"{shortened(instruction)!r} holds no point, and model 'echo' understands nothing "
+                'else; write "[(0.5, 0.5)]", or choose a model'
+            ) from error
         return PointerAnswer(text=instruction, points=points[: max_points or None])
 
     def close(self) -> None:
