@@ -105,8 +105,6 @@ def stay(number: int, questions: int, model: str, out: Path, progress: Progress)
     """
     from roborefer_ros.demo.graph import DemoGraph
 
-    # Without this SIGTERM would leave the two processes behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     out.mkdir(parents=True, exist_ok=True)
     chosen = choose_questions(held_out_scene(number, *SIZE), questions)
     try:
@@ -179,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.scenes < 1 or arguments.questions < 1 or arguments.seed < 0:
         parser.error("--scenes and --questions must be at least 1, --seed at least 0")
     progress = Progress()
+    # Without this SIGTERM would leave the two processes behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments.stay:
             return stay(

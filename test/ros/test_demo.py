@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import psutil
 import pytest
 
 from roborefer_ros.demo.processes import DemoFailedError, Processes
@@ -95,6 +96,32 @@ def test_refer_against_a_running_node(ros_domain_id: int, tmp_path: Path) -> Non
         text = subprocess.run(command, capture_output=True, text=True, timeout=60.0).stdout
         assert "in base_link" in text and "confidence" in text
         processes.check()
+
+
+def test_demo_that_is_stopped_leaves_nothing_behind(ros_domain_id: int, tmp_path: Path) -> None:
+    """SIGTERM, as from a CI that ran out of time, while camera and node start."""
+    demo = subprocess.Popen(
+        [*ROBOREFER, "demo", "--model", "echo", "--out", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children: list[psutil.Process] = []
+    try:
+        assert demo.stderr is not None
+        assert any("waiting for the camera" in line for line in demo.stderr)
+        children = psutil.Process(demo.pid).children()
+        assert len(children) == 2
+        demo.send_signal(signal.SIGTERM)
+        text = demo.stderr.read()
+        assert demo.wait(30.0) == 130
+        assert "Traceback" not in text
+        assert not [child for child in children if child.is_running()]
+    finally:
+        for process in (demo, *children):
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> None:
