@@ -40,6 +40,8 @@ from roborefer_ros.pointing.pointer import check_interrupts
 #: transforms below these leave depth aligned with colour
 _SAME_PLACE_M = 0.0005
 _SAME_DIRECTION = 1e-3
+#: intrinsics that differ by less are those of one camera
+_SAME_FOCAL, _SAME_CENTRE_PX = 0.005, 2.0
 #: longest wait for the camera's pose at each frame of a median, seconds
 _POSE_WAIT_S = 0.1
 
@@ -162,7 +164,9 @@ class ReferJob:
         A history for each goal: no frame from before it, none from before a jump of time.
         """
         history = DepthHistory(options.lifting)
-        target = goal.request.target_frame or options.target_frame
+        # a camera in a hand is asked about in its own frame, too: then gravity's frame tells
+        asked = goal.request.target_frame or options.target_frame
+        target = options.up_frame if asked in ("", frame.frame_id) else asked
         for _ in range(options.lifting.temporal_frames - 1):
             history.push(frame, self._camera_pose(frame, target))
             messages = self._camera.wait_for_frame(
@@ -196,6 +200,8 @@ class ReferJob:
             depth_info = messages.depth_info
             if depth_info is None:
                 raise _no_depth_info(messages)
+        elif _has_own_intrinsics(messages):
+            depth_info = messages.depth_info
         return frame_from_messages(
             rgb,
             depth,
@@ -258,6 +264,22 @@ def _moved(
         return found
     points = tuple(move_point(point, target_T_camera, target) for point in found.points)
     return replace(found, points=points)
+
+
+def _has_own_intrinsics(messages: CameraMessages) -> bool:
+    """Whether depth of colour's frame and size comes by its own info from another lens.
+
+    An info that names another frame or size describes another image than the one that came, such
+    as that of the depth camera before its image was aligned: it is left alone.
+    """
+    depth, info, own = messages.depth, messages.info, messages.depth_info
+    if own is None or own.header.frame_id != depth.header.frame_id:
+        return False
+    if (own.width, own.height) != (info.width, info.height) or not own.k[0]:
+        return False
+    # rectified images have the left part of P for K
+    matrices = (np.array(info.k), np.delete(np.array(info.p), [3, 7, 11]))
+    return not any(np.allclose(own.k, k, rtol=_SAME_FOCAL, atol=_SAME_CENTRE_PX) for k in matrices)
 
 
 def _no_depth_info(messages: CameraMessages) -> FrameMismatchError | SizeMismatchError:

@@ -203,6 +203,28 @@ def test_a_broken_message_does_not_end_the_camera(graph: Make) -> None:
     assert g.refer().error_code == 0
 
 
+def test_depth_of_another_rate(graph: Make) -> None:
+    """Depth comes with every third picture: each answer is of one that had depth of its own."""
+    g = graph(sync_slop_s=0.01)
+    numbers: dict[int, int] = {}
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        number = len(numbers)
+        numbers[rgb.header.stamp.sec * 1_000_000_000 + rgb.header.stamp.nanosec] = number
+        values = np.full((HEIGHT, WIDTH), 1000 + 10 * number, "<u2")
+        depth.data = array.array("B", values.tobytes())
+        g.camera.silent = {"depth/image"} if number % 3 else set()
+
+    g.camera.spoil = spoil
+    wait_until(lambda: len(numbers) > 3)
+    for _ in range(4):
+        result = g.refer()
+        assert result.error_code == 0, result.error_msg
+        number = numbers[result.image_stamp.sec * 1_000_000_000 + result.image_stamp.nanosec]
+        assert number % 3 == 0
+        assert result.pose.pose.position.z == pytest.approx(1.0 + 0.01 * number, abs=0.004)
+
+
 def _transform(parent: str, child: str, x: float, stamp: Any) -> TransformStamped:
     transform = TransformStamped(child_frame_id=child)
     transform.header.frame_id, transform.header.stamp = parent, stamp
@@ -251,6 +273,35 @@ def test_depth_from_another_place(graph: Make) -> None:
         position = g.refer().pose.pose.position
         assert position.z == pytest.approx(z_m, abs=0.01)
         assert position.x == pytest.approx(x_m, abs=0.01)
+
+
+def test_depth_through_another_lens_at_the_same_place(graph: Make) -> None:
+    """Same frame and size, half the focal length: the two halves meet at the same middle, but
+    what depth shows 40 pixels aside colour shows 80 pixels aside."""
+    g = graph(camera=False)
+    g.camera = Camera(g.ros)
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        columns = np.arange(WIDTH)[None].repeat(HEIGHT, axis=0)
+        values = np.where(columns < WIDTH // 2 + 40, 1000, 2000).astype("<u2")
+        depth.data = array.array("B", values.tobytes())
+
+    g.camera.spoil = spoil
+    g.pointer.points = (((WIDTH / 2 + 60.5) / WIDTH, 0.5),)
+    assert g.refer().pose.pose.position.z == pytest.approx(2.0, abs=0.01)  # taken for aligned
+
+    publisher = g.client_node.create_publisher(CameraInfo, "/depth/camera_info", 1)
+    wait_until(lambda: publisher.get_subscription_count() == 1)
+    info = CameraInfo(height=HEIGHT, width=WIDTH)
+    centre = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
+    info.k = [FOCAL / 2, 0.0, centre[0], 0.0, FOCAL / 2, centre[1], 0.0, 0.0, 1.0]
+    info.header.frame_id = "elsewhere"  # not of the image that comes
+    publisher.publish(info)
+    wait_until(lambda: g.node._camera._depth_info is not None)
+    assert g.refer().pose.pose.position.z == pytest.approx(2.0, abs=0.01)
+    info.header.frame_id = CAMERA_FRAME
+    publisher.publish(info)
+    wait_until(lambda: abs(g.refer().pose.pose.position.z - 1.0) < 0.01)
 
 
 def test_the_pose_in_another_frame(graph: Make) -> None:
