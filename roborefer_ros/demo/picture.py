@@ -22,6 +22,11 @@ _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _ARROW_M = 0.16
 _CLOUD_POINTS = 150_000
 
+#: where the labels of four answers stand, in points, so that they can be read where all coincide
+_BESIDE = ((13, 9), (-24, 9), (13, -19), (-24, -19))
+#: side of a label in the view in space, pixels
+_LABEL_PX = 44.0
+
 
 def draw_picture(views: Sequence[SceneView], path: Path) -> Path:
     """Write the picture; returns its path."""
@@ -66,7 +71,7 @@ def _draw_colour(axis: Any, view: SceneView) -> None:
         axis.annotate(
             str(number + 1),
             answer.pixel,
-            (13, 9) if number % 2 == 0 else (-24, 9),  # beside each other where two coincide
+            _BESIDE[number % len(_BESIDE)],
             textcoords="offset points",
             fontsize=12,
             fontweight="bold",
@@ -128,14 +133,16 @@ def _draw_space(axis: Any, view: SceneView) -> None:
         tail = tip - _ARROW_M * np.array(answer.approach)
         draw_arrow(image, camera, tail, tip, _rgb(_COLOURS[number % len(_COLOURS)]))
     axis.imshow(image)
+    taken: list[tuple[float, float]] = []
     for number, answer in enumerate(answers):
         if answer.position_m is None or answer.approach is None:
             continue
         tail = np.array(answer.position_m) - _ARROW_M * np.array(answer.approach)
-        place = camera.project(tail)[0][0]
+        u, v = camera.project(tail)[0][0]
+        taken.append(beside_others((float(u), float(v)), taken))
         axis.annotate(
             str(number + 1),
-            place,
+            taken[-1],
             ha="center",
             va="center",
             fontsize=12,
@@ -162,6 +169,16 @@ def _draw_space(axis: Any, view: SceneView) -> None:
             family="monospace",
             color=_COLOURS[number % len(_COLOURS)],
         )
+
+
+def beside_others(
+    place: tuple[float, float], taken: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """A place for a label, in pixels, moved to the left until it covers none of the others."""
+    u, v = place
+    while any(abs(u - other[0]) < _LABEL_PX and abs(v - other[1]) < _LABEL_PX for other in taken):
+        u -= _LABEL_PX
+    return u, v
 
 
 def _cloud(frame: RGBDFrame, world_T_camera: Any) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from roborefer_ros.demo.judge import (
     is_inside,
     surface_distance_m,
 )
-from roborefer_ros.demo.picture import draw_picture
+from roborefer_ros.demo.picture import beside_others, draw_picture
 from roborefer_ros.demo.run import main
 from roborefer_ros.demo.table import format_summary, format_table
 from roborefer_ros.demo.view3d import SideCamera, draw_cloud
@@ -111,6 +111,16 @@ def test_picture(scene: HeldOutScene, tmp_path: Path) -> None:
     # in the colour image, the depth image and the view in space
     for third in range(3):
         assert marked[:, third * width // 3 : (third + 1) * width // 3].sum() > 50
+
+
+def test_labels_of_answers_that_coincide_stand_apart() -> None:
+    places: list[tuple[float, float]] = []
+    for wanted in ((300.0, 200.0), (300.0, 200.0), (310.0, 190.0), (500.0, 200.0)):
+        places.append(beside_others(wanted, places))
+    assert places[0] == (300.0, 200.0) and places[3] == (500.0, 200.0)
+    for number, (u, v) in enumerate(places):
+        for x, y in places[:number]:
+            assert max(abs(u - x), abs(v - y)) >= 44.0
 
 
 def test_side_view_hides_what_is_behind() -> None:
