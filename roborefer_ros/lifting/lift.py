@@ -112,8 +112,8 @@ def _on_surface(
 def _check(frame: RGBDFrame, pixel: Pixel) -> None:
     check_depth(frame.depth)
     check_intrinsics(frame.intrinsics)
-    check_pixel(pixel, frame.width, frame.height)
     check_alignment(frame)
+    check_pixel(pixel, frame.width, frame.height)
 
 
 def _with_depth_focal(frame: RGBDFrame, options: LiftingOptions) -> LiftingOptions:

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.errors import InvalidCameraInfoError, SizeMismatchError
+from roborefer_ros.errors import InvalidCameraInfoError, InvalidImageError, SizeMismatchError
 from roborefer_ros.frame import CameraIntrinsics, Pixel, RGBDFrame
 from roborefer_ros.lifting.depth_image import DepthWindow, check_depth, read_window, window_of
 from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
@@ -45,12 +45,17 @@ def is_aligned(frame: RGBDFrame) -> bool:
 
 
 def check_alignment(frame: RGBDFrame) -> None:
-    """Check that the sizes agree with the intrinsics, and the transform is one.
+    """Check that the colour image is one, the sizes agree with the intrinsics, and the transform.
 
     Raises:
+        InvalidImageError: the colour image is not ``[H, W, 3]``, or empty.
         SizeMismatchError: an image does not have its intrinsics' size.
         InvalidCameraInfoError, UnsupportedDistortionError: the depth camera's intrinsics.
     """
+    if frame.rgb.ndim != 3 or frame.rgb.shape[2] != 3 or frame.rgb.size == 0:
+        raise InvalidImageError(
+            f"a colour image is [H, W, 3] and not empty, not {frame.rgb.shape}; convert it to RGB"
+        )
     i = frame.intrinsics
     if (i.width, i.height) != (frame.width, frame.height):
         raise SizeMismatchError(

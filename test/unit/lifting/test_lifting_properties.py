@@ -245,6 +245,19 @@ def test_a_depth_range_from_zero_works_where_depth_is_not_aligned():
     assert lifted.position_m[2] == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(48,), (48, 64), (48, 64, 4), (0, 64, 3)])
+def test_a_colour_image_that_is_none_is_refused(shape):
+    frame = small(rgb=np.zeros(shape, np.uint8))
+    for call in (
+        lambda: lift_point(frame, (32, 24)),
+        lambda: grow_segment(frame, (32, 24), 0.5),
+        lambda: crop_cloud(frame, (0.0, 0.0, 0.5)),
+        lambda: register_depth(frame),
+    ):
+        with pytest.raises(InvalidImageError, match="colour"):
+            call()
+
+
 def test_a_mirror_image_is_no_transform():
     mirrored = np.diag([-1.0, 1.0, 1.0, 1.0])
     with pytest.raises(InvalidCameraInfoError, match="rigid"):
