@@ -20,7 +20,7 @@ from roborefer_ros.lifting.orientation import (
     quaternion_xyzw,
     rotation_covariance,
 )
-from roborefer_ros.lifting.registration import pixels_per_reading
+from roborefer_ros.lifting.registration import depth_distance_ratio, pixels_per_reading
 from roborefer_ros.lifting.surface import Surface
 
 Array = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ def point_on(
             f"{math.degrees(incidence):.0f} deg, more than "
             f"{math.degrees(options.max_incidence_rad):.0f}; look at it from another side"
         )
-    sigma = options.sigma_z_m(z, frame.width)
+    sigma = options.sigma_z_m(z * depth_distance_ratio(frame, position), frame.width)
     covariance, residual = _covariance(frame, options, surface, z, sigma, ray, jacobian, normal)
     flags = _flags(surface, options, incidence)
     confidence = _confidence(surface, options, incidence, residual, sigma, frame.width)
@@ -126,7 +126,9 @@ def _covariance(
     bias = (options.depth_bias_ratio * z) ** 2
     # readings that registration spread over several pixels, or that are medians already,
     # and those whose errors are those of their neighbours
-    per_reading = _reading_variance_ratio(frame) * readings_per_independent(surface.correlation)
+    per_reading = _reading_variance_ratio(frame, ray * z) * readings_per_independent(
+        surface.correlation
+    )
     own = 1.0 / max(plane.near, 1)
     leverage = max(0.0, float(plane.covariance[0, 0]) - own)
     of_mean = min(1.0, own * per_reading) + leverage * per_reading
@@ -148,10 +150,11 @@ def _covariance(
     return covariance, residual
 
 
-def _reading_variance_ratio(frame: RGBDFrame) -> float:
+def _reading_variance_ratio(frame: RGBDFrame, position: Array) -> float:
     """Variance of a mean of n elements of a window, over that of n single readings."""
     noise_ratio = getattr(frame.depth, "noise_ratio", 1.0)
-    return float(pixels_per_reading(frame) * noise_ratio**2)
+    shared = pixels_per_reading(frame, depth_distance_ratio(frame, position))
+    return float(shared * noise_ratio**2)
 
 
 def _flags(surface: Surface, options: LiftingOptions, incidence: float) -> PointFlag:

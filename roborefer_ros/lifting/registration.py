@@ -33,6 +33,9 @@ _NEAREST_M = 0.02
 #: cameras of one frame are no farther apart, metres
 _FARTHEST_M = 1000.0
 
+#: gaps of up to this share of a pixel on either side are left open
+_NO_GAPS = 0.1
+
 #: readings on one pixel that differ by less (or 4 sigma) are of one surface
 _SAME_SURFACE_M = 0.010
 
@@ -117,10 +120,19 @@ def registered_window(
     landed_at = np.full((*z_m.shape, 2), np.nan)
     if rows.stop > rows.start and columns.stop > columns.start:
         _z_buffer(frame, options, rows, columns, z_m, u0, v0, landed_at)
-    spacing_px = max(1, math.ceil(math.sqrt(pixels_per_reading(frame)) - 1e-6))
-    return replace(
-        window_of(z_m, u0, v0, options), landed_at=landed_at, spacing_px=min(spacing_px, 32)
-    )
+    spacing_px = _spacing_px(frame, pixel, z_m)
+    return replace(window_of(z_m, u0, v0, options), landed_at=landed_at, spacing_px=spacing_px)
+
+
+def _spacing_px(frame: RGBDFrame, pixel: Pixel, z_m: Array) -> int:
+    """Distance at which elements of a window hold different readings, as ``_spread_px`` has it."""
+    spacing_px = math.ceil(math.sqrt(pixels_per_reading(frame)) - 1e-6)
+    seen = np.isfinite(z_m)
+    if frame.camera_T_depth is not None and seen.any():
+        middle = rays_through([pixel], frame.intrinsics)[0] * float(np.median(z_m[seen]))
+        nearer = math.sqrt(pixels_per_reading(frame, depth_distance_ratio(frame, middle)))
+        spacing_px = max(spacing_px, math.ceil(nearer - 2.0 * _NO_GAPS))
+    return min(max(1, spacing_px), 32)
 
 
 def register_depth(
@@ -139,22 +151,38 @@ def register_depth(
     return window_of(z_m, 0, 0, options).z_m.astype(np.float32)
 
 
-def _spread_px(frame: RGBDFrame) -> int:
-    """How far a reading is spread to all sides of where it lands.
+def _spread_px(frame: RGBDFrame, depth_z: Array, colour_z: Array) -> npt.NDArray[np.int64]:
+    """``[N]`` how far readings are spread to all sides of where they land.
 
-    Where colour is finer than depth a reading covers several pixels, else there are gaps
-    that the background would shine through.
+    Where colour is finer than depth, or nearer to the thing, a reading covers several pixels,
+    else there are gaps that the background would shine through.
     """
-    ratio = frame.intrinsics.fx / _depth_intrinsics(frame).fx
-    return max(0, math.ceil((min(ratio, 32.0) - 1.0) / 2.0 - 1e-6))
+    ratio = min(frame.intrinsics.fx / _depth_intrinsics(frame).fx, 32.0)
+    least = max(0, math.ceil((ratio - 1.0) / 2.0 - 1e-6))
+    # a few centimetres between the cameras leave no gaps that matter
+    nearer = np.minimum(ratio * depth_z / colour_z, 32.0)
+    spread = np.ceil((nearer - 1.0) / 2.0 - _NO_GAPS).astype(np.int64)
+    return np.maximum(spread, least)
 
 
-def pixels_per_reading(frame: RGBDFrame) -> float:
-    """Elements of a registered window that share one reading; 1 where depth is aligned."""
+def pixels_per_reading(frame: RGBDFrame, distance_ratio: float = 1.0) -> float:
+    """Elements of a registered window that share one reading; 1 where depth is aligned.
+
+    ``distance_ratio`` is that of ``depth_distance_ratio`` where the window is.
+    """
     if is_aligned(frame):
         return 1.0
     i, d = frame.intrinsics, _depth_intrinsics(frame)
-    return max(1.0, (i.fx / d.fx) * (i.fy / d.fy))
+    return max(1.0, (i.fx / d.fx) * (i.fy / d.fy) * distance_ratio**2)
+
+
+def depth_distance_ratio(frame: RGBDFrame, point_m: Array) -> float:
+    """Depth of a point as the depth camera measures it, over that in the colour frame."""
+    pose = frame.camera_T_depth
+    if pose is None:
+        return 1.0
+    depth_z_m = float(pose[:3, 2] @ (point_m - pose[:3, 3]))
+    return min(max(depth_z_m / float(point_m[2]), 0.1), 10.0)
 
 
 def _depth_intrinsics(frame: RGBDFrame) -> CameraIntrinsics:
@@ -215,15 +243,18 @@ def _z_buffer(
     landed = project(points, i)
     ahead = np.isfinite(landed).all(axis=1)
     landed, z = landed[ahead], points[ahead, 2]
+    measured_z = depth[v, u][ahead].astype(np.float64)  # in the depth camera, whose noise it has
+    if not len(z):
+        return
     h, w = z_m.shape
-    half = _spread_px(frame)
+    half = _spread_px(frame, measured_z, z)
     index, chosen = _targets(landed, half, (h, w), u0, v0)
     nearest = np.full(h * w, np.inf)
     np.minimum.at(nearest, index, z[chosen])
     # of readings of one surface the one that lands closest: the nearest would be that with the
     # largest error towards the camera
     front = nearest[index]
-    sigma = options.disparity_noise_px * front**2 / (d.fx * options.baseline_m)
+    sigma = options.disparity_noise_px * measured_z[chosen] ** 2 / (d.fx * options.baseline_m)
     same = z[chosen] <= front + np.maximum(_SAME_SURFACE_M, 4.0 * sigma)
     index, chosen = index[same], chosen[same]
     du = landed[chosen, 0] - (u0 + index % w)
@@ -236,17 +267,21 @@ def _z_buffer(
 
 
 def _targets(
-    landed: Array, half: int, size: tuple[int, int], u0: int, v0: int
+    landed: Array, half: npt.NDArray[np.int64], size: tuple[int, int], u0: int, v0: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
     """Elements of a window that readings cover, and which reading it is: two ``[M]`` indices."""
     h, w = size
     centre_u = np.round(landed[:, 0]) - u0
     centre_v = np.round(landed[:, 1]) - v0
     indices, readings = [], []
-    for dv in range(-half, half + 1):
-        for du in range(-half, half + 1):
+    most, least = int(half.max()), int(half.min())
+    for dv in range(-most, most + 1):
+        for du in range(-most, most + 1):
             x, y = centre_u + du, centre_v + dv
-            inside = np.nonzero((x >= 0) & (x < w) & (y >= 0) & (y < h))[0]
+            covered = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+            if max(abs(du), abs(dv)) > least:
+                covered &= half >= max(abs(du), abs(dv))
+            inside = np.nonzero(covered)[0]
             indices.append((y[inside] * w + x[inside]).astype(np.int64))
             readings.append(inside)
     return np.concatenate(indices), np.concatenate(readings)

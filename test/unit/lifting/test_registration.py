@@ -208,3 +208,58 @@ def test_noise_does_not_pull_registered_depth_to_the_camera(depth):
         errors.append((lifted.position_m[2] - 0.6) / np.sqrt(lifted.covariance[2, 2]))
     assert abs(np.mean(errors)) < 0.5
     assert np.sqrt(np.mean(np.square(errors))) < 1.3
+
+
+def two_surfaces(view, camera_T_view, seed=None):
+    """``[H, W]`` depth in the view's frame of a box's face at z = 0.4 m and a wall at 1.2 m."""
+    v, u = np.mgrid[: view.height, : view.width]
+    rays = rays_through(np.column_stack((u.ravel(), v.ravel())), view) @ camera_T_view[:3, :3].T
+    origin = camera_T_view[:3, 3]
+    z = (1.2 - origin[2]) / rays[:, 2]
+    face = (0.4 - origin[2]) / rays[:, 2]
+    on_face = (np.abs((origin + rays * face[:, None])[:, :2]) < (0.1, 0.08)).all(axis=1)
+    z[on_face] = face[on_face]
+    if seed is not None:
+        sigma = 0.09 * z**2 / (view.fx * 0.05)
+        z = z + sigma * np.random.default_rng(seed).normal(size=z.shape)
+    return z.reshape(view.height, view.width)
+
+
+def test_nothing_shines_through_a_surface_that_the_depth_camera_sees_from_farther_away():
+    """The depth camera stands 30 cm behind and 10 cm aside: its readings of the face land two
+    pixels apart, and some of the wall, which it sees past the face, between them."""
+    camera = CameraIntrinsics(320, 240, 300.0, 300.0, 160.0, 120.0)
+    behind = np.eye(4)
+    behind[:3, 3] = (0.1, 0.0, -0.3)
+    z = two_surfaces(camera, behind, seed=0)
+    rgb = np.zeros((240, 320, 3), np.uint8)
+    frame = RGBDFrame(rgb, DepthImage(z.astype(np.float32), 1.0), camera, "c", 0, camera, behind)
+    face = two_surfaces(camera, np.eye(4)) < 1.0
+    inner = cv2.erode(face.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    registered = register_depth(frame)
+    assert np.isfinite(registered[inner]).all()
+    assert (registered[inner] > 0.5).mean() < 0.001  # noise moves a few readings aside
+    pixels = np.argwhere(inner)[:: inner.sum() // 40, ::-1]
+    lifted = [lift_point(frame, (float(u), float(v))) for u, v in pixels]
+    assert all(abs(point.position_m[2] - 0.4) < 0.02 for point in lifted)
+    assert min(point.confidence for point in lifted) > 0.5
+
+
+def test_noise_is_that_of_where_the_depth_camera_stands():
+    """From 40 cm behind the noise is three times that at the colour camera's depth."""
+    camera = CameraIntrinsics(640, 480, 450.0, 450.0, 320.0, 240.0)
+    behind = np.eye(4)
+    behind[2, 3] = -0.4
+    rgb = np.zeros((480, 640, 3), np.uint8)
+    normal = np.array([0.3, -0.2, -0.9]) / np.linalg.norm([0.3, -0.2, -0.9])
+    exact = plane_depth((0, 0, 0.9), normal, camera)
+    turned = []
+    for seed in range(25):
+        noise = np.random.default_rng(seed).normal(size=exact.shape)
+        z = exact + 0.09 * exact**2 / (camera.fx * 0.05) * noise
+        depth = DepthImage(z.astype(np.float32), 1.0)
+        frame = RGBDFrame(rgb, depth, camera, "c", 0, camera, behind)
+        lifted = lift_point(frame, (320.0, 240.0))
+        variance = np.trace(lifted.covariance[3:, 3:]) - np.pi**2 / 3.0  # without the roll
+        turned.append(np.sum(np.cross(lifted.normal, normal) ** 2) / variance)
+    assert 0.5 < np.mean(turned) < 2.0
