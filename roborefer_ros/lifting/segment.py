@@ -92,24 +92,27 @@ def grow_segment(
             f"a segment cannot grow from a depth of {seed_z_m} m; give that of a lifted point, "
             f"within {options.z_min_m} to {options.z_max_m} m"
         )
-    window, stride, points, pixels = _surroundings(frame, pixel, seed_z_m, options)
-    z, seed = window.z_m, rays_through([pixel], frame.intrinsics)[0] * seed_z_m
+    window, stride, rays, pixels = _surroundings(frame, pixel, seed_z_m, options)
+    z, points = window.z_m, rays * window.z_m[..., None]
+    seed = rays_through([pixel], frame.intrinsics)[0] * seed_z_m
     away = np.linalg.norm(points - seed, axis=-1)
     within = np.isfinite(z) & (away <= options.segment_radius_m)
-    tolerance = max(options.flatness_m, 4.0 * options.sigma_z_m(seed_z_m, frame.width))
+    # heights over planes are told from means of neighbours, which have a third of the noise
+    steady = rays * _mean_of_neighbours(z, options, frame.width)[..., None]
+    tolerance = max(options.flatness_m, 2.0 * options.sigma_z_m(seed_z_m, frame.width))
     at_seed = _nearest(pixels, pixel, within & (np.abs(z - seed_z_m) <= options.step_m))
-    planes = _wide_planes(points, away, np.isfinite(z), tolerance, options)
+    planes = _wide_planes(steady, away, np.isfinite(z), tolerance, options)
     support = planes[0] if planes else None
     is_support = False
     for plane in planes:
-        low = np.abs(plane.heights_m(points)) <= tolerance
+        low = np.abs(plane.heights_m(steady)) <= tolerance
         above = within & ~low & (np.linalg.norm(points - seed, axis=-1) <= 3.0 * tolerance)
         if low[at_seed] and (_mostly(low, at_seed, points) or not above.any()):
             support, is_support, within = plane, True, within & low
             break
     else:
         for plane in planes:
-            within &= np.abs(plane.heights_m(points)) > tolerance
+            within &= np.abs(plane.heights_m(steady)) > tolerance
         if not within[at_seed]:  # the foot of something: grow from just above it
             solid = cv2.erode(within.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
             at_seed = _nearest(pixels, pixel, solid if solid.any() else within)
@@ -123,7 +126,7 @@ def grow_segment(
 def _surroundings(
     frame: RGBDFrame, pixel: Pixel, seed_z_m: float, options: LiftingOptions
 ) -> tuple[DepthWindow, int, Array, Array]:
-    """Every stride-th reading around the seed: window, stride, points, their pixels."""
+    """Every stride-th reading around the seed: window, stride, rays, their pixels."""
     focal_px = max(frame.intrinsics.fx, frame.intrinsics.fy)
     reach_px = _SURROUNDINGS * options.segment_radius_m * focal_px / max(seed_z_m, 0.05)
     radius_px = max(8, math.ceil(min(reach_px, max(frame.width, frame.height))))
@@ -136,7 +139,23 @@ def _surroundings(
     v, u = np.mgrid[:h, :w]
     pixels = np.stack((u * stride + whole.u0, v * stride + whole.v0), axis=-1)
     rays = rays_through(pixels.reshape(-1, 2), frame.intrinsics).reshape(h, w, 3)
-    return window, stride, rays * window.z_m[..., None], pixels
+    return window, stride, rays, pixels
+
+
+def _mean_of_neighbours(z: Array, options: LiftingOptions, width_px: int) -> Array:
+    """``[h, w]`` the mean of the 3x3 around each reading, without those of another surface."""
+    h, w = z.shape
+    padded = np.pad(z, 1, constant_values=np.nan)
+    limit = np.maximum(0.010, 4.0 * options.sigma_z_m(1.0, width_px) * z * z)
+    total, count = np.zeros((h, w)), np.zeros((h, w))
+    for dv in (0, 1, 2):
+        for du in (0, 1, 2):
+            neighbour = padded[dv : dv + h, du : du + w]
+            alike = np.abs(neighbour - z) <= limit  # False for NaN
+            total[alike] += neighbour[alike]
+            count += alike
+    mean: Array = np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
+    return mean
 
 
 def _wide_planes(
