@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from roborefer_ros import cli_simulate
 from roborefer_ros.simulation.dataset import main
 
 
@@ -54,3 +55,11 @@ def test_places_and_sizes_that_cannot_be_are_named(
     assert main(["--out", str(tmp_path / "small"), "--width", "2"]) == 1
     said = capsys.readouterr().err
     assert "file" in said and "at least 32" in said
+
+
+def test_a_missing_package_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cli_simulate.main(["--out", "nowhere"]) == 1
+    assert "open3d and tqdm: pip install 'roborefer_ros[sim]'" in capsys.readouterr().err
