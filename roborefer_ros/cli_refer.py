@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from roborefer_ros.arguments import not_negative
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import Mode, PointFlag
 
@@ -29,13 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("instruction", nargs="+", help='what to find, e.g. "the red mug"')
     parser.add_argument("--mode", choices=[m.name.lower() for m in Mode], default="auto")
     parser.add_argument("--target-frame", default="", help="of the poses; default: the node's")
-    parser.add_argument("--max-points", type=int, default=0, help="0 keeps all")
+    parser.add_argument("--max-points", type=not_negative, default=0, help="0 keeps all")
     parser.add_argument("--timeout", type=float, default=0.0, help="[s]; 0: the node's")
     parser.add_argument("--action", default=DEFAULT_ACTION, help="name of the action")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args(argv)
-    if arguments.max_points < 0:
-        parser.error("--max-points must not be negative")
     try:
         with ReferPointClient(arguments.action) as client:
             if not client.wait_for_server(_SILENT_WAIT_S):

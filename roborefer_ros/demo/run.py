@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import numpy as np
 from PIL import Image
 
+from roborefer_ros.arguments import not_negative, positive
 from roborefer_ros.demo.judge import (
     DemoAnswer,
     choose_questions,
@@ -162,9 +163,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Simulated camera, RoboRefer node and client as a real ROS 2 graph: a table "
         "and a picture.",
     )
-    parser.add_argument("--scenes", type=int, default=2, help="how many (default 2)")
-    parser.add_argument("--seed", type=int, default=0, help="number of the first scene")
-    parser.add_argument("--questions", type=int, default=4, help="per scene, at most")
+    parser.add_argument("--scenes", type=positive, default=2, help="how many (default 2)")
+    parser.add_argument("--seed", type=not_negative, default=0, help="number of the first scene")
+    parser.add_argument("--questions", type=positive, default=4, help="per scene, at most")
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder to write")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -174,8 +175,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="ask nothing; keep camera (scene --seed) and node up, to be asked from other shells",
     )
     arguments = parser.parse_args(argv)
-    if arguments.scenes < 1 or arguments.questions < 1 or arguments.seed < 0:
-        parser.error("--scenes and --questions must be at least 1, --seed at least 0")
     progress = Progress()
     # Without this SIGTERM would leave the two processes behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

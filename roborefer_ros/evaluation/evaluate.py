@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from roborefer_ros.arguments import not_negative, positive
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
 from roborefer_ros.evaluation.askers import (
     MAX_NEW_TOKENS,
@@ -74,11 +75,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="folder of the benchmark, or hf:<data set>")
     parser.add_argument("--splits", nargs="+", default=[], help="default: all")
     parser.add_argument("--out", type=Path, help="folder; default: outputs/<model>")
-    parser.add_argument("--limit", type=int, default=0, help="questions a split; 0: all")
+    parser.add_argument("--limit", type=not_negative, default=0, help="questions a split; 0: all")
     parser.add_argument(
-        "--batch", type=int, default=1, help="questions at a time (roborefer:<checkpoint>)"
+        "--batch", type=positive, default=1, help="questions at a time (roborefer:<checkpoint>)"
     )
-    parser.add_argument("--workers", type=int, default=1, help="requests at a time (servers)")
+    parser.add_argument("--workers", type=positive, default=1, help="requests at a time (servers)")
     parser.add_argument(
         "--max-new-tokens", type=int, default=MAX_NEW_TOKENS, help="longer answers are cut off"
     )
@@ -100,10 +101,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
     parser.add_argument("--no-report", action="store_true", help="no HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
-    arguments = parser.parse_args(argv)
-    if min(arguments.workers, arguments.batch) < 1 or arguments.limit < 0:
-        parser.error("--workers and --batch must be at least 1, --limit must not be negative")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def _selected(benchmark: Benchmark, splits: Sequence[str]) -> Benchmark:
