@@ -22,7 +22,7 @@ from roborefer_ros.lifting.depth_image import DepthWindow, supported
 from roborefer_ros.lifting.intrinsics import project, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.registration import frame_window
-from roborefer_ros.lifting.segment import IMAGE_UP, Segment, grow_segment
+from roborefer_ros.lifting.segment import Segment, grow_segment
 
 Array = npt.NDArray[np.float64]
 
@@ -72,8 +72,7 @@ def find_air_position(
         None where nothing is below, or where the pixel is a hole: it shows nothing, but
         beyond it, up in the image, there is something.
     """
-    up = np.array(IMAGE_UP if options.up is None else options.up)
-    up = up / np.linalg.norm(up)
+    up = options.unit_up
     down = _direction_in_image(frame, pixel, -up)
     if down is None:
         return None

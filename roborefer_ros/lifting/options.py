@@ -8,7 +8,13 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from roborefer_ros.errors import InvalidGoalError
+
+#: up in the optical frame, where gravity is unknown
+_IMAGE_UP = (0.0, -1.0, 0.0)
 
 LowConfidencePolicy = Literal["flag", "refuse"]
 ShadowSide = Literal["left", "right", "both", "none"]
@@ -155,6 +161,13 @@ class LiftingOptions:
         if self.on_low_confidence == "refuse":
             return max(self.confident_above, self.refuse_below)
         return self.refuse_below
+
+    @property
+    def unit_up(self) -> npt.NDArray[np.float64]:
+        """``[3]`` the direction ``up`` at length 1; the image's up where none is given."""
+        up = np.array(_IMAGE_UP if self.up is None else self.up)
+        unit: npt.NDArray[np.float64] = up / np.linalg.norm(up)
+        return unit
 
     def sigma_z_m(self, z_m: float, width_px: int) -> float:
         """Standard deviation of one reading at depth ``z_m``, metres.

@@ -158,8 +158,7 @@ def tilt_of(normal: Array, options: LiftingOptions) -> float | None:
     """Angle of a normal against gravity, radians; None where gravity is unknown."""
     if options.up is None:
         return None
-    up = np.array(options.up) / math.hypot(*options.up)
-    return math.acos(max(-1.0, min(1.0, float(up @ normal))))
+    return math.acos(max(-1.0, min(1.0, float(options.unit_up @ normal))))
 
 
 def _on_support(

@@ -39,9 +39,6 @@ _LEAST_SHARE = 0.15
 _LEAST_BEYOND = 0.15
 _MOST_PLANES = 3
 
-#: up in the optical frame, where gravity is unknown
-IMAGE_UP = (0.0, -1.0, 0.0)
-
 
 @dataclass(frozen=True)
 class Segment:
@@ -175,8 +172,7 @@ def _wide_planes(
         if beyond.size and beyond.mean() >= _LEAST_BEYOND:
             planes.append(plane)
         left &= ~on_plane
-    up = np.array(IMAGE_UP if options.up is None else options.up)
-    return sorted(planes, key=lambda plane: -float(plane.normal @ up))
+    return sorted(planes, key=lambda plane: -float(plane.normal @ options.unit_up))
 
 
 def _nearest(pixels: Array, pixel: Pixel, candidates: Mask) -> tuple[int, int]:

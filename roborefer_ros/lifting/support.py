@@ -211,8 +211,7 @@ def is_beside_level(
         options: thresholds; ``up`` is given.
         width_px: width of the colour image.
     """
-    assert options.up is not None
-    up = np.array(options.up) / math.hypot(*options.up)
+    up = options.unit_up
     read = np.isfinite(window.z_m)
     from_place = rays[read] * window.z_m[read][:, None] - place
     heights = from_place @ up
