@@ -8,13 +8,17 @@ happened, with the figures, and what the user can do.  Core code raises these;
 ``nodes/`` turns them into action results, the server into HTTP replies.
 
 Ranges: 2500 unknown, 2501-2519 the request, 2520-2539 camera data,
-2540-2559 the pointing model, 2560-2579 lifting to 3D, 2580-2599 transforms.
+2540-2559 the pointing model, 2560-2579 lifting to 3D, 2580-2599 transforms,
+2600-2619 configuration.
 A number is never reused.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+#: number -> class, for tests, documentation and clients; filled as the classes are defined
+ERRORS_BY_CODE: dict[int, type[RoboReferError]] = {}
 
 
 class RoboReferError(Exception):
@@ -24,6 +28,14 @@ class RoboReferError(Exception):
 
     #: the model's text, where it had answered before the failure
     answer: str = ""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            return  # a refinement that keeps the number of its parent
+        if cls.code in ERRORS_BY_CODE:
+            raise TypeError(f"error number {cls.code} is used twice")
+        ERRORS_BY_CODE[cls.code] = cls
 
 
 class UnknownError(RoboReferError):
@@ -83,6 +95,18 @@ class ShuttingDownError(RoboReferError):
     code = 2508
 
 
+class ServerLostError(RoboReferError):
+    """The action server went away, or was replaced, before it answered (raised by clients)."""
+
+    code = 2509
+
+
+class NodeFaultError(RoboReferError):
+    """A thread of the node ended unexpectedly; the node leaves its active state."""
+
+    code = 2510
+
+
 # --- camera data -----------------------------------------------------------------------
 
 
@@ -138,6 +162,18 @@ class UnsupportedDistortionError(RoboReferError):
     """The distortion model cannot be undone."""
 
     code = 2528
+
+
+class CameraClockError(RoboReferError):
+    """The camera's stamps contradict the node's clock, so no frame is known to be current."""
+
+    code = 2529
+
+
+class WrongMessageTypeError(RoboReferError):
+    """A camera topic carries messages of another type than the node needs."""
+
+    code = 2530
 
 
 # --- the pointing model ----------------------------------------------------------------
@@ -221,6 +257,30 @@ class InvalidPointerSpecError(RoboReferError):
     code = 2552
 
 
+class LowModelConfidenceError(RoboReferError):
+    """The model's own confidence in its point is below ``min_model_confidence``."""
+
+    code = 2553
+
+
+class PointOutsideRegionError(RoboReferError):
+    """Every point in the model's text lies outside the region of interest of the goal."""
+
+    code = 2554
+
+
+class NothingFoundError(RoboReferError):
+    """The model answered that the image does not show what the instruction names."""
+
+    code = 2555
+
+
+class DepthNetworkRequiredError(RoboReferError):
+    """The model needs a depth picture, and no depth network is there to make one."""
+
+    code = 2556
+
+
 # --- lifting to 3D ---------------------------------------------------------------------
 
 
@@ -243,7 +303,7 @@ class DepthAmbiguousError(RoboReferError):
 
 
 class OutOfRangeError(RoboReferError):
-    """The surface at the pixel lies outside the configured depth range or workspace."""
+    """The surface at the pixel lies outside the configured depth range."""
 
     code = 2563
 
@@ -258,6 +318,24 @@ class NotFreeSpaceError(RoboReferError):
     """The spot asked for as free space is occupied or not flat."""
 
     code = 2565
+
+
+class UpUnknownError(RoboReferError):
+    """A placing goal needs the direction of gravity, and nothing tells it."""
+
+    code = 2566
+
+
+class OutOfWorkspaceError(RoboReferError):
+    """The point lies outside the configured workspace and ``on_out_of_workspace`` is refuse."""
+
+    code = 2567
+
+
+class LowConfidenceError(RoboReferError):
+    """The overall confidence of the point is below ``min_confidence``."""
+
+    code = 2568
 
 
 # --- transforms ------------------------------------------------------------------------
@@ -275,17 +353,16 @@ class TransformExtrapolationError(RoboReferError):
     code = 2581
 
 
-def _collect() -> dict[int, type[RoboReferError]]:
-    classes: dict[int, type[RoboReferError]] = {}
-    for value in globals().values():
-        if not (isinstance(value, type) and issubclass(value, RoboReferError)):
-            continue
-        if value is not RoboReferError:
-            if value.code in classes:
-                raise AssertionError(f"error number {value.code} is used twice")
-            classes[value.code] = value
-    return classes
+class InvalidTransformError(RoboReferError):
+    """A transform holds numbers that are not finite, or a rotation that is none."""
+
+    code = 2582
 
 
-#: number -> class, for tests, documentation and clients
-ERRORS_BY_CODE: dict[int, type[RoboReferError]] = _collect()
+# --- configuration ---------------------------------------------------------------------
+
+
+class ConfigurationError(RoboReferError, ValueError):
+    """A parameter, command-line argument, file name or option is not usable as given."""
+
+    code = 2600

@@ -137,6 +137,10 @@ class PointFlag(enum.IntFlag):
     IN_AIR = 64  #: no surface at the point; the position is over the support below it
     SUPPORT_PLANE = 128  #: the orientation is that of a fitted support plane
     NOT_FLAT = 256  #: the support under the footprint is uneven or tilted
+    UP_UNKNOWN = 512  #: nothing tells the direction of gravity; the support may be a wall
+    DEMO_MODEL = 1024  #: the bundled network answered, which knows simulated scenes only
+    COLOUR_CHANGE = 2048  #: a thin or transparent thing may lie there: the support's colour changes
+    UNSEEN = 4096  #: parts of the footprint or of the space above it were not seen
 
 
 @dataclass(frozen=True)
