@@ -12,7 +12,7 @@ from typing import Any
 
 from roborefer_ros.arguments import not_negative
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Mode, PointFlag
+from roborefer_ros.frame import Mode, PointFlag, ResultWarning
 
 #: after which a wait for the node is told, seconds; discovery can take 3
 _SILENT_WAIT_S = 3.5
@@ -28,7 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="roborefer refer", description="Ask a running node; prints the targets' positions."
     )
     parser.add_argument("instruction", nargs="+", help='what to find, e.g. "the red mug"')
-    parser.add_argument("--mode", choices=[m.name.lower() for m in Mode], default="auto")
+    parser.add_argument(
+        "--mode",
+        choices=[m.name.lower() for m in Mode],
+        default="auto",
+        help="a thing, or a free spot to place on; auto: the words decide",
+    )
     parser.add_argument("--target-frame", default="", help="of the poses; default: the node's")
     parser.add_argument("--max-points", type=not_negative, default=0, help="0 keeps all")
     parser.add_argument("--timeout", type=float, default=0.0, help="[s]; 0: the node's")
@@ -57,9 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [_row(point) for point in result.points]
     if arguments.json:
         timings = {timing.stage: timing.duration for timing in result.timings}
-        reply = {"error_code": 0, "answer": result.answer, "points": rows, "timings_s": timings}
+        reply = {
+            "error_code": 0,
+            "answer": result.answer,
+            "mode": Mode(result.mode).name.lower(),
+            "mode_reason": result.mode_reason,
+            "warnings": [w.name for w in ResultWarning if w and w & result.warnings],
+            "points": rows,
+            "timings_s": timings,
+        }
         print(json.dumps(reply))
     else:
+        print(f"{Mode(result.mode).name.lower()}: {result.mode_reason}", file=sys.stderr)
+        if result.warnings & ResultWarning.TWO_STEPS:
+            print("the instruction holds two actions; this is for the first", file=sys.stderr)
         for row in rows:
             print(_line(row))
     return 0

@@ -167,6 +167,7 @@ def error_of(result: Any) -> RoboReferError:
     """The numbered error that a failed ``ReferPoint.Result`` tells."""
     error = ERRORS_BY_CODE.get(result.error_code, UnknownError)(result.error_msg)
     error.answer = result.answer
+    error.mode, error.mode_reason = result.mode, result.mode_reason
     return error
 
 

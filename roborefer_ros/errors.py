@@ -29,6 +29,10 @@ class RoboReferError(Exception):
     #: the model's text, where it had answered before the failure
     answer: str = ""
 
+    #: the mode that the goal was answered in (``frame.Mode``; 0 before it is known), and why
+    mode: int = 0
+    mode_reason: str = ""
+
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "code" not in cls.__dict__:
@@ -269,7 +273,7 @@ class PointOutsideRegionError(RoboReferError):
     code = 2554
 
 
-class NothingFoundError(RoboReferError):
+class NothingFoundError(NoPointInAnswerError):
     """The model answered that the image does not show what the instruction names."""
 
     code = 2555

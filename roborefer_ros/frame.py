@@ -124,6 +124,14 @@ class Mode(enum.IntEnum):
     FREE_SPACE = 2
 
 
+class ResultWarning(enum.IntFlag):
+    """What the caller should know of a result (the ``WARNING_*`` constants of the action)."""
+
+    NONE = 0
+    TWO_STEPS = 1  #: the instruction holds two actions; only the first was answered
+    DEMO_MODEL = 2  #: the bundled network answered, which knows simulated scenes only
+
+
 class PointFlag(enum.IntFlag):
     """Why a lifted point deserves less trust (the ``FLAG_*`` constants of ReferredPoint.msg)."""
 
@@ -188,6 +196,9 @@ class ReferResult:
         answer: the model's raw text.
         frame_id, stamp_ns: of the frame that was used (points may be in another frame).
         timings_s: seconds per stage (``depth``, ``encode``, ``prefill``, ``decode``, ``lift`` ...).
+        mode: the one that was used, never ``AUTO``.
+        mode_reason: the words that decided it, or that the caller asked for it.
+        warnings: what the caller should know.
     """
 
     points: tuple[ReferredPoint, ...]
@@ -195,3 +206,6 @@ class ReferResult:
     frame_id: str
     stamp_ns: int
     timings_s: dict[str, float] = field(default_factory=dict)
+    mode: Mode = Mode.OBJECT
+    mode_reason: str = ""
+    warnings: ResultWarning = ResultWarning.NONE

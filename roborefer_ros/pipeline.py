@@ -25,10 +25,12 @@ from roborefer_ros.frame import (
     PointFlag,
     ReferredPoint,
     ReferResult,
+    ResultWarning,
     RGBDFrame,
 )
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
 
 #: RGB ``[H, W, 3]`` uint8 -> relative inverse depth ``[H, W]`` uint8
@@ -109,7 +111,7 @@ class ReferPipeline:
         Args:
             frame: the observation.
             instruction: what to find, in words.
-            mode: object or free space, or let the model decide.
+            mode: object or free space, or let the words decide (``pointing.mode``).
             max_points: keep at most this many; 0 keeps all.
             deadline: ``time.monotonic()`` value after which to give up.
             cancelled: polled between stages and between tokens.
@@ -121,15 +123,44 @@ class ReferPipeline:
 
         Raises:
             RoboReferError: one of its numbered subclasses.  When lifting fails, the
-                exception carries the model's text as ``answer``.
+                exception carries the model's text as ``answer``.  All carry the mode.
         """
+        text = check_instruction(instruction, self.max_instruction_length)
+        reading = read_instruction(text, mode)
+        try:
+            return self._refer(
+                frame,
+                text,
+                reading,
+                max_points=max_points,
+                deadline=deadline,
+                cancelled=cancelled,
+                on_text=on_text,
+                on_stage=on_stage,
+            )
+        except RoboReferError as error:
+            error.mode, error.mode_reason = reading.mode, reading.reason
+            raise
+
+    def _refer(
+        self,
+        frame: RGBDFrame,
+        text: str,
+        reading: InstructionReading,
+        *,
+        max_points: int,
+        deadline: float | None,
+        cancelled: Callable[[], bool],
+        on_text: Callable[[str], None],
+        on_stage: Callable[[str], None],
+    ) -> ReferResult:
+        """See ``refer``; the mode is known."""
 
         def enter(stage: str) -> float:
             check_interrupts(deadline, cancelled)
             on_stage(stage)
             return time.perf_counter()
 
-        text = check_instruction(instruction, self.max_instruction_length)
         timings: dict[str, float] = {}
 
         started = enter("depth")
@@ -141,7 +172,7 @@ class ReferPipeline:
             frame.rgb,
             relative_depth,
             text,
-            mode,
+            reading.mode,
             max_points=max_points,
             deadline=deadline,
             cancelled=cancelled,
@@ -150,9 +181,18 @@ class ReferPipeline:
         timings.update(answer.timings_s)
 
         started = enter("lift")
-        points = self._lift(frame, answer, mode, max_points)
+        points = self._lift(frame, answer, reading.mode, max_points)
         timings["lift"] = time.perf_counter() - started
-        return ReferResult(points, answer.text, frame.frame_id, frame.stamp_ns, timings)
+        return ReferResult(
+            points,
+            answer.text,
+            frame.frame_id,
+            frame.stamp_ns,
+            timings,
+            mode=reading.mode,
+            mode_reason=reading.reason,
+            warnings=ResultWarning.TWO_STEPS if reading.two_steps else ResultWarning.NONE,
+        )
 
     def close(self) -> None:
         """Free the model."""

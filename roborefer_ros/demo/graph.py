@@ -12,7 +12,7 @@ from typing import Any
 
 from roborefer_ros.camera_presets import load_preset
 from roborefer_ros.demo.processes import DemoFailedError, Processes, private_environment
-from roborefer_ros.frame import Mode, RGBDFrame
+from roborefer_ros.frame import RGBDFrame
 
 _CAMERA, _NODE = "camera", "roborefer"
 _TARGET_FRAME = "base_link"
@@ -115,10 +115,10 @@ class DemoGraph:
         """Raise a DemoFailedError if a process has ended."""
         self._processes.check()
 
-    def refer(self, instruction: str, mode: Mode, timeout_s: float) -> Any:
+    def refer(self, instruction: str, timeout_s: float) -> Any:
         """The result message; a RoboReferError where there is none."""
         self._processes.check()
-        return self._client.refer(instruction, mode=mode, timeout_s=timeout_s)
+        return self._client.refer(instruction, timeout_s=timeout_s)
 
     def frame(self) -> RGBDFrame:
         """What the camera sends at the moment."""

@@ -126,7 +126,7 @@ def stay(number: int, questions: int, model: str, out: Path, progress: Progress)
 def _ask(graph: Any, scene: HeldOutScene, question: Question, progress: Progress) -> DemoAnswer:
     progress.say(f'  asking "{question.instruction}"')
     try:
-        result = graph.refer(question.instruction, question.mode, _GOAL_TIMEOUT_S)
+        result = graph.refer(question.instruction, _GOAL_TIMEOUT_S)
     except RoboReferError as error:
         progress.say(f"    error {error.code}: {error}")
         return DemoAnswer(

@@ -25,9 +25,10 @@ from roborefer_ros.evaluation.questions import (
     inside_folder,
 )
 from roborefer_ros.evaluation.scoring import AnswerScores
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
+from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, deproject, lift_point
 from roborefer_ros.pipeline import pixel_from_normalised
+from roborefer_ros.pointing.mode import resolve_mode
 
 #: a lifted point within such a distance of the right surface counts, metres
 LIMITS_M = (0.01, 0.02, 0.05)
@@ -122,7 +123,7 @@ def _lift(answer: AnswerScores, options: LiftingOptions) -> SpatialScore:
         return SpatialScore(question.split, None, None, False, None)
     frame = frame_of(question)
     pixel, _ = pixel_from_normalised(answer.points[0], frame.width, frame.height)
-    mode = Mode(int(question.extra.get("mode", Mode.AUTO)))
+    mode, _ = resolve_mode(question.prompt)  # as the node does: nobody tells it the truth
     try:
         position = lift_point(frame, pixel, options, mode).position_m
     except RoboReferError as error:

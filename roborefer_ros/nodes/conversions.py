@@ -340,6 +340,9 @@ def result_message(
     msg.points = [point_message(point, stamp) for point in result.points]
     msg.pose = msg.points[0].pose
     msg.answer = result.answer
+    msg.mode = int(result.mode)
+    msg.mode_reason = result.mode_reason
+    msg.warnings = int(result.warnings)
     msg.image_stamp = stamp
     msg.timings = timing_messages({**result.timings_s, **timings_s})
     return msg

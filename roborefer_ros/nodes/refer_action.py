@@ -170,7 +170,13 @@ def _inactive() -> NodeInactiveError:
 
 def failure_result(error: RoboReferError) -> Result:
     """The action result of an error."""
-    return ReferPoint.Result(error_code=error.code, error_msg=str(error), answer=error.answer)
+    return ReferPoint.Result(
+        error_code=error.code,
+        error_msg=str(error),
+        answer=error.answer,
+        mode=int(error.mode),
+        mode_reason=error.mode_reason,
+    )
 
 
 class ReferActionServer:
@@ -399,6 +405,7 @@ class ReferActionServer:
         except CanceledError as error:
             stopped = goal.why_stopped() if goal.is_cancelled() else error
             stopped.answer = error.answer
+            stopped.mode, stopped.mode_reason = error.mode, error.mode_reason
             return failure_result(stopped)
         except RoboReferError as error:
             return failure_result(error)

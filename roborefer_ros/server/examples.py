@@ -69,6 +69,9 @@ POINT_REPLY: list[Any] = [
             }
         ],
         "answer": "[(0.625, 0.500)]",
+        "mode": "object",
+        "mode_reason": "no words of placing",
+        "warnings": [],
         "error": None,
         "model": "roborefer:demo",
         "width": 8,

@@ -24,8 +24,10 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from roborefer_ros.errors import InvalidGoalError, InvalidPointerSpecError, RoboReferError
+from roborefer_ros.frame import Mode
 from roborefer_ros.pipeline import pixel_from_normalised
 from roborefer_ros.pointing.http_session import HttpLimits, HttpSession, api_key, parse_json
+from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
 from roborefer_ros.server.pictures import decode_grey, decode_rgb
 from roborefer_ros.server.settings import DEFAULT_PORT
@@ -66,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         return _complain(error)
-    _print(options, answer, points, rgb.shape[1], rgb.shape[0])
+    reading = read_instruction(options.instruction, Mode[options.mode.upper()])
+    _print(options, answer, reading, points, rgb.shape[1], rgb.shape[0])
     if options.out is not None:
         try:
             mark(rgb, points).save(options.out, quality=95)
@@ -145,6 +148,7 @@ def _ask_typed(options: argparse.Namespace, depth: bytes) -> tuple[str, list[Fou
         "image": base64.b64encode(_read(options.image)).decode(),
         "instruction": options.instruction,
         "depth": {"data": base64.b64encode(depth).decode(), "unit_m": options.unit_m},
+        "mode": options.mode,
     }
     if options.intrinsics:
         body["intrinsics"] = dict(zip(("fx", "fy", "cx", "cy"), options.intrinsics, strict=True))
@@ -196,13 +200,21 @@ def _read(path: Path) -> bytes:
 
 
 def _print(
-    options: argparse.Namespace, answer: str, points: Sequence[Found], width: int, height: int
+    options: argparse.Namespace,
+    answer: str,
+    reading: InstructionReading,
+    points: Sequence[Found],
+    width: int,
+    height: int,
 ) -> None:
+    mode = reading.mode.name.lower()
     if options.json:
         rows = [{"x": p.x, "y": p.y, "xyz_m": p.xyz_m, "error": p.problem or None} for p in points]
-        print(json.dumps({"answer": answer, "points": rows}))
+        reply = {"answer": answer, "mode": mode, "mode_reason": reading.reason, "points": rows}
+        print(json.dumps(reply))
         return
     print(f"answer: {answer}")
+    print(f"mode: {mode} ({reading.reason})")
     for point in points:
         (u, v), _ = pixel_from_normalised((point.x, point.y), width, height)
         line = f"point ({point.x:.3f}, {point.y:.3f}) = pixel ({u:.1f}, {v:.1f})"
@@ -236,6 +248,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--depth-on-server", action="store_true", help="the server makes the depth picture"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=[mode.name.lower() for mode in Mode],
+        default="auto",
+        help="a thing, or a free spot to place on; auto: the words decide",
     )
     parser.add_argument("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}")
     parser.add_argument("--timeout-s", type=float, default=60.0)

@@ -159,6 +159,11 @@ class PointReply(BaseModel):
 
     points: list[Point] = Field(description="In the order of the answer; empty: see error.")
     answer: str = Field(description="The model's text.")
+    mode: Literal["object", "free_space"] = Field(description="What was looked for.")
+    mode_reason: str = Field(description="The words that decided it, or that it was asked for.")
+    warnings: list[str] = Field(
+        description="TWO_STEPS: the instruction holds two actions; only the first was answered."
+    )
     error: ErrorBody | None = Field(None, description="Why there is no point.")
     model: str
     width: int = Field(description="Of the image after EXIF orientation, pixels.")

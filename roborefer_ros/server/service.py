@@ -23,11 +23,12 @@ from roborefer_ros.errors import (
     RoboReferError,
     SizeMismatchError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
+from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, ResultWarning, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import check_intrinsics
 from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from_normalised
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.mode import read_instruction
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
 from roborefer_ros.server.budget import Budget, Share
@@ -146,7 +147,8 @@ class Service:
     ) -> PointReply:
         timings: dict[str, float] = {}
         started = time.perf_counter()
-        mode = MODES[body.mode]
+        reading = read_instruction(body.instruction, MODES[body.mode])
+        mode = reading.mode
         timeout_s = body.timeout_s or self.settings.limits.timeout_s
 
         def decode() -> tuple[Query, RGBDFrame | None]:
@@ -166,6 +168,9 @@ class Service:
             {
                 "points": points,
                 "answer": answer.text,
+                "mode": mode.name.lower(),
+                "mode_reason": reading.reason,
+                "warnings": [ResultWarning.TWO_STEPS.name] if reading.two_steps else [],
                 "error": None if answer.no_point is None else error_body(answer.no_point),
                 "model": self.scheduler.engine.name,
                 "width": width,

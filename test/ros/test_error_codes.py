@@ -51,6 +51,7 @@ RAISED_WHILE_ANSWERING = {
     "MODEL_FAILED": errors.ModelFailedError("the decoder raised"),
     "NO_POINT_IN_ANSWER": errors.NoPointInAnswerError("no point in 'I see a mug'"),
     "POINT_OUTSIDE_IMAGE": errors.PointOutsideImageError("(1.7, 0.2) is outside"),
+    "NOTHING_FOUND": errors.NothingFoundError("the model says that no mug is there"),
     "BACKEND_UNREACHABLE": errors.BackendUnreachableError("connection refused"),
     "BACKEND_TIMEOUT": errors.BackendTimeoutError("no answer in 5 s"),
     "BACKEND_REJECTED": errors.BackendRejectedError("HTTP 400"),

@@ -223,6 +223,13 @@ def test_point_over_a_hole_says_why_and_keeps_its_2d(echo: Served, image: str) -
     assert good["position"] is not None
 
 
+def test_the_words_decide_what_is_looked_for_and_the_reply_tells(echo: Served, image: str) -> None:
+    place = point(echo, image=image, instruction="put it next to the mug at [(0.5, 0.5)]").json()
+    assert place["mode"] == "free_space" and place["mode_reason"]
+    asked = point(echo, image=image, instruction="put it at [(0.5, 0.5)]", mode="object").json()
+    assert asked["mode"] == "object" and "asked" in asked["mode_reason"]
+
+
 def test_no_point_is_a_reply_with_a_reason(echo: Served, image: str) -> None:
     reply = point(echo, image=image, instruction="the mug")
     assert reply.status_code == 200
