@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from roborefer_ros.arguments import not_negative, positive
-from roborefer_ros.errors import DependencyMissingError, RoboReferError
+from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.askers import (
     MAX_NEW_TOKENS,
     Asker,
@@ -34,6 +34,7 @@ from roborefer_ros.evaluation.results import answers_files, score_files
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
 from roborefer_ros.evaluation.score import reader_for, show, write_report
 from roborefer_ros.evaluation.scoring import AnswerReader
+from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.pointer import Pointer
 
@@ -91,6 +92,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "one; model: predicted from colour by Depth-Anything-V2, the reference's way; none: colour",
     )
     parser.add_argument(
+        "--depth-network",
+        default="auto",
+        metavar="SPEC",
+        help="network of --depth model: small, base, large, a hub id[@revision], a folder or .pth "
+        "file; auto: large (the reference's) on a GPU, else small",
+    )
+    parser.add_argument(
         "--prompts",
         choices=tuple(PROMPTS),
         default="reference",
@@ -118,7 +126,7 @@ def _selected(benchmark: Benchmark, splits: Sequence[str]) -> Benchmark:
 def _run(
     arguments: argparse.Namespace, benchmark: Benchmark, reader: AnswerReader, out: Path
 ) -> RunReport:
-    depth = _depth_source(arguments)
+    depth, depth_name = _depth_source(arguments)
     asker = open_asker(
         arguments.model,
         batch=arguments.batch,
@@ -137,7 +145,7 @@ def _run(
             depth=depth,
             instruct=PROMPTS[arguments.prompts],
             settings={
-                "depth": arguments.depth,
+                "depth": depth_name,
                 "tokens": str(arguments.max_new_tokens),
                 "prompts": arguments.prompts,
             },
@@ -194,22 +202,18 @@ def open_asker(
         return EngineAsker(engine, max_new_tokens)
 
 
-def _depth_source(arguments: argparse.Namespace) -> DepthSource:
-    """Where the model's depth pictures come from.
+def _depth_source(arguments: argparse.Namespace) -> tuple[DepthSource, str]:
+    """Where the model's depth pictures come from, and its name for ``run.json``.
 
     Raises:
-        DependencyMissingError: the depth network's packages are missing.
+        RoboReferError: what ``open_depth_network`` raises.
     """
     if arguments.depth != "model":
-        return no_depth if arguments.depth == "none" else benchmark_depth
-    try:
-        from roborefer_ros.models.depth_anything import DepthAnything
-    except ImportError as error:
-        raise DependencyMissingError(
-            f"--depth model needs the depth network ({error}); install it with "
-            "`pip install 'roborefer_ros[model]'`"
-        ) from error
-    return predicted_depth(DepthAnything(device=arguments.device))
+        return (no_depth if arguments.depth == "none" else benchmark_depth), arguments.depth
+    network = open_depth_network(
+        arguments.depth_network, arguments.device, tell=lambda line: print(line, file=sys.stderr)
+    )
+    return predicted_depth(network), f"model: {network.label}"
 
 
 def _written(benchmark: Benchmark, out: Path) -> list[Path]:

@@ -46,6 +46,9 @@ class DepthAnything:
         input_size: pixels of the shorter side in the network.
         revision: of a hub id.
 
+    Attributes:
+        label: source, revision and input size in one line.
+
     Raises:
         CheckpointNotFoundError: no such folder or file, or the hub cannot be reached.
         CheckpointInvalidError: broken weights, another network, or a file with code in it.
@@ -70,6 +73,8 @@ class DepthAnything:
         if input_size < _PATCH:
             raise ValueError(f"input_size is {input_size} pixels, less than one patch ({_PATCH})")
         self.source = str(source)
+        size = f"?input_size={input_size}" if input_size != 518 else ""
+        self.label = f"{source}{f'@{revision}' if revision else ''}{size}"
         self.input_size = input_size
         self._device = torch.device(device)
         kind = torch.float32 if dtype == "auto" else torch_dtype(dtype, self._device)

@@ -4,16 +4,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
+import rclpy.logging
 
-from roborefer_ros.errors import (
-    DependencyMissingError,
-    NoPointInAnswerError,
-    PointOutsideImageError,
-)
+from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
+from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
@@ -50,7 +47,7 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
 
     Raises:
         CheckpointNotFoundError, CheckpointInvalidError, ModelOutOfMemoryError,
-        DependencyMissingError, InvalidPointerSpecError, Backend*Error
+        DependencyMissingError, InvalidPointerSpecError, ConfigurationError, Backend*Error
     """
     from roborefer_ros.pointing.factory import open_pointer
 
@@ -65,7 +62,11 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         if source == "none":
             pointer = RgbOnlyPointer(pointer)
         needs_estimator = source == "model" and pointer.uses_depth
-        estimator = _depth_estimator(options) if needs_estimator else None
+        estimator: DepthEstimator | None = None
+        if needs_estimator:
+            estimator = open_depth_network(
+                options.depth_network, options.device, options.dtype, _tell
+            )
         pipeline = ReferPipeline(
             pointer=pointer,
             lifting=options.lifting,
@@ -87,16 +88,8 @@ def _depth_source(options: NodeOptions) -> str:
     return "sensor" if options.model == _BUNDLED else "model"
 
 
-def _depth_estimator(options: NodeOptions) -> DepthEstimator:
-    try:
-        module = importlib.import_module("roborefer_ros.models.depth_anything")
-    except ImportError as error:
-        raise DependencyMissingError(
-            f"depth_source 'model' needs the depth network ({error}); pip install "
-            "'roborefer_ros[model]', or set depth_source to 'sensor'"
-        ) from error
-    estimator: DepthEstimator = module.DepthAnything(device=options.device, dtype=options.dtype)
-    return estimator
+def _tell(line: str) -> None:
+    rclpy.logging.get_logger("roborefer").info(line)
 
 
 def _warm_up(pipeline: ReferPipeline) -> None:

@@ -89,6 +89,15 @@ _NODE = (
         when=_MODEL_WHEN,
     ),
     Spec(
+        "depth_network",
+        "auto",
+        "Depth-Anything-V2 network that predicts the depth picture from RGB (depth_source "
+        "'model'): 'small', 'base', 'large', a Hugging Face id with an optional '@revision', a "
+        "folder or a .pth file, each with an optional '?input_size=PIXELS'. 'auto' is the "
+        "reference's (large) on a GPU, else small; the log says which.",
+        when=_MODEL_WHEN,
+    ),
+    Spec(
         "max_new_tokens",
         256,
         "Longest answer of the model [tokens].",

@@ -27,6 +27,7 @@ from rclpy.parameter import Parameter
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.lifting import LiftingOptions
+from roborefer_ros.models.depth_network import parse_depth_network
 from roborefer_ros.nodes.parameter_table import (
     LIFTING_PREFIX,
     PARAMETERS,
@@ -43,6 +44,7 @@ class NodeOptions:
     device: str
     dtype: str
     depth_source: str
+    depth_network: str
     max_new_tokens: int
     warm_up: bool
     auto_activate: bool
@@ -100,6 +102,10 @@ def why_refused(values: Mapping[str, Any]) -> str:
             return f"{name} must be a finite number, not {value}"
     if not values["model"].strip():
         return "model must not be empty; 'roborefer:demo' is the bundled network"
+    try:
+        parse_depth_network(values["depth_network"])
+    except RoboReferError as error:
+        return str(error)
     if values["publish_target_tf"] and not values["target_tf_frame"].strip("/ "):
         return "publish_target_tf needs a target_tf_frame"
     if values["frame_timeout_s"] > values["goal_timeout_s"]:

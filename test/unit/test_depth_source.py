@@ -19,10 +19,11 @@ from roborefer_ros.nodes.model_loading import open_pipeline  # noqa: E402
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 
 
-def options(model, depth_source="auto"):
+def options(model, depth_source="auto", depth_network="auto"):
     return SimpleNamespace(
         model=model,
         depth_source=depth_source,
+        depth_network=depth_network,
         device="cpu",
         dtype="float32",
         max_new_tokens=4,
@@ -54,3 +55,13 @@ def test_none_gives_rgb_only():
 def test_a_model_that_takes_no_depth_needs_no_depth_network():
     pipeline = open_pipeline(options("echo"))
     assert pipeline.depth_estimator is None
+
+
+def test_the_named_depth_network_is_opened_and_told(capfd):
+    """Random weights: which network it is, not what it sees."""
+    tiny = GOLDEN.parent / "depth_anything" / "tiny.pth"
+    model = f"roborefer:{GOLDEN / 'tiny-2b-style'}"
+    pipeline = open_pipeline(options(model, depth_network=f"{tiny}?input_size=70"))
+    assert pipeline.depth_estimator.label == f"{tiny}?input_size=70"
+    assert f"depth network: {tiny}?input_size=70" in "".join(capfd.readouterr())
+    pipeline.pointer.close()
