@@ -8,22 +8,29 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 SETUP_STAMP := $(VENV)/.setup-stamp
+TEST_STAMP := $(VENV)/.test-stamp
 MSGS_STAMP := install/.messages-stamp
 MSGS_SOURCES := $(shell find roborefer_msgs roborefer_ros/standalone/tf2_msgs -type f)
 ENV := . scripts/env.sh
 PYTEST_ARGS ?=
+# Test processes side by side. Each file stays in one process, which shares its servers and graphs.
+TEST_JOBS ?= auto
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup msgs demo test lint typecheck bench clean distclean
+.PHONY: help setup msgs demo test test-fast lint typecheck bench clean distclean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(SETUP_STAMP) $(MSGS_STAMP) ## make the environment and build the messages (once; 2 to 10 minutes)
 
-$(SETUP_STAMP): requirements/torch.txt requirements/core.txt requirements/dev.txt requirements/ros-kilted.txt setup.py setup.cfg scripts/setup_environment.py
+$(SETUP_STAMP): requirements/torch.txt requirements/images.txt requirements/core.txt requirements/ros-kilted.txt setup.py setup.cfg scripts/setup_environment.py
 	@$(PYTHON) scripts/setup_environment.py --only packages
+	touch $@
+
+$(TEST_STAMP): $(SETUP_STAMP) requirements/dev.txt
+	@$(PYTHON) scripts/setup_environment.py --only test-tools
 	touch $@
 
 $(MSGS_STAMP): $(SETUP_STAMP) $(MSGS_SOURCES)
@@ -38,25 +45,30 @@ demo: setup ## the whole chain on this machine: simulated camera, model, action,
 	@$(ENV)
 	roborefer demo $(DEMO_ARGS)
 
-test: setup ## lint, types and all tests
-	@$(PYTHON) scripts/setup_environment.py --only browser
-	$(ENV)
-	# All three run even when the first fails; a missing ROS 2 fails the tests instead of skipping.
+test: setup $(TEST_STAMP) ## lint, types and all tests
+	@$(ENV)
+	# All of it runs even when the first fails; a missing ROS 2 fails the tests instead of skipping.
 	status=0
 	ruff check . || status=1
+	ruff format --check . || status=1
 	mypy || status=1
-	ROBOREFER_REQUIRE_ROS=1 python -m pytest $(PYTEST_ARGS) || status=$$?
+	ROBOREFER_REQUIRE_ROS=1 python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS) || status=$$?
 	exit $$status
 
-lint: setup ## ruff
+test-fast: setup $(TEST_STAMP) ## the unit tests: no ROS graph, no server
+	@$(ENV)
+	python -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS) test/unit
+
+lint: setup $(TEST_STAMP) ## ruff
 	@$(ENV)
 	ruff check .
+	ruff format --check .
 
-typecheck: setup ## mypy
+typecheck: setup $(TEST_STAMP) ## mypy
 	@$(ENV)
 	mypy
 
-bench: setup ## the benchmarks that need no GPU
+bench: setup $(TEST_STAMP) ## the benchmarks that need no GPU
 	@$(ENV)
 	for command in "parity test/data/golden" "lifting test/data/rgbd" demo_brain model_stages \
 	    node_overhead node_idle_cpu node_memory server evaluation; do

@@ -7,9 +7,11 @@ With a ROS 2 distribution sourced, `.venv` sits on top of it and only the Python
 added.  Without one, ROS 2 itself is installed into `.venv` from Python wheels.  Either way
 `roborefer_msgs` is built with colcon into `install/`.  Only the standard library is used here.
 
-    python3 scripts/setup_environment.py [--venv .venv] [--only packages|messages|browser]
+    python3 scripts/setup_environment.py [--venv .venv] [--only packages|messages|test-tools]
 
-TORCH_INDEX_URL in the environment chooses another index for torch, e.g. one with CPU builds.
+TORCH_INDEX_URL in the environment chooses another index for torch; on Linux,
+https://download.pytorch.org/whl/cpu has builds of a tenth of the size, without CUDA.  Where `uv` is
+installed, it installs everything but torch.
 """
 
 from __future__ import annotations
@@ -169,43 +171,81 @@ def clean_environment() -> dict[str, str]:
     return environment
 
 
-def pip_install(python: Path, title: str, *arguments: str) -> None:
-    """One pip run; its output is shown only when it fails (or with VERBOSE=1)."""
+def pip_install(python: Path, title: str, *arguments: str, uv: bool = False) -> None:
+    """One installation; its output is shown only when it fails (or with VERBOSE=1).
+
+    Args:
+        python: Python of the virtual environment.
+        title: Line of progress.
+        arguments: Arguments that pip and uv both know.
+        uv: Whether uv may do it, where it is installed: it resolves in seconds.
+    """
     say(title)
     quiet = [] if os.environ.get("VERBOSE") else ["-q"]
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        *quiet,
-        *arguments,
-    ]
+    program = shutil.which("uv") if uv else None
+    if program:
+        command = [program, "pip", "install", "--python", str(python), *quiet, *arguments]
+    else:
+        pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
+        command = [*pip, *quiet, *arguments]
     if subprocess.run(command, env=clean_environment()).returncode:
-        fail(f"pip failed; the command was:\n    {' '.join(command)}")
+        fail(f"{'uv' if program else 'pip'} failed; the command was:\n    {' '.join(command)}")
 
 
 def install_packages(venv: Path, distribution: str | None) -> None:
-    """All Python packages, torch first, so that nothing else picks another build of it."""
+    """The packages of the node, the demo and the server; torch first, so that no other comes."""
     python = make_venv(venv, distribution)
     index = os.environ.get("TORCH_INDEX_URL")
     chosen = ["--index-url", index] if index else []
-    pip_install(
-        python, "torch (the largest download)", *chosen, "-r", str(REQUIREMENTS / "torch.txt")
-    )
-    files = ["core.txt", "dev.txt"] if distribution else ["core.txt", "ros-kilted.txt", "dev.txt"]
-    arguments = [part for name in files for part in ("-r", str(REQUIREMENTS / name))]
+    keep = kept_packages(python) if distribution else []
+    pip_install(python, "torch (the largest download)", *chosen, *keep, "-r", _file("torch.txt"))
+    files = ["core.txt"] if distribution else ["images.txt", "core.txt", "ros-kilted.txt"]
+    arguments = [part for name in files for part in ("-r", _file(name))]
     build = ["setuptools>=64,<80"]  # colcon still runs `setup.py install` and `develop`
     if not distribution and not shutil.which("cmake"):
         build.append("cmake<4")
     source = f"ROS 2 {distribution}" if distribution else "ROS 2 Kilted from Python wheels"
-    pip_install(python, f"packages on top of {source}", *build, *arguments)
+    # uv does not see the packages of the distribution below the virtual environment.
+    uv = distribution is None
+    pip_install(python, f"packages on top of {source}", *build, *keep, *arguments, uv=uv)
     if not distribution:
         adapt_wheel_paths(python)
     pip_install(
         python, "roborefer_ros itself", "--no-deps", "--no-build-isolation", "-e", str(ROOT)
     )
+
+
+def install_test_tools(venv: Path, distribution: str | None) -> None:
+    """What `make test` needs beyond the packages, a browser included."""
+    python = make_venv(venv, distribution)
+    keep = kept_packages(python) if distribution else []
+    pip_install(python, "test tools", *keep, "-r", _file("dev.txt"), uv=distribution is None)
+
+
+def _file(name: str) -> str:
+    return str(REQUIREMENTS / name)
+
+
+def kept_packages(python: Path) -> list[str]:
+    """Arguments that leave NumPy and OpenCV to the ROS 2 distribution below the environment.
+
+    Its cv_bridge is compiled against them: another NumPy or OpenCV above ends in a segmentation
+    fault at the first image that it converts.
+    """
+    code = "import numpy, cv2; print(numpy.__version__, cv2.__version__)"
+    found = subprocess.run(
+        [str(python), "-c", code], capture_output=True, text=True, env=clean_environment()
+    )
+    if found.returncode:
+        fail(
+            "the ROS 2 distribution has no usable NumPy and OpenCV; install them and run again:\n"
+            f"    sudo apt-get install python3-numpy python3-opencv\n{found.stderr.strip()}"
+        )
+    numpy, _, opencv = found.stdout.strip().partition(" ")
+    say(f"NumPy {numpy} and OpenCV {opencv} of the distribution stay")
+    constraints = python.parent.parent / "distribution-constraints.txt"
+    constraints.write_text(f"numpy=={numpy}\n", encoding="utf-8")
+    return ["-c", str(constraints)]
 
 
 def adapt_wheel_paths(python: Path) -> None:
@@ -282,16 +322,17 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv", help="default: .venv")
     parser.add_argument(
         "--only",
-        choices=["packages", "messages", "browser"],
+        choices=["packages", "messages", "test-tools"],
         help="one step; default: packages and messages",
     )
     options = parser.parse_args()
-    if options.only == "browser":
-        install_browser()
-        return
     check_python()
     distribution = sourced_distribution()
     venv = options.venv.absolute()
+    if options.only == "test-tools":
+        install_browser()
+        install_test_tools(venv, distribution)
+        return
     if options.only != "messages":
         install_system_packages(needs_wheels=distribution is None)
         install_packages(venv, distribution)
