@@ -17,7 +17,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "refer": ("roborefer_ros.cli_refer", "ask a running node"),
     "serve": ("roborefer_ros.server.main", "answer over HTTP, for many robots"),
     "query": ("roborefer_ros.server.query", "ask a server about an image file"),
-    "doctor": ("roborefer_ros.doctor", "what is installed, what is missing and what to do"),
+    "doctor": ("roborefer_ros.doctor.report", "what is installed, what is missing and what to do"),
     "simulate": ("roborefer_ros.cli_simulate", "make simulated scenes: training data, benchmark"),
     "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),
     "score": ("roborefer_ros.evaluation.score", "score the answers to a benchmark"),

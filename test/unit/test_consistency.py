@@ -204,5 +204,23 @@ def test_extras_and_requirement_files_agree(setup_arguments: dict[str, Any]) -> 
 
     extras = setup_arguments["extras_require"]
     core = setup_arguments["install_requires"] + extras["model"] + extras["sim"]
-    assert names(core) <= read("core.txt") | read("torch.txt")
-    assert names(extras["dev"]) == read("dev.txt")
+    installed = read("core.txt") | read("images.txt") | read("torch.txt")
+    assert names(core) <= installed
+    assert names(extras["dev"]) | names(extras["eval"]) == read("dev.txt") | (
+        names(extras["eval"]) & installed
+    )
+
+
+def test_numpy_and_opencv_are_left_to_a_distribution() -> None:
+    """What stands outside images.txt is installed above a ROS 2 distribution, too."""
+    for path in (ROOT / "requirements").glob("*.txt"):
+        if path.name != "images.txt":
+            lines = path.read_text().splitlines()
+            assert not [line for line in lines if re.match(r"numpy|opencv", line)], path.name
+
+
+def test_colcon_finds_pytest_in_the_extra_that_it_looks_for(
+    setup_arguments: dict[str, Any],
+) -> None:
+    names = {re.split(r" |<|=|>|!", line)[0] for line in setup_arguments["extras_require"]["test"]}
+    assert "pytest" in names

@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""``roborefer doctor``: what is installed, what is missing, and the line that mends it.
+"""Packages, weights and settings: what is installed, and what is missing.
 
 Every check is a function without arguments that returns a ``Check`` and never raises; ROS 2,
 torch and the rest are looked at but never needed.
@@ -8,24 +8,18 @@ torch and the rest are looked at but never needed.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
-from roborefer_ros import __version__
+from roborefer_ros.doctor.check import Check
 from roborefer_ros.standalone import environment
-
-Status = Literal["ok", "warn", "missing"]
 
 #: the published checkpoint that the README starts with
 CHECKPOINT = "Zhoues/RoboRefer-2B-SFT"
@@ -33,25 +27,6 @@ CHECKPOINT = "Zhoues/RoboRefer-2B-SFT"
 DEPTH_NETWORK = "depth-anything/Depth-Anything-V2-Small-hf"
 #: the newest Python that the ROS 2 wheels are built for
 NEWEST_PYTHON = (3, 13)
-#: one camera image of 4K and some: below this, large images do not fit into the segment
-SHM_WANTED_BYTES = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the report.
-
-    Attributes:
-        name: what was looked at.
-        status: ``missing`` means that something cannot work, ``warn`` that it works less well.
-        detail: what was found.
-        remedy: what to do about it; empty when nothing.
-    """
-
-    name: str
-    status: Status
-    detail: str
-    remedy: str = ""
 
 
 # --- the parts -------------------------------------------------------------------------
@@ -116,6 +91,45 @@ def check_companions() -> Check:
     return Check("cv_bridge, tf2_ros, ...", "ok", ", ".join(found))
 
 
+#: run in a process of its own: with the wrong NumPy or OpenCV it ends in a segmentation fault
+_CONVERT_BAYER = """
+import numpy, cv2
+from cv_bridge import CvBridge
+from sensor_msgs.msg import Image
+image = Image(height=4, width=4, encoding="bayer_rggb8", step=4, data=bytes(16))
+CvBridge().imgmsg_to_cv2(image, "rgb8")
+"""
+
+
+def check_numpy_opencv() -> Check:
+    """Whether cv_bridge, which is compiled against NumPy and OpenCV, works with those found."""
+    name = "NumPy, OpenCV"
+    versions = []
+    for module in ("numpy", "cv2"):
+        try:
+            versions.append(f"{module} {importlib.import_module(module).__version__}")
+        except Exception as error:  # an extension of another ABI raises many kinds of error
+            return Check(name, "missing", f"{module}: {error}", "pip install roborefer_ros")
+    detail = ", ".join(versions)
+    if importlib.util.find_spec("cv_bridge") is None:
+        return Check(name, "ok", f"{detail}; no cv_bridge that must fit")
+    command = [sys.executable, "-c", _CONVERT_BAYER]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return Check(name, "warn", f"{detail}; cv_bridge did not answer within 60 s")
+    if done.returncode == 0:
+        return Check(name, "ok", f"{detail}; cv_bridge converts with them")
+    reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    return Check(
+        name,
+        "broken",
+        f"{detail} do not fit the distribution's cv_bridge ({reason})",
+        "pip uninstall numpy opencv-python opencv-python-headless   (in this environment)\n"
+        "sudo apt-get install python3-numpy python3-opencv",
+    )
+
+
 def check_torch() -> Check:
     """torch and what it can compute on."""
     try:
@@ -155,7 +169,7 @@ def check_open3d() -> Check:
 
 def check_demo_weights() -> Check:
     """The small checkpoint that comes with the package."""
-    folder = Path(__file__).parent / "demo_brain"
+    folder = Path(__file__).parents[1] / "demo_brain"
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     if not size:
         return Check(
@@ -195,19 +209,6 @@ def check_fast_dds() -> Check:
     return Check(name, "ok", value)
 
 
-def check_shared_memory() -> Check:
-    """Room in /dev/shm; containers often have 64 MB, of which one participant takes all."""
-    name = "shared memory"
-    folder = Path("/dev/shm")
-    if not folder.is_dir():
-        return Check(name, "warn", "no /dev/shm on this system")
-    usage = shutil.disk_usage(folder)
-    detail = f"/dev/shm has {usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MiB free"
-    if usage.free < SHM_WANTED_BYTES:
-        return Check(name, "warn", detail, "docker run --shm-size=1g, or --ipc=host")
-    return Check(name, "ok", detail)
-
-
 def check_remote_extra() -> Check:
     """What models on other machines need."""
     return _check_extra("remote", ("httpx",))
@@ -223,26 +224,6 @@ def check_eval_extra() -> Check:
     return _check_extra("eval", ("pyarrow", "jinja2", "matplotlib", "tqdm"))
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (
-    check_python,
-    check_ros,
-    check_rmw,
-    check_messages,
-    check_companions,
-    check_fast_dds,
-    check_shared_memory,
-    check_torch,
-    check_transformers,
-    check_open3d,
-    check_demo_weights,
-    check_checkpoint,
-    check_depth_network,
-    check_remote_extra,
-    check_serve_extra,
-    check_eval_extra,
-)
-
-
 # --- helpers ---------------------------------------------------------------------------
 
 
@@ -255,7 +236,7 @@ def _version(distribution: str) -> str | None:
 
 def _pip(extra: str) -> str:
     """The line that installs an extra: from the clone where there is one, else by name."""
-    clone = Path(__file__).resolve().parents[1]
+    clone = Path(__file__).resolve().parents[2]
     source = str(clone) if (clone / "setup.py").is_file() else "roborefer_ros"
     return f"pip install '{source}[{extra}]'"
 
@@ -281,46 +262,3 @@ def _check_extra(extra: str, modules: tuple[str, ...]) -> Check:
     if missing:
         return Check(f"extra {extra}", "warn", f"without {', '.join(missing)}", _pip(extra))
     return Check(f"extra {extra}", "ok", ", ".join(f"{name} {_version(name)}" for name in modules))
-
-
-# --- the report ------------------------------------------------------------------------
-
-
-def collect() -> list[Check]:
-    """Run all checks, in the order of the report."""
-    return [check() for check in CHECKS]
-
-
-def format_report(checks: Sequence[Check]) -> str:
-    """The report as text: one line per check, its remedy indented below."""
-    marks = {"ok": "ok  ", "warn": "warn", "missing": "MISS"}
-    width = max(len(check.name) for check in checks)
-    lines = [f"roborefer_ros {__version__}"]
-    for check in checks:
-        lines.append(f"{marks[check.status]}  {check.name:<{width}}  {check.detail}")
-        lines += [f"      {'':<{width}}  -> {line.strip()}" for line in check.remedy.splitlines()]
-    return "\n".join(lines)
-
-
-def run(as_json: bool = False) -> int:
-    """Print the report; 1 when something is missing, else 0."""
-    checks = collect()
-    if as_json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
-    else:
-        print(format_report(checks))
-    return 1 if any(check.status == "missing" for check in checks) else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``roborefer doctor``."""
-    parser = argparse.ArgumentParser(
-        prog="roborefer doctor",
-        description="Say what is installed, what is missing and what to do.",
-    )
-    parser.add_argument("--json", action="store_true", help="machine-readable")
-    return run(as_json=parser.parse_args(argv).json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
