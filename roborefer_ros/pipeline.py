@@ -28,7 +28,7 @@ from roborefer_ros.frame import (
     ResultWarning,
     RGBDFrame,
 )
-from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.lifting import LiftingOptions, is_aligned, lift_point, register_depth
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
@@ -203,7 +203,10 @@ class ReferPipeline:
             return None
         if self.depth_estimator is not None:
             return self.depth_estimator(frame.rgb)
-        return relative_depth_from_metric(frame.depth.metres())
+        if is_aligned(frame):
+            return relative_depth_from_metric(frame.depth.metres())
+        # The model sees colour and depth as one picture: both must show the same pixel grid.
+        return relative_depth_from_metric(register_depth(frame, self.lifting))
 
     def _lift(
         self, frame: RGBDFrame, answer: PointerAnswer, mode: Mode, max_points: int

@@ -158,8 +158,9 @@ class Diagnostics:
 
     def _model_status(self) -> DiagnosticStatus:
         state, spec, problem = self._model()
-        values = {"state": state, "model": spec, "problem": problem or "none", **_gpu_memory()}
+        values = {"state": state, "model": spec, "problem": problem or "none"}
         if state == "active":
+            values.update(_gpu_memory())
             return self._status("model", DiagnosticStatus.OK, "ready", values)
         if problem:
             return self._status("model", DiagnosticStatus.ERROR, f"{state}: {problem}", values)
@@ -183,10 +184,14 @@ class Diagnostics:
 
 def _gpu_memory() -> dict[str, str]:
     torch = sys.modules.get("torch")  # never import it for this
-    if torch is None or not torch.cuda.is_available():
+    # While another thread imports it, it is there already but lacks most of its names.
+    cuda = getattr(torch, "cuda", None)
+    if cuda is None or getattr(getattr(torch, "__spec__", None), "_initializing", False):
         return {}
-    free, total = torch.cuda.mem_get_info()
+    if not cuda.is_available():
+        return {}
+    free, total = cuda.mem_get_info()
     return {
-        "GPU memory allocated [MiB]": f"{torch.cuda.memory_allocated() / 2**20:.0f}",
+        "GPU memory allocated [MiB]": f"{cuda.memory_allocated() / 2**20:.0f}",
         "GPU memory free [MiB]": f"{free / 2**20:.0f} of {total / 2**20:.0f}",
     }

@@ -196,6 +196,15 @@ _NODE = (
         maximum=3600.0,
     ),
     Spec(
+        "max_clock_offset_s",
+        0.5,
+        "How far the camera's stamps may lie off this node's clock [s] before goals fail with a "
+        "camera clock error. A frame counts as taken at its stamp or when it arrived, whichever "
+        "is earlier, so a clock that runs ahead within this limit never makes an old frame fresh.",
+        minimum=0.001,
+        maximum=1e9,
+    ),
+    Spec(
         "rgb_is_rectified",
         False,
         "The RGB topic carries rectified images: use P of the camera info, not K and D.",

@@ -58,6 +58,7 @@ class NodeOptions:
     sync_queue_size: int
     frame_tolerance_s: float
     frame_timeout_s: float
+    max_clock_offset_s: float
     rgb_is_rectified: bool
     image_reliability: str
     camera_mode: str

@@ -227,9 +227,10 @@ class ReferNode(LifecycleNode):
             return
         job.close()
         gc.collect()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        # another thread may be importing torch: then it is there and lacks most of its names
+        cuda = getattr(sys.modules.get("torch"), "cuda", None)
+        if cuda is not None and cuda.is_available():
+            cuda.empty_cache()
 
     def _release_all(self) -> None:
         camera, self._camera = self._camera, None

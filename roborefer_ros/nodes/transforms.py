@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +17,87 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
-from roborefer_ros.errors import TransformExtrapolationError, TransformUnavailableError
+from roborefer_ros.errors import (
+    InvalidTransformError,
+    RoboReferError,
+    TransformExtrapolationError,
+    TransformUnavailableError,
+)
 from roborefer_ros.frame import ReferredPoint
 from roborefer_ros.lifting.orientation import quaternion_xyzw
 from roborefer_ros.nodes.side_node import SpinThread, create_side_node
 from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.standalone import tf2_ros
+from roborefer_ros.standalone.transform_tree import invalid_pose
 
 Array = npt.NDArray[np.float64]
 
 _POLL_S = 0.005
+
+
+def frame_name(name: str) -> str:
+    """Name of a coordinate frame as tf2 knows it: without blanks around and leading slashes."""
+    return name.strip().lstrip("/")
+
+
+class _CheckedBuffer:
+    """Hands the listener's transforms on to the buffer, except those that are none.
+
+    tf2 drops transforms with NaN or a quaternion that is not of length 1, and says so in its log
+    only. Whoever asks for such a frame should be told the numbers rather than that the frame does
+    not exist, so they are remembered here, for tf2 and for the stand-in alike.
+    """
+
+    def __init__(self, buffer: tf2_ros.Buffer, log: Any) -> None:
+        self._buffer, self._log = buffer, log
+        self._lock = threading.Lock()
+        self._parents: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        """Take a transform that holds at its stamp."""
+        if self._accepts(transform):
+            self._buffer.set_transform(transform, authority)
+
+    def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
+        """Take a transform that holds at all times."""
+        if self._accepts(transform):
+            self._buffer.set_transform_static(transform, authority)
+
+    def _accepts(self, transform: TransformStamped) -> bool:
+        child, parent = frame_name(transform.child_frame_id), frame_name(transform.header.frame_id)
+        t, r = transform.transform.translation, transform.transform.rotation
+        why = invalid_pose(np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z, r.w]))
+        stamp = transform.header.stamp
+        if not why and stamp.sec < 0:
+            why = f"its stamp of {stamp.sec} s is negative"
+        with self._lock:
+            self._parents[child] = parent
+            if not why:
+                self._refused.pop(child, None)
+                return True
+            self._refused[child] = f"the transform from '{child}' to '{parent}' is invalid: {why}"
+        self._log.warning(
+            f"ignored on /tf or /tf_static: {self._refused[child]}", throttle_duration_sec=10.0
+        )
+        return False
+
+    def refusal_between(self, target: str, source: str) -> str:
+        """Why a transform on the way between two frames was refused last; empty where none was."""
+        with self._lock:
+            up_source, up_target = self._ancestors(source), self._ancestors(target)
+            shared = next((frame for frame in up_source if frame in up_target), None)
+            if shared is None:
+                return ""
+            way = up_source[: up_source.index(shared)] + up_target[: up_target.index(shared)]
+            return "; ".join(self._refused[frame] for frame in way if frame in self._refused)
+
+    def _ancestors(self, frame: str) -> list[str]:
+        """The frame and those above it, as far as was heard."""
+        chain = [frame]
+        while (parent := self._parents.get(chain[-1])) is not None and parent not in chain:
+            chain.append(parent)
+        return chain
 
 
 class Transforms:
@@ -35,7 +108,8 @@ class Transforms:
         listener = create_side_node(node, "transforms", ("/tf", "/tf_static"))
         # With the node the buffer follows its clock and clears itself when simulated time jumps.
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=10), node=listener)
-        self._listener = tf2_ros.TransformListener(self._buffer, listener, spin_thread=False)
+        self._checked = _CheckedBuffer(self._buffer, listener.get_logger())
+        self._listener = tf2_ros.TransformListener(self._checked, listener, spin_thread=False)
         self._thread = SpinThread(listener)
         self._broadcaster: tf2_ros.TransformBroadcaster | None = None
         self._node = node
@@ -60,11 +134,20 @@ class Transforms:
     ) -> Array:
         """``target_T_source`` ``[4, 4]`` at a stamp; waits for it in the calling thread.
 
+        Args:
+            target, source: Names of the frames; leading slashes are ignored.
+            stamp_ns: Moment, nanoseconds of the ROS clock; 0 is the latest.
+            timeout_s: Longest wait, seconds.
+            deadline: ``time.monotonic()`` value after which to give up.
+            cancelled: Polled while waiting.
+
         Raises:
-            TransformUnavailableError: the frames are not connected.
-            TransformExtrapolationError: they are, but not at that stamp.
+            TransformUnavailableError: The frames are not connected.
+            TransformExtrapolationError: They are, but not at that stamp.
+            InvalidTransformError: What connects them is no rigid transform of finite numbers.
             CanceledError, DeadlineExceededError
         """
+        target, source = frame_name(target), frame_name(source)
         stamp = Time(nanoseconds=stamp_ns, clock_type=self._node.get_clock().clock_type)
         give_up_s = time.monotonic() + timeout_s
         while True:
@@ -79,25 +162,30 @@ class Transforms:
 
     def _explain(
         self, failure: Exception, target: str, source: str, stamp_ns: int, timeout_s: float
-    ) -> TransformUnavailableError | TransformExtrapolationError:
+    ) -> RoboReferError:
         what = f"no transform from '{source}' to '{target}'"
+        refused = self._checked.refusal_between(target, source)
+        if refused:
+            return InvalidTransformError(
+                f"{what}: {refused}; correct the node that publishes it (a unit quaternion and "
+                "finite metres)"
+            )
         try:
             latest = self._buffer.lookup_transform(target, source, Time())
         except tf2_ros.TransformException:
             return TransformUnavailableError(
                 f"{what} within {timeout_s:g} s (transform_timeout_s): {failure}; publish it "
-                "(robot_state_publisher, "
-                "static_transform_publisher) or ask for another target_frame"
+                "(robot_state_publisher, static_transform_publisher) or ask for another "
+                "target_frame"
             )
         latest_ns = Time.from_msg(latest.header.stamp).nanoseconds
         off_s = (stamp_ns - latest_ns) * 1e-9
         side = "newer" if off_s > 0 else "older"
         return TransformExtrapolationError(
             f"{what} at the image's stamp {stamp_ns * 1e-9:.3f} within {timeout_s:g} s "
-            "(transform_timeout_s): the image "
-            f"is {abs(off_s):.3f} s {side} than the latest transform ({failure}); check that the "
-            "clocks of camera "
-            "and robot agree, and the rate of the transform"
+            "(transform_timeout_s): the image is "
+            f"{abs(off_s):.3f} s {side} than the latest transform ({failure}); check that the "
+            "clocks of camera and robot agree, and the rate of the transform"
         )
 
     def broadcast(self, target: TransformStamped) -> None:
@@ -108,8 +196,18 @@ class Transforms:
 
 
 def matrix_of(transform: TransformStamped) -> Array:
-    """``[4, 4]`` of a transform message."""
+    """``[4, 4]`` of a transform message.
+
+    Raises:
+        InvalidTransformError: It is no rigid transform of finite numbers.
+    """
     t, r = transform.transform.translation, transform.transform.rotation
+    why = invalid_pose(np.array([t.x, t.y, t.z]), np.array([r.x, r.y, r.z, r.w]))
+    if why:
+        raise InvalidTransformError(
+            f"the transform from '{transform.child_frame_id}' to '{transform.header.frame_id}' is "
+            f"invalid: {why}; correct the nodes that publish the transforms between them"
+        )
     matrix = np.eye(4)
     matrix[:3, :3] = rotation_matrix(np.array([r.x, r.y, r.z, r.w]))
     matrix[:3, 3] = t.x, t.y, t.z

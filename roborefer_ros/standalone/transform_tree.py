@@ -16,6 +16,11 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
+#: how far the squared length of a quaternion may be from 1 (tf2 has the same limit)
+_UNIT_TOLERANCE = 0.01
+#: frames are no farther apart, metres; earth-centred coordinates stay below
+_FARTHEST_M = 1e8
+
 
 class TransformException(Exception):
     """Base of what a lookup can raise."""
@@ -60,6 +65,33 @@ class Transform:
         """The transform that undoes this one."""
         conjugate = self.rotation * np.array([-1.0, -1.0, -1.0, 1.0])
         return Transform(-rotate(conjugate, self.translation), conjugate)
+
+
+def invalid_pose(translation: Vector, rotation: Vector) -> str:
+    """Why numbers are no rigid transform, with the numbers; empty where they are one.
+
+    Args:
+        translation: Translation ``[3]``, metres.
+        rotation: Quaternion ``[4]`` (x, y, z, w).
+    """
+    if not np.isfinite(translation).all():
+        return f"its translation {_numbers(translation)} holds NaN or infinity"
+    if not np.isfinite(rotation).all():
+        return f"its quaternion {_numbers(rotation)} holds NaN or infinity"
+    if np.abs(translation).max() > _FARTHEST_M:
+        return f"its translation {_numbers(translation)} m is absurdly large"
+    with np.errstate(over="ignore"):  # the square of what is far too long is infinite
+        squared = float(rotation @ rotation)
+    if squared == 0.0:
+        return "its quaternion is zero"
+    if not abs(squared - 1.0) <= _UNIT_TOLERANCE:
+        length = float(np.hypot.reduce(rotation))
+        return f"its quaternion {_numbers(rotation)} has length {length:g}, not 1"
+    return ""
+
+
+def _numbers(values: Vector) -> str:
+    return f"({', '.join(f'{value:g}' for value in values)})"
 
 
 def multiply(a: Vector, b: Vector) -> Vector:
@@ -163,11 +195,10 @@ class TransformTree:
             return "a frame name is empty"
         if child == parent:
             return f"frame {child!r} is its own parent"
-        if not (np.isfinite(pose.translation).all() and np.isfinite(pose.rotation).all()):
-            return f"the transform of {child!r} holds NaN or infinity"
+        invalid = invalid_pose(pose.translation, pose.rotation)
+        if invalid:
+            return f"the transform of {child!r} is invalid: {invalid}"
         length = float(np.linalg.norm(pose.rotation))
-        if length < 1e-6:
-            return f"the quaternion of {child!r} is zero"
         pose = Transform(pose.translation, pose.rotation / length)
         link = self._links.get(child)
         if link is None or link.is_static != is_static:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from refer_graph import Graph, graph_fixture, wait_until  # noqa: F401
 from sensor_msgs.msg import Image
 
 from roborefer_ros.errors import CheckpointNotFoundError, ModelFailedError
-from roborefer_ros.nodes import camera_input
+from roborefer_ros.nodes import camera_input, diagnostics
 from roborefer_ros.pipeline import ReferPipeline
 
 Make = Callable[..., Graph]
@@ -120,3 +122,26 @@ def test_the_period_cannot_change(graph: Make) -> None:
     g = graph(activate=False)
     result = g.node.set_parameters([Parameter("diagnostics_period_s", value=5.0)])[0]
     assert not result.successful and "read-only" in result.reason
+
+
+@pytest.mark.parametrize("with_cuda", [False, True])
+def test_a_half_imported_torch_is_left_alone(
+    with_cuda: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread imports it: the module is there, and lacks most of its names."""
+    half = ModuleType("torch")
+    if with_cuda:
+        half.cuda = ModuleType("torch.cuda")  # type: ignore[attr-defined]
+        spec = type("Spec", (), {"_initializing": True})
+        monkeypatch.setattr(half, "__spec__", spec)
+    monkeypatch.setitem(sys.modules, "torch", half)
+    assert diagnostics._gpu_memory() == {}
+
+
+def test_diagnostics_while_the_model_loads(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come, without an error, whatever state torch is in."""
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    g, watch = watched(graph, activate=False)
+    watch.until("model", WARN, "unconfigured")
+    g.activate()
+    watch.until("model", OK, "ready")

@@ -311,6 +311,22 @@ def _old_transform(make: Make) -> Any:
     return graph.refer(target_frame="base_link")
 
 
+@provokes("INVALID_TRANSFORM")
+def _invalid_transform(make: Make) -> Any:
+    graph = make(frame_tolerance_s=0.0)
+    broadcaster = tf2_ros.StaticTransformBroadcaster(graph.client_node)
+    transform = TransformStamped(child_frame_id=CAMERA_FRAME)
+    transform.header.frame_id = "base_link"
+    transform.transform.rotation.z = transform.transform.rotation.w = 1e300
+    broadcaster.sendTransform(transform)
+    invalid = CODES["INVALID_TRANSFORM"]
+    wait_until(lambda: graph.refer(target_frame="base_link").error_code == invalid)
+    result = graph.refer(target_frame="base_link")
+    assert "1e+300" in result.error_msg and "base_link" in result.error_msg
+    assert graph.refer().error_code == 0
+    return result
+
+
 def test_every_number_has_a_case() -> None:
     """The constants of the action, the error classes and the cases agree."""
     assert set(CASES) == set(CODES)

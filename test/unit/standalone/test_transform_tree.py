@@ -103,8 +103,28 @@ def test_loop_is_refused() -> None:
         ("a", "/a", [0, 0, 0, 1], "its own parent"),
         ("a", "b", [0, 0, 0, 0], "zero"),
         ("a", "b", [0, 0, np.nan, 1], "NaN"),
+        ("a", "b", [0, 0, 1e300, 1e300], "length 1.41421e+300, not 1"),
+        ("a", "b", [0, 0, 0.5, 0.5], "not 1"),
+        ("a", "b", [1e-200, 0, 0, 0], "quaternion"),
     ],
 )
 def test_refusals_say_why(child: str, parent: str, rotation: list[float], reason: str) -> None:
     pose = Transform(np.zeros(3), np.array(rotation, dtype=float))
     assert reason in TransformTree(SECOND).insert(child, parent, 0, pose, is_static=True)
+
+
+@pytest.mark.parametrize("x", [np.nan, np.inf, -np.inf, 1e300, 2e8])
+@pytest.mark.parametrize("is_static", [True, False])
+def test_translations_that_are_none_are_refused(x: float, is_static: bool) -> None:
+    tree = TransformTree(SECOND)
+    pose = Transform(np.array([0.0, x, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]))
+    assert "translation" in tree.insert("a", "b", 0, pose, is_static=is_static)
+    assert tree.insert("a", "b", 0, Transform.identity(), is_static=is_static) == ""
+
+
+def test_rounded_quaternions_are_taken_and_made_unit() -> None:
+    tree = TransformTree(SECOND)
+    pose = Transform(np.zeros(3), np.array([0.0, 0.0, 0.707, 0.707]))
+    assert tree.insert("a", "b", 0, pose, is_static=True) == ""
+    _, found = tree.lookup("b", "a", 0)
+    assert np.linalg.norm(found.rotation) == pytest.approx(1.0, abs=1e-12)
