@@ -109,7 +109,8 @@ class Transforms:
         # With the node the buffer follows its clock and clears itself when simulated time jumps.
         self._buffer = tf2_ros.Buffer(cache_time=Duration(seconds=10), node=listener)
         self._checked = _CheckedBuffer(self._buffer, listener.get_logger())
-        self._listener = tf2_ros.TransformListener(self._checked, listener, spin_thread=False)
+        front: Any = self._checked  # offers of the buffer what a listener calls
+        self._listener = tf2_ros.TransformListener(front, listener, spin_thread=False)
         self._thread = SpinThread(listener)
         self._broadcaster: tf2_ros.TransformBroadcaster | None = None
         self._node = node

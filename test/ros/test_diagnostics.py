@@ -61,7 +61,7 @@ def test_a_node_that_works(graph: Make) -> None:
     rate = "/rgb/image rate [Hz]"  # is known from the second message on
     wait_until(lambda: watch.until("camera", OK, "receiving")[rate] != "unknown")
     camera = watch.until("camera", OK, "receiving")
-    assert float(camera[rate]) == pytest.approx(30.0, rel=0.3)
+    assert float(camera[rate]) > 0.0  # how much depends on the machine
     assert float(camera["age of the newest frame [s]"]) < 2.5
     assert int(camera["synchronised frames"]) >= 1
     assert camera["backward jumps of time"] == "0" and "taken without partners" in camera
