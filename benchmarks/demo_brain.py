@@ -65,10 +65,15 @@ def ask(pipeline: ReferPipeline, scene: HeldOutScene) -> Iterator[Outcome]:
     frame, pose = camera_frame(scene), scene.view.world_T_camera
     for question in scene.questions:
         try:
-            point = pipeline.refer(frame, question.instruction, question.mode).points[0]
+            result = pipeline.refer(frame, question.instruction, question.mode)
         except RoboReferError as error:
             yield Outcome(question.kind, question.mode, False, float("nan"), error.code)
             continue
+        failed = result.failure()
+        if failed is not None:
+            yield Outcome(question.kind, question.mode, False, float("nan"), failed.code)
+            continue
+        point = result.points[0]
         world = pose[:3, :3] @ point.position_m + pose[:3, 3]
         off_m = surface_distance_m(scene, question, world)
         inside = is_inside(question, point.pixel)

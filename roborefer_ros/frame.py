@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.errors import RoboReferError
+
 Pixel = tuple[float, float]
 FloatArray = npt.NDArray[np.floating]
 
@@ -165,9 +167,12 @@ class ReferredPoint:
         frame_id: frame of the three above.
         valid_depth_ratio: valid readings / pixels in the window that was used.
         nearest_reading_px: distance from the pixel to the nearest valid reading, pixels.
-        confidence: trust in the 3D point, in [0, 1].
+        confidence: how likely the point lies on the right thing at the right place, in [0, 1]:
+            the model's confidence and the geometry's together, see ``pointing/calibration.py``.
         flags: reasons for less trust.
         model_confidence: the model's trust in its 2D point, in [0, 1]; None where it tells none.
+        geometry_confidence: trust in the 3D point, given that the pixel is right, in [0, 1].
+        index: place in the model's answer, from 0.
         tilt_rad: of a support (free space) against level; None where unknown.
         flatness_m: of a support: RMS height of its readings; None for other points.
     """
@@ -185,6 +190,27 @@ class ReferredPoint:
     model_confidence: float | None = None
     tilt_rad: float | None = None
     flatness_m: float | None = None
+    geometry_confidence: float = 0.0
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class RejectedPoint:
+    """One point of the model's answer that did not become a pose.
+
+    Attributes:
+        pixel: ``(u, v)`` in the colour image.
+        normalised: ``(x, y)`` in [0, 1].
+        error: the reason, with its number.
+        model_confidence: the model's trust in its 2D point, in [0, 1]; None where it tells none.
+        index: place in the model's answer, from 0.
+    """
+
+    pixel: Pixel
+    normalised: tuple[float, float]
+    error: RoboReferError
+    model_confidence: float | None = None
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -192,13 +218,17 @@ class ReferResult:
     """What one instruction gave on one frame.
 
     Attributes:
-        points: in the order of the model's answer; never empty.
+        points: those that became poses, in the order of the model's answer.
         answer: the model's raw text.
         frame_id, stamp_ns: of the frame that was used (points may be in another frame).
         timings_s: seconds per stage (``depth``, ``encode``, ``prefill``, ``decode``, ``lift`` ...).
         mode: the one that was used, never ``AUTO``.
         mode_reason: the words that decided it, or that the caller asked for it.
         warnings: what the caller should know.
+        rejected: those that did not, in the order of the model's answer; with ``points`` never
+            empty.
+        depth_used: where the depth picture that the model saw came from: ``sensor``, the name of
+            the depth network, ``server``, or ``none``.
     """
 
     points: tuple[ReferredPoint, ...]
@@ -209,3 +239,18 @@ class ReferResult:
     mode: Mode = Mode.OBJECT
     mode_reason: str = ""
     warnings: ResultWarning = ResultWarning.NONE
+    rejected: tuple[RejectedPoint, ...] = ()
+    depth_used: str = ""
+
+    def failure(self, accept_partial: bool = False) -> RoboReferError | None:
+        """Why this is not an answer: the error of the model's first point, where it was rejected.
+
+        Args:
+            accept_partial: whether later points are an answer, too.
+        """
+        if not self.rejected:
+            return None
+        first = self.rejected[0]
+        if self.points and (accept_partial or self.points[0].index < first.index):
+            return None
+        return first.error

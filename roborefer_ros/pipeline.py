@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.errors import (
     InstructionTooLongError,
     InvalidInstructionError,
@@ -25,6 +26,7 @@ from roborefer_ros.frame import (
     PointFlag,
     ReferredPoint,
     ReferResult,
+    RejectedPoint,
     ResultWarning,
     RGBDFrame,
 )
@@ -77,22 +79,20 @@ def pixel_from_normalised(
     return (u, v), flag
 
 
-@dataclass
+@dataclass(frozen=True)
 class ReferPipeline:
-    """Answers instructions with points in the camera's optical frame.
+    """Answers instructions with points in the camera's optical frame; keeps nothing of a goal.
 
     Attributes:
-        pointer: the model that points.
-        lifting: thresholds of the lifting to 3D.
-        depth_estimator: makes the model's depth picture from RGB (the reference's way);
+        pointer: Model that points.
+        depth_estimator: Maker of the model's depth picture from RGB (the reference's way);
             None converts the sensor's depth instead.
-        max_instruction_length: characters.
+        depth_name: Name of that estimator, for results.
     """
 
     pointer: Pointer
-    lifting: LiftingOptions = field(default_factory=LiftingOptions)
     depth_estimator: DepthEstimator | None = None
-    max_instruction_length: int = DEFAULT_MAX_INSTRUCTION_LENGTH
+    depth_name: str = "depth network"
 
     def refer(
         self,
@@ -100,7 +100,9 @@ class ReferPipeline:
         instruction: str,
         mode: Mode = Mode.AUTO,
         *,
-        max_points: int = 0,
+        reading: InstructionReading | None = None,
+        lifting: LiftingOptions = LiftingOptions(),  # noqa: B008 (frozen)
+        policy: AnswerPolicy = AnswerPolicy(),  # noqa: B008 (frozen)
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
@@ -109,30 +111,33 @@ class ReferPipeline:
         """Answer one instruction on one frame.
 
         Args:
-            frame: the observation.
-            instruction: what to find, in words.
-            mode: object or free space, or let the words decide (``pointing.mode``).
-            max_points: keep at most this many; 0 keeps all.
+            frame: Observation.
+            instruction: What to find, in words, as ``check_instruction`` returns it.
+            mode: Object or free space, or let the words decide (``pointing.mode``).
+            reading: What the words ask for, where they have been read already; wins over ``mode``.
+            lifting: Thresholds of the lifting to 3D, with the direction of gravity where known.
+            policy: Rules that the points must meet.
             deadline: ``time.monotonic()`` value after which to give up.
-            cancelled: polled between stages and between tokens.
-            on_text: receives the model's text as it grows.
-            on_stage: receives each stage's name (see ``STAGES``) as it begins.
+            cancelled: Polled between stages and between tokens.
+            on_text: Receives the model's text as it grows.
+            on_stage: Receives each stage's name (see ``STAGES``) as it begins.
 
         Returns:
-            The points in ``frame.frame_id``, at least one.
+            The points in ``frame.frame_id`` and those that were rejected, with the reasons;
+            ``ReferResult.failure`` tells whether that is an answer.
 
         Raises:
-            RoboReferError: one of its numbered subclasses.  When lifting fails, the
-                exception carries the model's text as ``answer``.  All carry the mode.
+            RoboReferError: one of its numbered subclasses, where there is no point at all.
+                All carry the mode.
         """
-        text = check_instruction(instruction, self.max_instruction_length)
-        reading = read_instruction(text, mode)
+        reading = reading or read_instruction(instruction, mode)
         try:
             return self._refer(
                 frame,
-                text,
+                instruction,
                 reading,
-                max_points=max_points,
+                lifting,
+                policy,
                 deadline=deadline,
                 cancelled=cancelled,
                 on_text=on_text,
@@ -145,10 +150,11 @@ class ReferPipeline:
     def _refer(
         self,
         frame: RGBDFrame,
-        text: str,
+        instruction: str,
         reading: InstructionReading,
+        lifting: LiftingOptions,
+        policy: AnswerPolicy,
         *,
-        max_points: int,
         deadline: float | None,
         cancelled: Callable[[], bool],
         on_text: Callable[[str], None],
@@ -164,16 +170,16 @@ class ReferPipeline:
         timings: dict[str, float] = {}
 
         started = enter("depth")
-        relative_depth = self._relative_depth(frame)
+        relative_depth, depth_used = self._relative_depth(frame, lifting)
         timings["depth"] = time.perf_counter() - started
 
         enter("infer")
         answer = self.pointer.point(
             frame.rgb,
             relative_depth,
-            text,
+            instruction,
             reading.mode,
-            max_points=max_points,
+            max_points=policy.max_points,
             deadline=deadline,
             cancelled=cancelled,
             on_text=on_text,
@@ -181,7 +187,7 @@ class ReferPipeline:
         timings.update(answer.timings_s)
 
         started = enter("lift")
-        points = self._lift(frame, answer, reading.mode, max_points)
+        points, rejected = self._lift(frame, answer, reading, lifting, policy)
         timings["lift"] = time.perf_counter() - started
         return ReferResult(
             points,
@@ -192,42 +198,57 @@ class ReferPipeline:
             mode=reading.mode,
             mode_reason=reading.reason,
             warnings=ResultWarning.TWO_STEPS if reading.two_steps else ResultWarning.NONE,
+            rejected=rejected,
+            depth_used=depth_used,
         )
 
     def close(self) -> None:
         """Free the model."""
         self.pointer.close()
 
-    def _relative_depth(self, frame: RGBDFrame) -> npt.NDArray[np.uint8] | None:
+    def _relative_depth(
+        self, frame: RGBDFrame, lifting: LiftingOptions
+    ) -> tuple[npt.NDArray[np.uint8] | None, str]:
+        """The picture that the model sees of the depth, and where it came from."""
         if not self.pointer.uses_depth:
-            return None
+            return None, "none"
         if self.depth_estimator is not None:
-            return self.depth_estimator(frame.rgb)
+            return self.depth_estimator(frame.rgb), self.depth_name
         if is_aligned(frame):
-            return relative_depth_from_metric(frame.depth.metres())
+            return relative_depth_from_metric(frame.depth.metres()), "sensor"
         # The model sees colour and depth as one picture: both must show the same pixel grid.
-        return relative_depth_from_metric(register_depth(frame, self.lifting))
+        return relative_depth_from_metric(register_depth(frame, lifting)), "sensor"
 
     def _lift(
-        self, frame: RGBDFrame, answer: PointerAnswer, mode: Mode, max_points: int
-    ) -> tuple[ReferredPoint, ...]:
-        """Lift each 2D point; points that cannot be lifted are dropped unless all fail."""
+        self,
+        frame: RGBDFrame,
+        answer: PointerAnswer,
+        reading: InstructionReading,
+        lifting: LiftingOptions,
+        policy: AnswerPolicy,
+    ) -> tuple[tuple[ReferredPoint, ...], tuple[RejectedPoint, ...]]:
+        """Lift each 2D point; those that cannot be, or break a rule, are rejected."""
         lifted: list[ReferredPoint] = []
-        first_error: RoboReferError | None = None
-        kept = answer.points[:max_points] if max_points else answer.points
+        rejected: list[RejectedPoint] = []
+        kept = answer.points[: policy.max_points] if policy.max_points else answer.points
         for index, normalised in enumerate(kept):
             pixel, flag = pixel_from_normalised(normalised, frame.width, frame.height)
+            trust = answer.confidences[index] if answer.confidences else None
             try:
-                point = lift_point(frame, pixel, self.lifting, mode)
+                point = lift_point(frame, pixel, lifting, reading.mode)
             except RoboReferError as error:
-                first_error = first_error or error
+                error.answer = answer.text
+                error.mode, error.mode_reason = reading.mode, reading.reason
+                rejected.append(RejectedPoint(pixel, normalised, error, trust, index))
                 continue
             referred = point.to_referred(pixel, normalised, frame.frame_id)
-            model_confidence = answer.confidences[index] if answer.confidences else None
             lifted.append(
-                replace(referred, flags=referred.flags | flag, model_confidence=model_confidence)
+                replace(
+                    referred,
+                    flags=referred.flags | flag,
+                    model_confidence=trust,
+                    geometry_confidence=referred.confidence,
+                    index=index,
+                )
             )
-        if first_error is not None and not lifted:
-            first_error.answer = answer.text
-            raise first_error
-        return tuple(lifted)
+        return tuple(lifted), tuple(rejected)

@@ -27,10 +27,18 @@ from roborefer_ros.errors import (
     FrameMismatchError,
     InvalidCameraInfoError,
     InvalidImageError,
+    RoboReferError,
     SizeMismatchError,
     UnsupportedEncodingError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, ReferredPoint, ReferResult, RGBDFrame
+from roborefer_ros.frame import (
+    CameraIntrinsics,
+    DepthImage,
+    ReferredPoint,
+    ReferResult,
+    RejectedPoint,
+    RGBDFrame,
+)
 from roborefer_ros.lifting.intrinsics import adjusted_intrinsics, check_intrinsics
 from roborefer_ros.nodes import interfaces
 from roborefer_ros.standalone import cv_bridge
@@ -324,6 +332,7 @@ def point_message(point: ReferredPoint, stamp: TimeMsg) -> interfaces.ReferredPo
     msg.valid_depth_ratio = float(point.valid_depth_ratio)
     msg.nearest_reading_px = float(point.nearest_reading_px)
     msg.confidence = float(point.confidence)
+    msg.geometry_confidence = float(point.geometry_confidence)
     msg.flags = int(point.flags)
     msg.support_tilt = math.nan if point.tilt_rad is None else float(point.tilt_rad)
     msg.support_flatness = math.nan if point.flatness_m is None else float(point.flatness_m)
@@ -331,20 +340,42 @@ def point_message(point: ReferredPoint, stamp: TimeMsg) -> interfaces.ReferredPo
     return msg
 
 
+def rejected_message(point: RejectedPoint) -> interfaces.RejectedPoint:
+    """One point that did not become a pose."""
+    msg = interfaces.RejectedPoint()
+    msg.u, msg.v = (float(v) for v in point.pixel)
+    msg.x_normalised, msg.y_normalised = (float(v) for v in point.normalised)
+    msg.model_confidence = -1.0 if point.model_confidence is None else float(point.model_confidence)
+    msg.error_code, msg.error_msg = point.error.code, str(point.error)
+    return msg
+
+
 def result_message(
-    result: ReferResult, timings_s: Mapping[str, float]
+    result: ReferResult, timings_s: Mapping[str, float], error: RoboReferError | None = None
 ) -> interfaces.ReferPoint.Result:
-    """The action result of an answer; ``timings_s`` is added to the result's own."""
+    """The action result of an answer, or of a goal that failed.
+
+    Args:
+        result: What was found, all of it or as much as there was before the failure.
+        timings_s: Seconds per stage, beside the result's own.
+        error: Reason of a failure; None on success.
+    """
     stamp = stamp_message(result.stamp_ns)
     msg = interfaces.ReferPoint.Result()
     msg.points = [point_message(point, stamp) for point in result.points]
-    msg.pose = msg.points[0].pose
+    msg.rejected_points = [rejected_message(point) for point in result.rejected]
     msg.answer = result.answer
     msg.mode = int(result.mode)
     msg.mode_reason = result.mode_reason
     msg.warnings = int(result.warnings)
+    msg.depth_used = result.depth_used
     msg.image_stamp = stamp
     msg.timings = timing_messages({**result.timings_s, **timings_s})
+    if error is None:
+        msg.pose = msg.points[0].pose
+    else:
+        msg.error_code, msg.error_msg = error.code, str(error)
+        msg.answer = result.answer or error.answer
     return msg
 
 

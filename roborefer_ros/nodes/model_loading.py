@@ -69,9 +69,7 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
             )
         pipeline = ReferPipeline(
             pointer=pointer,
-            lifting=options.lifting,
             depth_estimator=estimator,
-            max_instruction_length=options.max_instruction_length,
         )
         if options.warm_up:
             _warm_up(pipeline)

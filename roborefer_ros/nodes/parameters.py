@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import textwrap
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,34 @@ class NodeOptions:
     cloud_radius_m: float
     diagnostics_period_s: float
     lifting: LiftingOptions
+
+
+class Parameters:
+    """The declared parameters of a node, read once per change."""
+
+    def __init__(self, node: Node) -> None:
+        """Declare every parameter of the table and check all changes from then on.
+
+        Raises:
+            ValueError: the values given at start-up contradict each other.
+            rclpy.exceptions.InvalidParameterValueException, InvalidParameterTypeException
+        """
+        declare_parameters(node)
+        self._node = node
+        self._lock = threading.Lock()
+        self._options: NodeOptions | None = None
+        node.add_post_set_parameters_callback(lambda _: self._forget())
+
+    def options(self) -> NodeOptions:
+        """The present values of all parameters; the same object until one of them changes."""
+        with self._lock:
+            if self._options is None:
+                self._options = read_options(self._node)
+            return self._options
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._options = None
 
 
 def declare_parameters(node: Node) -> None:

@@ -15,12 +15,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
+from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
@@ -50,6 +52,21 @@ _STATES = {
     "lift": ReferPoint.Feedback.LIFTING,
     "transform": ReferPoint.Feedback.TRANSFORMING,
 }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a goal.
+
+    Attributes:
+        result: Message for the client.
+        answer: What there is to draw; None where there is nothing.
+        bug: Exception behind the result that no numbered class describes, for the log.
+    """
+
+    result: Result
+    answer: Any = None
+    bug: BaseException | None = None
 
 
 class ReferGoal:
@@ -82,8 +99,6 @@ class ReferGoal:
         self.timings_s: dict[str, float] = {}
         self.finished = threading.Event()
         self.result: Result = None
-        #: what the worker found, for whoever draws it once the client has its result
-        self.answer: Any = None
         self._cancelled = False
         self._shutting_down = ""
         self._text, self._state = "", ReferPoint.Feedback.QUEUED
@@ -113,6 +128,19 @@ class ReferGoal:
             f"the goal waited {time.monotonic() - self.accepted_s:.2f} s in the queue and its "
             "timeout passed; "
             "allow more time or send fewer goals at once"
+        )
+
+    def numbered(self, error: Exception) -> RoboReferError:
+        """The error that the client is told."""
+        if isinstance(error, CanceledError) and self.is_cancelled():
+            stopped = self.why_stopped()
+            stopped.answer = error.answer
+            stopped.mode, stopped.mode_reason = error.mode, error.mode_reason
+            return stopped
+        if isinstance(error, RoboReferError):
+            return error
+        return UnknownError(
+            f"unexpected {type(error).__name__}: {error}; the node's log has the traceback"
         )
 
     def enter(self, stage: str) -> None:
@@ -156,6 +184,10 @@ def check_request(request: Any) -> None:
             "timeout must be a number of seconds from 0 (the node's default), not "
             f"{request.timeout}"
         )
+    # raises InvalidGoalError itself
+    AnswerPolicy(
+        min_confidence=request.min_confidence, min_model_confidence=request.min_model_confidence
+    )
     if len(request.target_frame) > 256:
         raise InvalidGoalError(
             f"target_frame has {len(request.target_frame)} characters, at most 256 are sensible"
@@ -179,6 +211,10 @@ def failure_result(error: RoboReferError) -> Result:
     )
 
 
+def _failure(error: RoboReferError) -> Outcome:
+    return Outcome(failure_result(error))
+
+
 class ReferActionServer:
     """The server for ``~/refer_point``."""
 
@@ -186,8 +222,8 @@ class ReferActionServer:
         self,
         node: LifecycleNode,
         options: Callable[[], NodeOptions],
-        answer: Callable[[ReferGoal], Result],
-        on_done: Callable[[ReferGoal, Result], None],
+        answer: Callable[[ReferGoal], Outcome],
+        on_done: Callable[[ReferGoal, Outcome], None],
     ) -> None:
         """Start serving; goals get NODE_INACTIVE until ``open``.
 
@@ -195,7 +231,7 @@ class ReferActionServer:
             node: in whose executor the protocol runs.
             options: the parameters of the moment.
             answer: does the work, in the worker thread; may raise.
-            on_done: told about every result, in any thread, once it is on its way.
+            on_done: told about every outcome, in any thread, once it is on its way.
         """
         self._node = node
         self._options = options
@@ -266,7 +302,7 @@ class ReferActionServer:
                 self._running.shut_down(reason)
         for goal in waiting:
             goal.shut_down(reason)
-            self._finish(goal, failure_result(goal.why_stopped()), started=False)
+            self._finish(goal, _failure(goal.why_stopped()), started=False)
         with self._lock:
             return self._lock.wait_for(lambda: self._running is None, timeout_s)
 
@@ -309,7 +345,7 @@ class ReferActionServer:
         self._log.warning(
             f"rejected '{goal.request.instruction[:80]}': error {error.code}: {error}"
         )
-        self._on_done(goal, failure_result(error))
+        self._on_done(goal, _failure(error))
 
     def _on_goal(self, request: Any) -> GoalResponse:
         if self._is_open and self._is_full():
@@ -337,7 +373,7 @@ class ReferActionServer:
                 if self._running is not None or len(self._queue) > 1:
                     self._waiting.notify_all()
         except RoboReferError as error:
-            self._finish(goal, failure_result(error), started=False)
+            self._finish(goal, _failure(error), started=False)
             return
         # After the worker has been woken: a line of log takes as long as a transform.
         self._log.info(f"goal {goal.name}: '{goal.request.instruction[:80]}'")
@@ -387,8 +423,7 @@ class ReferActionServer:
             try:
                 if goal.handle is not None:
                     goal.handle.execute()
-                result = self._answer_safely(goal)
-                self._finish(goal, result, started=True)
+                self._finish(goal, self._answer_safely(goal), started=True)
             except Exception as error:  # only rclpy itself can end here, while it shuts down
                 self._log.error(f"goal {goal.name}: {type(error).__name__}: {error}")
             finally:
@@ -396,31 +431,22 @@ class ReferActionServer:
                     self._running = None
                     self._lock.notify_all()
 
-    def _answer_safely(self, goal: ReferGoal) -> Result:
+    def _answer_safely(self, goal: ReferGoal) -> Outcome:
         """Every way it can end as a filled result."""
         try:
             if goal.is_cancelled():
                 raise goal.why_stopped()
             return self._answer(goal)
-        except CanceledError as error:
-            stopped = goal.why_stopped() if goal.is_cancelled() else error
-            stopped.answer = error.answer
-            stopped.mode, stopped.mode_reason = error.mode, error.mode_reason
-            return failure_result(stopped)
-        except RoboReferError as error:
-            return failure_result(error)
         except Exception as error:
-            self._log.error(f"goal {goal.name}: {_traceback_of(error)}")
-            return failure_result(
-                UnknownError(
-                    f"unexpected {type(error).__name__}: {error}; the node's log has the traceback"
-                )
-            )
+            numbered = goal.numbered(error)
+            return Outcome(failure_result(numbered), bug=None if numbered is error else error)
 
-    def _finish(self, goal: ReferGoal, result: Result, *, started: bool) -> None:
+    def _finish(self, goal: ReferGoal, outcome: Outcome, *, started: bool) -> None:
         total_s = time.monotonic() - goal.accepted_s
-        goal.result = result
+        result = goal.result = outcome.result
         goal.finished.set()  # first: nothing below is the client's concern
+        if outcome.bug is not None:
+            self._log.error(f"goal {goal.name}: {_traceback_of(outcome.bug)}")
         if result.error_code:
             self._log.warning(
                 f"goal {goal.name}: error {result.error_code} after {total_s:.3f} s: "
@@ -431,7 +457,7 @@ class ReferActionServer:
         if goal.handle is not None and not started:
             goal.handle.execute()
         try:
-            self._on_done(goal, result)
+            self._on_done(goal, outcome)
         except Exception as error:
             self._log.error(f"goal {goal.name}: {_traceback_of(error)}")
 
@@ -452,7 +478,7 @@ class ReferActionServer:
                     self._waiting.wait(pause_s)
             for goal in ended:
                 error = goal.why_stopped() if goal.is_cancelled() else goal.too_late()
-                self._finish(goal, failure_result(error), started=False)
+                self._finish(goal, _failure(error), started=False)
 
 
 def _traceback_of(error: BaseException) -> str:

@@ -31,11 +31,11 @@ from std_msgs.msg import String
 from roborefer_ros.errors import NodeInactiveError, RoboReferError
 from roborefer_ros.nodes.camera_input import CameraInput
 from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
+from roborefer_ros.nodes.goal_runner import Answer, GoalRunner, NodeParts
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.model_loading import open_pipeline
-from roborefer_ros.nodes.parameters import NodeOptions, declare_parameters, read_options
-from roborefer_ros.nodes.refer_action import ReferActionServer, ReferGoal
-from roborefer_ros.nodes.refer_job import Answer, ReferJob
+from roborefer_ros.nodes.parameters import NodeOptions, Parameters
+from roborefer_ros.nodes.refer_action import Outcome, ReferActionServer, ReferGoal
 from roborefer_ros.nodes.stop_request import StopRequest
 from roborefer_ros.nodes.transforms import Transforms
 from roborefer_ros.nodes.visualization import Visualization, target_transform
@@ -86,7 +86,7 @@ class ReferNode(LifecycleNode):
             kwargs: of ``rclpy.node.Node``.
         """
         super().__init__(node_name, **kwargs)
-        declare_parameters(self)
+        self._values = Parameters(self)
         self._open_model = open_model
         self.problem = ""
         #: held during a transition, so that ``close`` finds everything it made
@@ -95,7 +95,7 @@ class ReferNode(LifecycleNode):
         self._camera: CameraInput | None = None
         self._transforms: Transforms | None = None
         self._visualization: Visualization | None = None
-        self._job: ReferJob | None = None
+        self._parts: NodeParts | None = None
         self._statistics = GoalStatistics()
         self._server = ReferActionServer(self, self.options, self._answer, self._on_done)
         self._instruction = self.create_subscription(
@@ -121,7 +121,7 @@ class ReferNode(LifecycleNode):
 
     def options(self) -> NodeOptions:
         """The parameters of the moment."""
-        return read_options(self)
+        return self._values.options()
 
     # --- lifecycle ---------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class ReferNode(LifecycleNode):
             pipeline.close()
             return TransitionCallbackReturn.FAILURE
         assert self._camera is not None and self._transforms is not None
-        self._job = ReferJob(self._camera, self._transforms, pipeline, self.options)
+        self._parts = NodeParts(self._camera, self._transforms, pipeline)
         self.problem = ""
         self._server.open()
         self.get_logger().info(
@@ -222,10 +222,11 @@ class ReferNode(LifecycleNode):
             self.get_logger().error(
                 "the running goal did not stop within 30 s; its model stays in memory"
             )
-        job, self._job = self._job, None
-        if job is None:
+        parts, self._parts = self._parts, None
+        if parts is None:
             return
-        job.close()
+        parts.pipeline.close()
+        del parts
         gc.collect()
         # another thread may be importing torch: then it is there and lacks most of its names
         cuda = getattr(sys.modules.get("torch"), "cuda", None)
@@ -254,20 +255,20 @@ class ReferNode(LifecycleNode):
 
     # --- goals -------------------------------------------------------------------------
 
-    def _answer(self, goal: ReferGoal) -> Any:
-        job = self._job
-        if job is None:
+    def _answer(self, goal: ReferGoal) -> Outcome:
+        parts = self._parts
+        if parts is None:
             raise NodeInactiveError("the node was deactivated")
-        return job.answer(goal)
+        return GoalRunner(goal, parts, self.options()).run()
 
     def _on_instruction(self, msg: String) -> None:
         self._server.submit(ReferPoint.Goal(instruction=msg.data))
 
     def _show(self, answer: Answer) -> None:
-        options = self.options()
+        options = answer.options
         try:
             if self._visualization is not None:
-                self._visualization.show(answer, options)
+                self._visualization.show(answer)
         except Exception:  # a picture that cannot be drawn takes no answer away
             self.get_logger().error(f"could not draw the answer:\n{traceback.format_exc()}")
         if options.publish_target_tf and self._transforms is not None:
@@ -276,12 +277,13 @@ class ReferNode(LifecycleNode):
                 target_transform(first, answer.target.stamp_ns, options.target_tf_frame)
             )
 
-    def _on_done(self, goal: ReferGoal, result: Any) -> None:
+    def _on_done(self, goal: ReferGoal, outcome: Outcome) -> None:
+        result = outcome.result
         self._statistics.count(
             result.error_code, result.error_msg, time.monotonic() - goal.accepted_s
         )
-        if result.error_code == 0:
-            self._show(goal.answer)
+        if outcome.answer is not None:
+            self._show(outcome.answer)
 
     def _model_state(self) -> ModelState:
         state = str(self._state_machine.current_state[1])

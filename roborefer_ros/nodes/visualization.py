@@ -24,8 +24,7 @@ from roborefer_ros.errors import NoDepthAtPointError
 from roborefer_ros.frame import ReferredPoint
 from roborefer_ros.lifting import Cloud, crop_cloud, grow_segment
 from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
-from roborefer_ros.nodes.parameters import NodeOptions
-from roborefer_ros.nodes.refer_job import Answer
+from roborefer_ros.nodes.goal_runner import Answer
 from roborefer_ros.nodes.transforms import rotation_matrix
 from roborefer_ros.standalone import cv_bridge
 
@@ -58,8 +57,9 @@ class Visualization:
         )
         self._node = node
 
-    def show(self, answer: Answer, options: NodeOptions) -> None:
-        """Publish an answer."""
+    def show(self, answer: Answer) -> None:
+        """Publish an answer, drawn with the very options that it was found with."""
+        options = answer.options
         stamp = stamp_message(answer.target.stamp_ns)
         header = Header(stamp=stamp, frame_id=answer.target.points[0].frame_id)
         poses = [pose_from_point(point) for point in answer.target.points]

@@ -180,7 +180,7 @@ class Graph:
         self.node = ros.create_node(
             "roborefer",
             ReferNode,
-            open_model=open_model or (lambda options: ReferPipeline(self.pointer, options.lifting)),
+            open_model=open_model or (lambda options: ReferPipeline(self.pointer)),
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
         )
         ros.spin(

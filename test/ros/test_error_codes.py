@@ -35,7 +35,9 @@ Case = Callable[[Make], Any]
 CODES = {
     name: getattr(ReferPoint.Result, name)
     for name in dir(ReferPoint.Result)
-    if name.isupper() and name not in ("NONE", "SLOT_TYPES")
+    if name.isupper()
+    and name not in ("NONE", "SLOT_TYPES")
+    and not name.startswith(("WARNING_", "MODE_"))
 }
 CASES: dict[str, Case] = {}
 

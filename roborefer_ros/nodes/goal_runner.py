@@ -5,24 +5,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.answer_policy import AnswerPolicy, within_workspace
 from roborefer_ros.errors import (
     FrameMismatchError,
     ModelOutOfMemoryError,
-    NodeInactiveError,
-    RoboReferError,
     SizeMismatchError,
     TransformExtrapolationError,
     TransformUnavailableError,
 )
 from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
-from roborefer_ros.lifting import flag_workspace
+from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.temporal import DepthHistory
 from roborefer_ros.nodes.camera_input import DEPTH_INFO, CameraInput, CameraMessages
 from roborefer_ros.nodes.conversions import (
@@ -32,9 +29,10 @@ from roborefer_ros.nodes.conversions import (
     stamp_ns,
 )
 from roborefer_ros.nodes.parameters import NodeOptions
-from roborefer_ros.nodes.refer_action import ReferGoal
+from roborefer_ros.nodes.refer_action import Outcome, ReferGoal
 from roborefer_ros.nodes.transforms import Transforms, move_point
 from roborefer_ros.pipeline import ReferPipeline, check_instruction
+from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import check_interrupts
 
 #: transforms below these leave depth aligned with colour
@@ -55,6 +53,7 @@ class Answer:
         camera: the points in the camera's frame.
         target: the points in the requested frame.
         instruction: what was asked.
+        options: the parameters that it was answered with; ``options.lifting`` holds the goal's up.
         target_T_camera: ``[4, 4]`` pose of the camera in that frame; None where it is the same.
     """
 
@@ -62,55 +61,106 @@ class Answer:
     camera: ReferResult
     target: ReferResult
     instruction: str
+    options: NodeOptions
     target_T_camera: npt.NDArray[np.float64] | None = None
 
 
-class ReferJob:
-    """Answers goals while the node is active; one at a time, from one thread."""
+@dataclass(frozen=True)
+class NodeParts:
+    """What the goals of one activation share.
 
-    def __init__(
-        self,
-        camera: CameraInput,
-        transforms: Transforms,
-        pipeline: ReferPipeline,
-        options: Callable[[], NodeOptions],
-    ) -> None:
-        self._camera = camera
-        self._transforms = transforms
-        self._pipeline: ReferPipeline | None = pipeline
-        self._options = options
+    Attributes:
+        camera: Source of frames.
+        transforms: Source of transforms.
+        pipeline: Model and lifting.
+    """
 
-    def close(self) -> None:
-        """Free the model."""
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.close()
+    camera: CameraInput
+    transforms: Transforms
+    pipeline: ReferPipeline
 
-    def answer(self, goal: ReferGoal) -> Any:
-        """The action result of a goal; ``goal.answer`` keeps what there is to draw.
+
+def policy_of(goal: ReferGoal, options: NodeOptions) -> AnswerPolicy:
+    """The rules of a goal: its own, else those of the parameters."""
+    return AnswerPolicy(
+        max_points=int(goal.request.max_points),
+        accept_partial=bool(goal.request.accept_partial),
+    )
+
+
+class GoalRunner:
+    """Answers one goal with the parameters of the moment in which it began."""
+
+    def __init__(self, goal: ReferGoal, parts: NodeParts, options: NodeOptions) -> None:
+        self._goal, self._parts, self._options = goal, parts, options
+        #: what is known so far, for the result of a goal that fails
+        self._found = ReferResult((), "", "", 0, mode=Mode.AUTO)
+
+    def run(self) -> Outcome:
+        """The result of the goal, also of one that fails, and what there is to draw."""
+        try:
+            answer = self._answer()
+            self._goal.timings_s["total"] = time.monotonic() - self._goal.accepted_s
+            return Outcome(result_message(answer.target, self._goal.timings_s), answer)
+        except Exception as error:
+            numbered = self._goal.numbered(error)
+            self._goal.timings_s["total"] = time.monotonic() - self._goal.accepted_s
+            result = result_message(self._found, self._goal.timings_s, numbered)
+            return Outcome(result, bug=None if numbered is error else error)
+
+    def _answer(self) -> Answer:
+        """Find, lift and move the points.
 
         Raises:
             RoboReferError: one of its numbered subclasses.
         """
-        pipeline, options, request = self._pipeline, self._options(), goal.request
-        if pipeline is None:
-            raise NodeInactiveError("the node was deactivated")
+        goal, options, request = self._goal, self._options, self._goal.request
         # An empty instruction should fail at once, not after the camera.
-        check_instruction(request.instruction, options.max_instruction_length)
-        pipeline.max_instruction_length = options.max_instruction_length
-        pipeline.lifting = options.lifting
+        text = check_instruction(request.instruction, options.max_instruction_length)
+        reading = read_instruction(text, Mode(request.mode))
+        self._found = replace(self._found, mode=reading.mode, mode_reason=reading.reason)
+        policy = policy_of(goal, options)
+        frame = self._frame()
+        self._found = replace(self._found, frame_id=frame.frame_id, stamp_ns=frame.stamp_ns)
+        options = replace(options, lifting=self._lifting(frame))
+        found = self._refer(frame, text, reading, options.lifting, policy)
+        # Until they are in the requested frame there are no points to report.
+        self._found = replace(found, points=())
+        failed = found.failure(policy.accept_partial)
+        if failed is not None and not found.points:
+            raise failed
 
-        frame = self._frame(goal, options)
-        if options.up_frame:
-            up = self._up(frame, goal, options)
-            options = replace(options, lifting=replace(options.lifting, up=up))
-            pipeline.lifting = options.lifting
+        goal.enter("transform")
+        started_s = time.perf_counter()
+        target = request.target_frame or options.target_frame or frame.frame_id
+        pose = self._lookup(target, frame) if target != frame.frame_id else None
+        moved = within_workspace(_moved(found, pose, target), options.lifting, policy)
+        self._found = moved
+        goal.timings_s["transform"] = time.perf_counter() - started_s
+        failed = moved.failure(policy.accept_partial)
+        if failed is not None:
+            raise failed
+        check_interrupts(goal.deadline, goal.is_cancelled)
+        kept = {point.index for point in moved.points}
+        camera = replace(found, points=tuple(p for p in found.points if p.index in kept))
+        return Answer(frame, camera, moved, request.instruction, options, pose)
+
+    def _refer(
+        self,
+        frame: RGBDFrame,
+        text: str,
+        reading: InstructionReading,
+        lifting: LiftingOptions,
+        policy: AnswerPolicy,
+    ) -> ReferResult:
+        goal = self._goal
         try:
-            found = pipeline.refer(
+            return self._parts.pipeline.refer(
                 frame,
-                request.instruction,
-                Mode(request.mode),
-                max_points=int(request.max_points),
+                text,
+                reading=reading,
+                lifting=lifting,
+                policy=policy,
                 deadline=goal.deadline,
                 cancelled=goal.is_cancelled,
                 on_text=goal.hear,
@@ -119,30 +169,20 @@ class ReferJob:
         except MemoryError as error:
             raise ModelOutOfMemoryError(f"out of memory while answering: {error}") from error
 
-        goal.enter("transform")
-        started_s = time.perf_counter()
-        target = request.target_frame or options.target_frame or frame.frame_id
-        pose = None
-        if target != frame.frame_id:
-            try:
-                pose = self._lookup(target, frame, goal, options)
-            except RoboReferError as error:
-                error.answer = found.answer
-                raise
-        moved = _moved(found, pose, target)
-        in_reach = tuple(flag_workspace(point, options.lifting) for point in moved.points)
-        moved = replace(moved, points=in_reach)
-        goal.timings_s["transform"] = time.perf_counter() - started_s
-        check_interrupts(goal.deadline, goal.is_cancelled)
-        goal.timings_s["total"] = time.monotonic() - goal.accepted_s
-        goal.answer = Answer(frame, found, moved, request.instruction, pose)
-        return result_message(moved, goal.timings_s)
+    def _lifting(self, frame: RGBDFrame) -> LiftingOptions:
+        """The thresholds, with up as the camera sees it."""
+        lifting = self._options.lifting
+        if not self._options.up_frame:
+            return lifting
+        x, y, z = self._lookup(self._options.up_frame, frame)[2, :3]
+        return replace(lifting, up=(float(x), float(y), float(z)))
 
-    def _frame(self, goal: ReferGoal, options: NodeOptions) -> RGBDFrame:
+    def _frame(self) -> RGBDFrame:
+        goal, options = self._goal, self._options
         goal.enter("wait_frame")
         started_s = time.perf_counter()
         # "Newer than the goal" counts from its acceptance, also when it had to queue.
-        messages = self._camera.wait_for_frame(
+        messages = self._parts.camera.wait_for_frame(
             goal.stamp_ns - round(options.frame_tolerance_s * 1e9),
             options.frame_timeout_s,
             goal.deadline,
@@ -150,29 +190,30 @@ class ReferJob:
         )
         received_s = time.perf_counter()
         goal.timings_s["wait_frame"] = received_s - started_s
-        frame = self._converted(messages, goal, options)
+        frame = self._converted(messages)
         goal.timings_s["convert"] = time.perf_counter() - received_s
         if options.lifting.temporal_frames > 1:
             started_s = time.perf_counter()
-            frame = self._steadied(frame, goal, options)
+            frame = self._steadied(frame)
             goal.timings_s["wait_frame"] += time.perf_counter() - started_s
         return frame
 
-    def _steadied(self, frame: RGBDFrame, goal: ReferGoal, options: NodeOptions) -> RGBDFrame:
+    def _steadied(self, frame: RGBDFrame) -> RGBDFrame:
         """The last of the next frames, with the median of their depth where they belong together.
 
         A history for each goal: no frame from before it, none from before a jump of time.
         """
+        goal, options = self._goal, self._options
         history = DepthHistory(options.lifting)
         # a camera in a hand is asked about in its own frame, too: then gravity's frame tells
         asked = goal.request.target_frame or options.target_frame
         target = options.up_frame if asked in ("", frame.frame_id) else asked
         for _ in range(options.lifting.temporal_frames - 1):
             history.push(frame, self._camera_pose(frame, target))
-            messages = self._camera.wait_for_frame(
+            messages = self._parts.camera.wait_for_frame(
                 frame.stamp_ns + 1, options.frame_timeout_s, goal.deadline, goal.is_cancelled
             )
-            frame = self._converted(messages, goal, options)
+            frame = self._converted(messages)
         return history.push(frame, self._camera_pose(frame, target))
 
     def _camera_pose(self, frame: RGBDFrame, target: str) -> npt.NDArray[np.float64] | None:
@@ -180,20 +221,18 @@ class ReferJob:
         if not target or target == frame.frame_id:
             return None
         try:
-            return self._transforms.lookup(
+            return self._parts.transforms.lookup(
                 target, frame.frame_id, frame.stamp_ns, timeout_s=_POSE_WAIT_S
             )
         except (TransformUnavailableError, TransformExtrapolationError):
             return None
 
-    def _converted(
-        self, messages: CameraMessages, goal: ReferGoal, options: NodeOptions
-    ) -> RGBDFrame:
+    def _converted(self, messages: CameraMessages) -> RGBDFrame:
         rgb, depth, info = messages.rgb, messages.depth, messages.info
         depth_frame = check_frame_ids(
             rgb.header.frame_id, depth.header.frame_id, info.header.frame_id
         )
-        camera_T_depth = self._depth_pose(depth_frame, messages, goal, options)
+        camera_T_depth = self._depth_pose(depth_frame, messages)
         same_size = (rgb.width, rgb.height) == (depth.width, depth.height)
         depth_info = None
         if camera_T_depth is not None or not same_size:
@@ -208,24 +247,24 @@ class ReferJob:
             info,
             depth_info=depth_info,
             camera_T_depth=camera_T_depth,
-            rectified=options.rgb_is_rectified,
+            rectified=self._options.rgb_is_rectified,
         )
 
     def _depth_pose(
-        self, depth_frame: str, messages: CameraMessages, goal: ReferGoal, options: NodeOptions
+        self, depth_frame: str, messages: CameraMessages
     ) -> npt.NDArray[np.float64] | None:
         """Pose of the depth camera in the colour camera; None where they are the same place."""
         if not depth_frame:
             return None
         rgb_frame = messages.rgb.header.frame_id
         try:
-            pose = self._transforms.lookup(
+            pose = self._parts.transforms.lookup(
                 rgb_frame,
                 depth_frame,
                 stamp_ns(messages.depth.header.stamp),
-                timeout_s=options.transform_timeout_s,
-                deadline=goal.deadline,
-                cancelled=goal.is_cancelled,
+                timeout_s=self._options.transform_timeout_s,
+                deadline=self._goal.deadline,
+                cancelled=self._goal.is_cancelled,
             )
         except (TransformUnavailableError, TransformExtrapolationError) as error:
             raise FrameMismatchError(
@@ -236,25 +275,16 @@ class ReferJob:
         same_direction = float(np.abs(pose[:3, :3] - np.eye(3)).max()) < _SAME_DIRECTION
         return None if same_place and same_direction else pose
 
-    def _lookup(
-        self, target: str, frame: RGBDFrame, goal: ReferGoal, options: NodeOptions
-    ) -> npt.NDArray[np.float64]:
+    def _lookup(self, target: str, frame: RGBDFrame) -> npt.NDArray[np.float64]:
         """Pose of the camera in a frame, at the image's stamp."""
-        return self._transforms.lookup(
+        return self._parts.transforms.lookup(
             target,
             frame.frame_id,
             frame.stamp_ns,
-            timeout_s=options.transform_timeout_s,
-            deadline=goal.deadline,
-            cancelled=goal.is_cancelled,
+            timeout_s=self._options.transform_timeout_s,
+            deadline=self._goal.deadline,
+            cancelled=self._goal.is_cancelled,
         )
-
-    def _up(
-        self, frame: RGBDFrame, goal: ReferGoal, options: NodeOptions
-    ) -> tuple[float, float, float]:
-        """The z axis of ``up_frame`` as the camera sees it."""
-        x, y, z = self._lookup(options.up_frame, frame, goal, options)[2, :3]
-        return (float(x), float(y), float(z))
 
 
 def _moved(
