@@ -93,6 +93,7 @@ class NodeGraph:
         self.preset = load_preset("simulation")
         self._client: ReferPointClient | None = None
         self._bare: ReferPointClient | None = None
+        self._node = dict(node or {})
         say(f"starting a {size[0]}x{size[1]} camera at {rate_hz:g} Hz and the node ...")
         try:
             self.processes.start(
@@ -101,22 +102,26 @@ class NodeGraph:
                 {},
                 {"width": size[0], "height": size[1], "rate_hz": float(rate_hz), **(camera or {})},
             )
-            self.processes.start(
-                NODE,
-                "roborefer_ros.nodes.refer_node",
-                self.preset.remappings,
-                {
-                    "model": "echo",
-                    "target_frame": TARGET_FRAME,
-                    **self.preset.parameters,
-                    **(node or {}),
-                },
-            )
+            self.start_node()
             self._client = ReferPointClient(f"/{NODE}/refer_point")
             self.processes.wait_for("a first answer", self._answers, _START_TIMEOUT_S)
         except BaseException:
             self.close()
             raise
+
+    def start_node(self) -> None:
+        """Start the node; also again, after ``processes.kill(NODE)``."""
+        self.processes.start(
+            NODE,
+            "roborefer_ros.nodes.refer_node",
+            self.preset.remappings,
+            {
+                "model": "echo",
+                "target_frame": TARGET_FRAME,
+                **self.preset.parameters,
+                **self._node,
+            },
+        )
 
     def start_bare(self, role: str) -> None:
         """Start bare rclpy beside the node: ``subscriber`` or ``server`` of ``node_bare.py``."""

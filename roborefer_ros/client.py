@@ -7,7 +7,7 @@
         plan_to(result.pose)
 
 The client has a node and a thread of its own, so blocking calls work from anywhere, also from a
-callback of another node.
+callback of another node.  No call waits for ever: see ``client_goal``.
 """
 
 from __future__ import annotations
@@ -17,158 +17,38 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any
 
 import rclpy
+from rcl_interfaces.srv import GetParameters
 from rclpy.action import ActionClient
+from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from roborefer_ros.errors import (
-    ERRORS_BY_CODE,
-    DeadlineExceededError,
-    NodeInactiveError,
-    QueueFullError,
-    RoboReferError,
-    UnknownError,
-)
+from roborefer_ros.client_goal import Patience, ReferGoalHandle, error_of
+from roborefer_ros.errors import NodeInactiveError, UnknownError
 from roborefer_ros.frame import Mode
+from roborefer_ros.nodes.action_qos import service_qos
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.standalone.environment import prepare_environment
+
+__all__ = ["DEFAULT_ACTION", "Patience", "ReferGoalHandle", "ReferPointClient", "error_of"]
 
 DEFAULT_ACTION = "/roborefer/refer_point"
 
 #: how long discovery may take before a missing server counts as missing, seconds
 _DISCOVERY_S = 10.0
-#: how often a waiting caller looks whether the server is still there, seconds
+#: how often open goals are looked after, seconds
 _POLL_S = 0.25
-#: how long the server may be out of sight before its goals count as lost, seconds
-_GONE_S = 2.0
+#: how long the node's goal_timeout_s is believed before it is asked for again, seconds
+_TIMEOUT_KNOWN_S = 10.0
 
 _numbers = itertools.count()
 
 Feedback = Callable[[Any], None]
-
-
-class ReferGoalHandle:
-    """A goal on its way; of ``ReferPointClient.send``."""
-
-    def __init__(self, client: ReferPointClient, instruction: str) -> None:
-        self._client = client
-        self._instruction = instruction
-        self._handle: Any = None
-        self._cancel_asked = False
-        self._lock = threading.Lock()
-        #: ``concurrent.futures.Future`` of the result message; in asyncio:
-        #: ``await asyncio.wrap_future(goal.future)``.  Its callbacks run in the client's thread.
-        self.future: Future[Any] = Future()
-
-    def done(self) -> bool:
-        """Whether there is a result or an error."""
-        return self.future.done()
-
-    def result(self, timeout_s: float | None = None) -> Any:
-        """Wait for the result.
-
-        Args:
-            timeout_s: longest wait; None waits as long as the server is there.
-
-        Returns:
-            The ``ReferPoint.Result`` message, ``error_code`` 0.
-
-        Raises:
-            RoboReferError: the numbered error of the result; its ``answer`` holds the model's
-                text where there is one.
-            DeadlineExceededError: ``timeout_s`` passed; the goal goes on.
-            NodeInactiveError: the node went away.
-        """
-        give_up_s = None if timeout_s is None else time.monotonic() + timeout_s
-        seen_s = time.monotonic()
-        while True:
-            now_s = time.monotonic()
-            left_s = _POLL_S if give_up_s is None else min(_POLL_S, give_up_s - now_s)
-            try:
-                return self.future.result(max(left_s, 0.0))
-            except (FutureTimeoutError, TimeoutError):
-                pass
-            now_s = time.monotonic()
-            if give_up_s is not None and now_s >= give_up_s:
-                raise DeadlineExceededError(
-                    f"no result of {self._instruction!r} within {timeout_s:g} s; the goal goes "
-                    "on, cancel it if it is no longer wanted"
-                )
-            if self._client.is_server_ready():
-                seen_s = now_s
-            elif now_s - seen_s > _GONE_S:
-                self._fail(
-                    NodeInactiveError(
-                        f"the action server {self._client.action_name} went away while it worked "
-                        f"on {self._instruction!r}; see the log of the node"
-                    )
-                )
-
-    def cancel(self) -> None:
-        """Ask the node to stop; the result is then a ``CanceledError``. Returns at once."""
-        with self._lock:
-            self._cancel_asked = True
-            handle = self._handle
-        if handle is not None and not self.done():
-            handle.cancel_goal_async()
-
-    # --- for the client ----------------------------------------------------------------
-
-    def _accepted(self, future: Any) -> None:
-        try:
-            handle = future.result()
-        except Exception as error:
-            self._fail(UnknownError(f"sending the goal failed: {error}"))
-            return
-        if not handle.accepted:
-            self._fail(
-                QueueFullError(
-                    f"the node rejected {self._instruction!r}: as many goals as it accepts "
-                    "(parameter max_queued_goals) already wait; try again later"
-                )
-            )
-            return
-        with self._lock:
-            self._handle = handle
-            cancel = self._cancel_asked
-        handle.get_result_async().add_done_callback(self._finished)
-        if cancel:
-            handle.cancel_goal_async()
-
-    def _finished(self, future: Any) -> None:
-        try:
-            result = future.result().result
-        except Exception as error:
-            self._fail(UnknownError(f"reading the result failed: {error}"))
-            return
-        if result.error_code:
-            self._fail(error_of(result))
-            return
-        try:
-            self.future.set_result(result)
-        except InvalidStateError:
-            pass
-
-    def _fail(self, error: RoboReferError) -> None:
-        try:
-            self.future.set_exception(error)
-        except (InvalidStateError, CancelledError):
-            pass  # the result came after all, or the user cancelled the future
-
-
-def error_of(result: Any) -> RoboReferError:
-    """The numbered error that a failed ``ReferPoint.Result`` tells."""
-    error = ERRORS_BY_CODE.get(result.error_code, UnknownError)(result.error_msg)
-    error.answer = result.answer
-    error.mode, error.mode_reason = result.mode, result.mode_reason
-    return error
 
 
 class ReferPointClient:
@@ -179,6 +59,7 @@ class ReferPointClient:
         node: a node whose context and namespace to use; None starts ROS 2 where it is not yet
             running.  The node itself is not spun and need not be.
         namespace: of the client's own node, where no ``node`` is given.
+        patience: how long to wait for what before a goal counts as lost.
     """
 
     def __init__(
@@ -187,7 +68,9 @@ class ReferPointClient:
         *,
         node: Node | None = None,
         namespace: str = "",
+        patience: Patience | None = None,
     ) -> None:
+        self._patience = patience or Patience()
         self._own_context: Context | None = None
         if node is not None:
             context, namespace = node.context, node.get_namespace()
@@ -207,14 +90,26 @@ class ReferPointClient:
             start_parameter_services=False,
         )
         self._client: ActionClient[Any, Any, Any] = ActionClient(
-            self._node, ReferPoint, action_name
+            self._node, ReferPoint, action_name, **service_qos()
         )
         self.action_name = action_name
+        resolved = self._node.resolve_topic_name(action_name)
+        self._status_topic = f"{resolved}/_action/status"
+        self._parameters: Client[Any, Any] = self._node.create_client(
+            GetParameters, f"{resolved.rpartition('/')[0]}/get_parameters"
+        )
+        self._node_timeout_s: float | None = None
+        self._node_timeout_asked_s = float("-inf")
         self._open: set[ReferGoalHandle] = set()
+        self._condition = threading.Condition()
+        self._closing = False
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="refer_point_client", daemon=True)
         self._thread.start()
+        # Beside the spinning thread, which a user's feedback callback may hold up.
+        self._watcher = threading.Thread(target=self._watch, name="refer_point_watch", daemon=True)
+        self._watcher.start()
 
     def is_server_ready(self) -> bool:
         """Whether the node can be seen at this moment."""
@@ -238,6 +133,7 @@ class ReferPointClient:
         max_points: int = 0,
         timeout_s: float = 0.0,
         on_feedback: Feedback | None = None,
+        **fields: Any,
     ) -> Any:
         """Ask and wait for the answer; see ``send`` for the arguments.
 
@@ -254,6 +150,7 @@ class ReferPointClient:
             max_points=max_points,
             timeout_s=timeout_s,
             on_feedback=on_feedback,
+            **fields,
         )
         try:
             return goal.result()
@@ -270,6 +167,7 @@ class ReferPointClient:
         max_points: int = 0,
         timeout_s: float = 0.0,
         on_feedback: Feedback | None = None,
+        **fields: Any,
     ) -> ReferGoalHandle:
         """Ask without waiting for the answer.
 
@@ -280,6 +178,7 @@ class ReferPointClient:
             max_points: keep at most so many; 0 keeps all.
             timeout_s: deadline of the goal in the node; 0 takes the node's.
             on_feedback: receives each feedback message, in the client's thread.
+            fields: further fields of the goal, as ``min_confidence``; see ``ReferPoint.action``.
 
         Raises:
             NodeInactiveError: there is no node with that action.
@@ -296,9 +195,16 @@ class ReferPointClient:
             target_frame=target_frame,
             max_points=max_points,
             timeout=float(timeout_s),
+            **fields,
         )
-        handle = ReferGoalHandle(self, instruction)
-        self._open.add(handle)
+        handle = ReferGoalHandle(
+            instruction, self.action_name, goal.timeout, self._patience, self._server_ids()
+        )
+        with self._condition:
+            if self._closing:
+                raise NodeInactiveError("the client was closed")
+            self._open.add(handle)
+            self._condition.notify_all()
         handle.future.add_done_callback(lambda _: self._open.discard(handle))
 
         def feedback(message: Any) -> None:
@@ -309,9 +215,9 @@ class ReferPointClient:
             try:
                 sent = self._client.send_goal_async(goal, feedback_callback=feedback)
             except Exception as error:  # nobody would hear of it here
-                handle._fail(UnknownError(f"sending the goal failed: {error}"))
+                handle.fail(UnknownError(f"sending the goal failed: {error}"))
                 return
-            sent.add_done_callback(handle._accepted)
+            sent.add_done_callback(handle.accepted)
 
         # In the client's thread, which also takes the responses: rclpy's send_goal_async enters its
         # future after sending (Kilted: twice), and a response in between would be lost for ever.
@@ -319,14 +225,18 @@ class ReferPointClient:
         return handle
 
     def close(self) -> None:
-        """Cancel what is open and end the client's thread."""
+        """Cancel what is open and end the client's threads."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
         for handle in tuple(self._open):
             handle.cancel()
-            handle._fail(NodeInactiveError("the client was closed"))
+            handle.fail(NodeInactiveError("the client was closed"))
         self._executor.shutdown(timeout_sec=5.0)
         # A thread that still spins while Python ends would abort the process.
-        if self._thread is not threading.current_thread():
-            self._thread.join(5.0)
+        for thread in (self._thread, self._watcher):
+            if thread is not threading.current_thread():
+                thread.join(5.0)
         self._client.destroy()
         self._node.destroy_node()
         if self._own_context is not None:
@@ -351,4 +261,53 @@ class ReferPointClient:
             except (ExternalShutdownException, ShutdownException):
                 return
             except Exception as error:  # of a user's feedback callback; others still wait
+                if self._closing:
+                    return
                 self._node.get_logger().error(f"a callback failed: {type(error).__name__}: {error}")
+
+    # --- looking after open goals --------------------------------------------------------
+
+    def _server_ids(self) -> frozenset[bytes]:
+        """Identities of the servers in sight; one that was restarted has another."""
+        infos = self._node.get_publishers_info_by_topic(self._status_topic)
+        return frozenset(bytes(info.endpoint_gid) for info in infos)
+
+    def _watch(self) -> None:
+        while True:
+            with self._condition:
+                while not (self._open or self._closing):
+                    self._condition.wait()
+                if not self._closing:
+                    self._condition.wait(_POLL_S)
+                if self._closing:
+                    return
+            try:
+                self._look(time.monotonic())
+            except Exception as error:  # no goal may stay unwatched
+                for handle in tuple(self._open):
+                    handle.fail(UnknownError(f"looking after the goal failed: {error}"))
+
+    def _look(self, now_s: float) -> None:
+        if not self._node.context.ok():
+            for handle in tuple(self._open):
+                handle.fail(NodeInactiveError("ROS 2 was shut down in the client's process"))
+            return
+        present = self._server_ids()
+        for handle in tuple(self._open):
+            handle.look(now_s, present, self._timeout_of_the_node)
+
+    def _timeout_of_the_node(self) -> float | None:
+        """The node's ``goal_timeout_s``, asked for when a goal takes long; None while unknown."""
+        now_s = time.monotonic()
+        if now_s - self._node_timeout_asked_s > _TIMEOUT_KNOWN_S:
+            if self._parameters.service_is_ready():
+                self._node_timeout_asked_s = now_s
+                future = self._parameters.call_async(
+                    GetParameters.Request(names=["goal_timeout_s"])
+                )
+                future.add_done_callback(self._keep_timeout)
+        return self._node_timeout_s
+
+    def _keep_timeout(self, future: Any) -> None:
+        if future.exception() is None and future.result().values:
+            self._node_timeout_s = float(future.result().values[0].double_value) or None

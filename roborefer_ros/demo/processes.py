@@ -105,6 +105,13 @@ class Processes:
         """Process id of a started node."""
         return next(process.pid for known, process, _ in self._running if known == name)
 
+    def kill(self, name: str) -> None:
+        """End a process with SIGKILL, as a crash would, and forget it."""
+        for entry in [entry for entry in self._running if entry[0] == name]:
+            entry[1].kill()
+            entry[1].wait()
+            self._running.remove(entry)
+
     def last_words(self, name: str) -> str:
         """The end of a process's log."""
         return "\n".join(_tail(path) for known, _, path in self._running if known == name)

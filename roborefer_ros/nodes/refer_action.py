@@ -34,6 +34,7 @@ from roborefer_ros.errors import (
     UnknownError,
 )
 from roborefer_ros.frame import Mode
+from roborefer_ros.nodes.action_qos import service_qos
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pointing.answers import answer_so_far
@@ -258,6 +259,7 @@ class ReferActionServer:
             handle_accepted_callback=self._on_accepted,
             cancel_callback=self._on_cancel,
             result_timeout=options().result_timeout_s,
+            **service_qos(),
         )
         self._threads = [
             threading.Thread(target=self._work, name="roborefer_worker", daemon=True),

@@ -227,6 +227,11 @@ class Graph:
         """Result and status of an accepted goal."""
         return wait(handle.get_result_async(), timeout_s)
 
+    def lose_server(self) -> None:
+        """Take the action off the graph, as the death of its process would."""
+        self.node._server._server.destroy()
+        self.node._server._server.destroy = lambda: None
+
     def close(self) -> None:
         """End camera and node in order; the fixture does the rest."""
         if self.camera is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import rclpy
+from rclpy.action import ActionServer
 from rclpy.context import Context
 from refer_graph import (
     Graph,
@@ -22,15 +23,17 @@ from refer_graph import (
 )
 from std_srvs.srv import Trigger
 
-from roborefer_ros.client import ReferPointClient
+from roborefer_ros.client import Patience, ReferPointClient
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
     NodeInactiveError,
     NoPointInAnswerError,
     QueueFullError,
+    ServerLostError,
 )
 from roborefer_ros.frame import Mode
+from roborefer_ros.nodes.interfaces import ReferPoint
 
 Make = Callable[..., Graph]
 
@@ -170,17 +173,103 @@ def test_no_node(ros: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             client.send("the red mug")
 
 
-def test_a_node_that_goes_away(
-    graph: Make, client: ReferPointClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def impatient(ros: Any, **seconds: float) -> ReferPointClient:
+    """A client that gives up soon."""
+    return ReferPointClient(node=ros.create_node("planner"), patience=Patience(**seconds))
+
+
+def test_a_node_that_goes_away(graph: Make, ros: Any) -> None:
     """Waiting ends, although no result ever comes."""
-    monkeypatch.setattr("roborefer_ros.client._GONE_S", 0.3)
-    g = graph(pointer=scripted(tokens=200, token_s=0.01))
-    goal = client.send("the red mug")
-    assert g.pointer.running.wait(10.0)
-    monkeypatch.setattr(client, "is_server_ready", lambda: False)
-    with pytest.raises(NodeInactiveError, match="went away"):
-        goal.result(10.0)
+    g = graph(pointer=scripted(tokens=2000, token_s=0.01), goal_timeout_s=30.0)
+    with impatient(ros, gone_s=0.3) as client:
+        goal = client.send("the red mug")
+        assert g.pointer.running.wait(10.0)
+        g.lose_server()
+        with pytest.raises(ServerLostError, match="went away"):
+            goal.result(20.0)
+
+
+def test_a_node_that_was_replaced(graph: Make, ros: Any) -> None:
+    """The new server has the name and services of the old one, and knows nothing of the goal."""
+    g = graph(pointer=scripted(tokens=2000, token_s=0.01), goal_timeout_s=30.0)
+    with impatient(ros, gone_s=0.3) as client:
+        goal = client.send("the red mug")
+        assert g.pointer.running.wait(10.0)
+        other = ros.create_node("replacement")
+        # Made before the old one is taken away, so that some server is in sight at any moment.
+        server = ActionServer(other, ReferPoint, "/roborefer/refer_point", lambda _: None)
+        wait_until(lambda: len(client._server_ids()) == 2)
+        g.lose_server()
+        with pytest.raises(ServerLostError, match="replaced"):
+            goal.result(20.0)
+        server.destroy()
+
+
+def test_a_node_that_hangs(graph: Make, ros: Any) -> None:
+    """It is there, and neither answers nor heeds its own deadline; asyncio does not wait either."""
+    g = graph(pointer=scripted(tokens=2000, token_s=0.01), goal_timeout_s=30.0)
+    with impatient(ros, grace_s=0.2) as client:
+        goal = client.send("the red mug", timeout_s=0.2)
+        assert g.pointer.running.wait(10.0)
+        # What a model does that does not look at its deadline.
+        for waiting in tuple(g.node._server._goals.values()):
+            waiting.deadline += 60.0
+
+        async def ask() -> Any:
+            return await asyncio.wrap_future(goal.future)
+
+        with pytest.raises(DeadlineExceededError):
+            asyncio.run(asyncio.wait_for(ask(), 20.0))
+
+
+def test_the_node_s_own_deadline_is_asked_for(graph: Make, ros: Any) -> None:
+    """A goal without a timeout may take as long as the node allows, and no longer."""
+    g = graph(pointer=scripted(tokens=2000, token_s=0.01), goal_timeout_s=30.0)
+    with impatient(ros, default_timeout_s=0.5, grace_s=0.0, ask_again_s=0.1) as client:
+        client.wait_for_server()
+        assert client._parameters.wait_for_service(10.0)
+        wait_until(lambda: client._timeout_of_the_node() == 30.0)
+        goal = client.send("the red mug")
+        assert g.pointer.running.wait(10.0)
+        with pytest.raises(DeadlineExceededError, match="goes on"):
+            goal.result(1.5)
+        goal.cancel()
+
+
+def test_replies_wait_for_a_busy_client(graph: Make, ros: Any) -> None:
+    """More than rclpy's ten: those that come while the client's thread is held up are kept."""
+    g = graph(max_queued_goals=100)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        release.wait(60.0)
+
+    with impatient(ros, accept_s=5.0) as client:
+        client.wait_for_server()
+        goals = [client.send(str(number)) for number in range(40)]
+        client._executor.create_task(hold)
+        assert held.wait(20.0)
+        # All forty have been sent: they were before the task that holds the thread.
+        wait_until(lambda: len(g.pointer.calls) == 40, 60.0)
+        release.set()
+        assert [goal.result(60.0).error_code for goal in goals] == [0] * 40
+
+
+def test_requests_wait_for_a_busy_node(graph: Make, ros: Any) -> None:
+    """The same on the node's side: its protocol may be held up by one client's goal."""
+    g = graph(max_queued_goals=100)
+    release = threading.Event()
+    is_full = g.node._server._is_full
+    g.node._server._is_full = lambda: not release.wait(60.0) or is_full()
+    with impatient(ros, accept_s=30.0) as client:
+        client.wait_for_server()
+        goals = [client.send(str(number)) for number in range(40)]
+        sent = threading.Event()
+        client._executor.create_task(sent.set)
+        assert sent.wait(20.0)
+        release.set()
+        assert [goal.result(60.0).error_code for goal in goals] == [0] * 40
 
 
 def test_closing_ends_what_waits(graph: Make, ros: Any) -> None:

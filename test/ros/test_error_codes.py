@@ -26,6 +26,7 @@ from refer_graph import (
 )
 
 from roborefer_ros import errors
+from roborefer_ros.client import Patience, ReferPointClient
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.standalone import tf2_ros
 
@@ -233,6 +234,20 @@ def _cancelled(make: Make) -> Any:
 @provokes("DEADLINE_EXCEEDED")
 def _late(make: Make) -> Any:
     return _slow(make).refer(timeout=0.2)
+
+
+@provokes("SERVER_LOST")
+def _server_lost(make: Make) -> Any:
+    # Raised by the client: a server that is gone can send no result.
+    graph = _slow(make)
+    patience = Patience(gone_s=0.2)
+    with ReferPointClient(node=graph.client_node, patience=patience) as client:
+        goal = client.send("the red mug")
+        wait_until(graph.pointer.running.is_set)
+        graph.lose_server()
+        with pytest.raises(errors.ServerLostError) as caught:
+            goal.result(20.0)
+    return ReferPoint.Result(error_code=caught.value.code, error_msg=str(caught.value))
 
 
 @provokes("SHUTTING_DOWN")
