@@ -20,9 +20,8 @@ from roborefer_ros.errors import (
     RoboReferError,
 )
 from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
-from roborefer_ros.lifting.air import AirPosition, find_air_position
+from roborefer_ros.lifting.air import AirPosition, find_air_position, is_background
 from roborefer_ros.lifting.estimate import point_on
-from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.orientation import (
@@ -31,13 +30,7 @@ from roborefer_ros.lifting.orientation import (
     rotation_covariance,
 )
 from roborefer_ros.lifting.registration import frame_window
-from roborefer_ros.lifting.support import (
-    check_support,
-    find_support,
-    footprint_radius_px,
-    is_beside_level,
-    occupied_ratio,
-)
+from roborefer_ros.lifting.support import Support, check_support, find_support, occupied_ratio
 from roborefer_ros.lifting.surface import Surface
 
 Array = npt.NDArray[np.float64]
@@ -47,6 +40,12 @@ _SHOWS_PX = 3
 
 #: a footprint of which a half shows less than this is SPARSE
 _WELL_SEEN = 0.5
+
+#: factor of the confidence for a reason that speaks against a place: below one half, whatever
+#: else speaks for it
+_DOUBTED = 0.45
+#: share of the footprint that something low may cover, and that may be hidden
+_LOW_SHARE, _HIDDEN = 0.012, 0.03
 
 #: trust in a place in the air; and the factor where gravity is guessed or where nothing tells
 #: air from what the sensor does not see (dark, shiny, out of the depth camera's view)
@@ -59,16 +58,17 @@ class _TooTiltedError(NotFreeSpaceError):
     """Carries the point that was refused: something else may be below it."""
 
     def __init__(self, placed: LiftedPoint, pixel: Pixel, options: LiftingOptions) -> None:
-        assert placed.tilt_rad is not None
         self.placed = placed
-        super().__init__(_too_tilted(placed.tilt_rad, pixel, options))
+        super().__init__(_too_tilted(tilt_of(placed.normal, options), pixel, options))
 
 
 def _spot(pixel: Pixel) -> str:
     return f"the spot at ({pixel[0]:.0f}, {pixel[1]:.0f})"
 
 
-def _too_tilted(tilt_rad: float, pixel: Pixel, options: LiftingOptions) -> str:
+def _too_tilted(tilt_rad: float | None, pixel: Pixel, options: LiftingOptions) -> str:
+    if tilt_rad is None:
+        return f"{_spot(pixel)} is seen edge-on; it does not support anything"
     return (
         f"{_spot(pixel)} is tilted by {math.degrees(tilt_rad):.0f} "
         f"deg, more than {math.degrees(options.max_tilt_rad):.0f}; it does not support anything"
@@ -116,12 +116,14 @@ def _in_air(
     shown = None
     if isinstance(error, _TooTiltedError):
         shown = error.placed.position_m, error.placed.normal
+        if not is_background(frame, *shown, options):
+            return None  # the side of a thing: what is before it is not below the pixel
     elif np.isfinite(frame_window(frame, pixel, _SHOWS_PX, options).z_m).any():
         return None
     found = find_air_position(frame, pixel, shown, options)
     if found is None or not options.z_min_m <= found.position_m[2] <= options.z_max_m:
         return None
-    known = shown is not None and options.up is not None
+    known = shown is not None and options.up is not None and not found.doubtful
     return _lifted_in_air(pixel, options, found, 1.0 if known else _GUESSED)
 
 
@@ -137,6 +139,8 @@ def _lifted_in_air(
     covariance[3:, 3:] = rotation_covariance(found.up, _UP_SIGMA_RAD)
     confidence = _AIR_CONFIDENCE * min(1.0, found.readings / options.min_inliers)
     flags = PointFlag.IN_AIR
+    if options.up is None:
+        flags |= PointFlag.UP_UNKNOWN
     if found.readings < options.min_inliers:
         flags |= PointFlag.SPARSE
     return LiftedPoint(
@@ -173,25 +177,21 @@ def _on_support(
     Raises:
         NotFreeSpaceError: that plane is not there, uneven, occupied or tilted.
     """
-    focal_px = max(frame.intrinsics.fx, frame.intrinsics.fy)
-    radius_px = footprint_radius_px(float(lifted.position_m[2]), focal_px, options)
-    window = frame_window(frame, pixel, min(radius_px, max(frame.width, frame.height)), options)
-    h, w = window.z_m.shape
-    v, u = np.mgrid[window.v0 : window.v0 + h, window.u0 : window.u0 + w]
-    grid = np.column_stack((u.ravel(), v.ravel()))
-    rays = rays_through(grid, frame.intrinsics).reshape(h, w, 3)
-    support = find_support(
-        window, pixel, rays, lifted.position_m, lifted.normal, options, frame.width
-    )
+    shown_tilt = tilt_of(lifted.normal, options)
+    steep = shown_tilt is not None and shown_tilt > options.max_tilt_rad
+    about = lifted.normal if options.up is None else options.unit_up
+    if float(about @ lifted.position_m) > -1e-6:  # an underside, or seen edge-on
+        raise _TooTiltedError(lifted, pixel, options)
+    support = find_support(frame, pixel, lifted.position_m, about, options)
+    if support is None:
+        if steep:
+            raise _TooTiltedError(lifted, pixel, options)  # what the pixel shows is steep itself
+        raise _no_plane(pixel, options)
     try:
         placed = point_on(frame, pixel, options, replace(surface, plane=support.plane))
     except (OutOfRangeError, GrazingSurfaceError) as error:
         # a compromise between two surfaces, such as a table's edge and the floor below
-        raise NotFreeSpaceError(
-            f"{_spot(pixel)} is occupied or uneven: no plane fits to the readings within "
-            f"{options.footprint_radius_m * 100:.0f} cm of it; ask for a larger free spot or a "
-            "smaller footprint"
-        ) from error
+        raise _no_plane(pixel, options) from error
     placed = replace(
         placed,
         flags=placed.flags | PointFlag.SUPPORT_PLANE,
@@ -199,26 +199,42 @@ def _on_support(
         flatness_m=support.rms_m,
         tilt_rad=tilt_of(placed.normal, options),
     )
-    tilts = (placed.tilt_rad, tilt_of(lifted.normal, options))
-    if all(tilt is not None and tilt > options.max_tilt_rad for tilt in tilts):
-        uneven = support.uneven_ratio > options.max_uneven_ratio
-        if uneven and is_beside_level(window, rays, lifted.position_m, options, frame.width):
-            raise NotFreeSpaceError(
-                f"{_spot(pixel)} is occupied: it lies at the foot of a thing; "
-                "ask for a larger free spot or a smaller footprint"
-            )
-        raise _TooTiltedError(placed, pixel, options)  # what the pixel shows is steep itself
     lift_m = float(placed.normal @ (lifted.position_m - placed.position_m))
-    occupied = occupied_ratio(frame, pixel, placed.position_m, placed.normal, options)
-    check_support(support, occupied, lift_m, frame.width, pixel, options)
-    if placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad:
-        raise NotFreeSpaceError(_too_tilted(placed.tilt_rad, pixel, options))
+    check_support(support, occupied_ratio(support, options), lift_m, pixel, options)
+    tilt = placed.tilt_rad
+    if tilt is not None and tilt - 2.0 * support.tilt_sigma_rad > options.max_tilt_rad:
+        raise NotFreeSpaceError(_too_tilted(tilt, pixel, options))
+    return _with_doubts(placed, support, options)
+
+
+def _no_plane(pixel: Pixel, options: LiftingOptions) -> NotFreeSpaceError:
+    return NotFreeSpaceError(
+        f"{_spot(pixel)} is occupied or uneven: no plane fits to the readings within "
+        f"{options.footprint_radius_m * 100:.0f} cm of it; ask for a larger free spot or a "
+        "smaller footprint"
+    )
+
+
+def _with_doubts(placed: LiftedPoint, support: Support, options: LiftingOptions) -> LiftedPoint:
+    """The same place with what speaks against it, in its flags and its confidence."""
     flags = placed.flags
-    tilted = placed.tilt_rad is not None and placed.tilt_rad > options.max_tilt_rad / 2.0
-    if tilted or support.uneven_ratio > options.max_uneven_ratio / 3.0:
-        flags |= PointFlag.NOT_FLAT
+    trust = placed.confidence * min(1.0, support.weakest_half / _WELL_SEEN)
+    trust *= 1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0
     if support.weakest_half < _WELL_SEEN:
         flags |= PointFlag.SPARSE
-    confidence = placed.confidence * (1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0)
-    confidence *= min(1.0, support.weakest_half / _WELL_SEEN)
-    return replace(placed, flags=flags, confidence=confidence)
+    low = support.low_m2 > _LOW_SHARE * math.pi * options.footprint_radius_m**2
+    if low or support.uneven_ratio > options.max_uneven_ratio / 3.0:
+        flags |= PointFlag.NOT_FLAT
+        trust *= _DOUBTED
+    if support.hidden_ratio > _HIDDEN:
+        flags |= PointFlag.UNSEEN
+        trust *= _DOUBTED
+    if placed.tilt_rad is not None:
+        if placed.tilt_rad > options.max_tilt_rad / 2.0:
+            flags |= PointFlag.NOT_FLAT
+        if placed.tilt_rad + support.tilt_sigma_rad > options.max_tilt_rad:
+            trust *= _DOUBTED
+    else:
+        flags |= PointFlag.UP_UNKNOWN
+        trust *= _DOUBTED
+    return replace(placed, flags=flags, confidence=trust)
