@@ -17,6 +17,7 @@ import roborefer_ros
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.server import chat
+from roborefer_ros.server.clients import Client, client_of
 from roborefer_ros.server.engine import Engine
 from roborefer_ros.server.gate import Gate
 from roborefer_ros.server.metrics import Metrics
@@ -233,10 +234,9 @@ def _add_page(app: FastAPI) -> None:
         return HTMLResponse(text, headers=headers)
 
 
-def _client(request: Request) -> str:
-    """Who takes turns with whom: the address, and behind a proxy the name it gives."""
-    host = request.client.host if request.client else "-"
-    return f"{host} {request.headers.get('x-client-id', '')[:64]}"
+def _client(request: Request) -> Client:
+    host = request.client.host if request.client else None
+    return client_of(host, request.headers.get("x-client-id", ""))
 
 
 def _gone(request: Request) -> Disconnected:

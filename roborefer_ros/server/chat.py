@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.server.clients import Client
 from roborefer_ros.server.engine import EngineAnswer
 from roborefer_ros.server.replies import HttpError, error_body
 from roborefer_ros.server.schemas import ChatRequest
@@ -80,7 +81,7 @@ def completion(model: str, answer: EngineAnswer) -> dict[str, Any]:
 
 
 async def stream(
-    service: Service, body: ChatRequest, client: str, gone: Disconnected, model: str
+    service: Service, body: ChatRequest, client: Client, gone: Disconnected, model: str
 ) -> AsyncIterator[str]:
     """Server-sent events.  The first item comes only once the model has begun to answer, so
     that whatever fails before that is raised and can still become an HTTP status.
@@ -127,7 +128,7 @@ async def stream(
 
 
 async def answer_at_once(
-    service: Service, body: ChatRequest, client: str, gone: Disconnected
+    service: Service, body: ChatRequest, client: Client, gone: Disconnected
 ) -> EngineAnswer:
     """The whole answer.
 

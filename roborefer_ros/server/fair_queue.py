@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A bounded queue in which clients take turns."""
+"""A bounded queue in which peers take turns, and within a peer its clients."""
 
 from __future__ import annotations
 
@@ -8,70 +8,82 @@ from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
 from roborefer_ros.errors import QueueFullError
+from roborefer_ros.server.clients import Client
 
 T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """First in, first out for each client; round robin over the clients.
+    """First in, first out for each client; round robin over the peers, then over their clients.
 
-    A quarter of the places is kept for clients that have nothing waiting, so that one client
-    that floods the queue cannot shut the others out.
+    A quarter of the places is kept for clients that have nothing waiting, half of it for peers
+    that have nothing waiting: neither a client that floods the queue nor a peer that gives itself
+    a new name for each request can shut the others out.
 
     Args:
-        capacity: items that may wait in all.
+        capacity: Items that may wait in all.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         # The order of the keys is the order of the turns.
-        self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
+        self._waiting: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
         self._size = 0
 
     def __len__(self) -> int:
         return self._size
 
-    def check_room(self, client: str) -> None:
+    def check_room(self, client: Client) -> None:
         """Find out whether ``put`` would be refused.
 
         Raises:
-            QueueFullError: no place is left for this client.
+            QueueFullError: No place is left for this client.
         """
-        shared = self._capacity - self._capacity // 4
-        if self._size >= (shared if client in self._waiting else self._capacity):
+        names = self._waiting.get(client.peer)
+        kept = 0
+        if names is not None:
+            kept = self._capacity // 4 if client.name in names else self._capacity // 8
+        if self._size >= self._capacity - kept:
             raise QueueFullError(
                 f"{self._size} requests wait already, {self._capacity} may; ask again later, or "
                 "start the server with a larger --max-queue"
             )
 
-    def put(self, client: str, item: T) -> None:
+    def put(self, client: Client, item: T) -> None:
         """Add an item.
 
         Raises:
-            QueueFullError: no place is left for this client.
+            QueueFullError: No place is left for this client.
         """
         self.check_room(client)
-        self._waiting.setdefault(client, deque()).append(item)
+        names = self._waiting.setdefault(client.peer, OrderedDict())
+        names.setdefault(client.name, deque()).append(item)
         self._size += 1
 
     def get(self) -> T | None:
         """Take the oldest item of the client whose turn it is; None when nothing waits."""
         if not self._waiting:
             return None
-        client, items = self._waiting.popitem(last=False)
+        peer, names = self._waiting.popitem(last=False)
+        name, items = names.popitem(last=False)
         item = items.popleft()
         if items:
-            self._waiting[client] = items
+            names[name] = items
+        if names:
+            self._waiting[peer] = names
         self._size -= 1
         return item
 
-    def remove(self, client: str, item: T) -> bool:
+    def remove(self, client: Client, item: T) -> bool:
         """Take an item out of turn; False when it waits no longer."""
-        items = self._waiting.get(client)
+        names = self._waiting.get(client.peer, OrderedDict())
+        items = names.get(client.name)
         if items is None or item not in items:
             return False
         items.remove(item)
         self._size -= 1
         if not items:
-            del self._waiting[client]
+            del names[client.name]
+        if not names:
+            del self._waiting[client.peer]
         return True

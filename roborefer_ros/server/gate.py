@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from roborefer_ros.server.bodies import Bodies, BodyShare
+from roborefer_ros.server.clients import peer_of
 from roborefer_ros.server.engine import numbered
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
@@ -59,7 +61,7 @@ class Gate:
         self._token = settings.token.encode() if settings.token else None
         self._limits = settings.limits
         self._metrics = metrics
-        self._bodies_bytes = 0
+        self._bodies = Bodies(settings.limits.bodies_bytes, settings.limits.body_bytes)
         # A page on the web can make a browser ask 127.0.0.1 under a name of its own (DNS
         # rebinding); without a token only the names of this machine are answered.
         own = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -113,12 +115,15 @@ class Gate:
             await self._app(scope, receive, send)
             return
         expected = await self._expected_bytes(headers, receive)
-        self._bodies_bytes += expected
-        try:
-            body = await self._read(receive, expected)
+        with self._bodies.share(peer_of((scope.get("client") or ("-",))[0])) as share:
+            try:
+                body = await self._read(receive, expected, share)
+            except HttpError as error:
+                if error.status == 429:
+                    await _drop(receive, expected - share.taken_bytes)
+                raise
+            self._check_values(body)
             await self._app(scope, _replay(body, receive), send)
-        finally:
-            self._bodies_bytes -= expected
 
     def _check_host(self, headers: dict[bytes, bytes]) -> None:
         if self._hosts is None or self._token is not None:
@@ -143,55 +148,60 @@ class Gate:
         )
 
     async def _expected_bytes(self, headers: dict[bytes, bytes], receive: Receive) -> int:
-        """What the body will take; refuses what is too much."""
+        """The most that the body can have; refuses what is too much."""
         limit = self._limits.body_bytes
         length = headers.get(b"content-length", b"")
-        # Without a length (chunks) the whole limit is reserved; 15 digits are beyond any limit.
+        # 15 digits are beyond any limit; a body in chunks tells no length.
         expected = int(length[:15]) if length.isdigit() else limit
         if b"content-encoding" in headers:
             raise HttpError(415, "compressed bodies are not accepted; send the JSON as it is")
         if expected > limit:
             await _drop(receive, expected)
             raise HttpError(413, f"the body has {expected} bytes, at most {limit} are allowed")
-        if self._bodies_bytes + expected > self._limits.bodies_bytes:
-            await _drop(receive, expected)
-            raise HttpError(
-                429,
-                f"requests with {self._bodies_bytes} bytes are being answered, "
-                f"{self._limits.bodies_bytes} may; ask again later",
-                {"Retry-After": "1"},
-            )
         return expected
 
-    async def _read(self, receive: Receive, expected: int) -> bytes:
-        """The whole body."""
+    async def _read(self, receive: Receive, expected: int, share: BodyShare) -> bytes:
+        """The whole body.  Only bytes that have come are counted, not those that are announced."""
         body = bytearray()
+        limits = self._limits
+        end = time.monotonic() + limits.body_s
+        while True:
+            left = min(limits.silence_s, end - time.monotonic())
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, left))
+            except asyncio.TimeoutError:
+                raise HttpError(
+                    408,
+                    f"{len(body)} bytes of the body came, which is not all of it; it may take "
+                    f"{limits.body_s:g} s, and be silent for {limits.silence_s:g} s",
+                    {"Connection": "close"},
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise HttpError(499, "the client went away")
+            piece = message.get("body", b"")
+            if len(body) + len(piece) > expected:
+                raise HttpError(
+                    413,
+                    f"the body has more than the {expected} bytes that are allowed",
+                    {"Connection": "close"},
+                )
+            share.take(len(piece))
+            body.extend(piece)
+            if not message.get("more_body", False):
+                return bytes(body)
 
-        async def read() -> None:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise HttpError(499, "the client went away")
-                body.extend(message.get("body", b""))
-                if len(body) > expected:
-                    raise HttpError(
-                        413,
-                        f"the body has more than the {expected} bytes that are allowed",
-                        {"Connection": "close"},
-                    )
-                if not message.get("more_body", False):
-                    return
+    def _check_values(self, body: bytes) -> None:
+        """Refuse what would become far more memory than it has bytes.
 
-        try:
-            await asyncio.wait_for(read(), self._limits.body_s)
-        except asyncio.TimeoutError:
+        Pictures are base64, which has none of these characters.
+        """
+        values = sum(body.count(mark) for mark in (b",", b":", b"[", b"{"))
+        if values > self._limits.json_values:
             raise HttpError(
-                408,
-                f"{len(body)} bytes of the body came within {self._limits.body_s:g} s, which is "
-                "not all of it",
-                {"Connection": "close"},
-            ) from None
-        return bytes(body)
+                422,
+                f"the body has about {values} JSON values, at most {self._limits.json_values} are "
+                "allowed",
+            )
 
     def _record(self, scope: Scope, status: int, took_s: float) -> None:
         path = scope["path"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import socket
 import sys
@@ -16,9 +17,6 @@ from roborefer_ros.errors import DependencyMissingError, RoboReferError
 from roborefer_ros.server.engine_factory import open_depth_estimator, open_engine
 from roborefer_ros.server.options import parse_arguments, read_settings
 from roborefer_ros.server.settings import Settings
-
-#: open connections; beyond it uvicorn answers 503 by itself
-_MAX_CONNECTIONS = 2048
 
 _logger = logging.getLogger("roborefer_ros.server")
 
@@ -65,6 +63,7 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
         import uvicorn
 
         from roborefer_ros.server.app import build_app
+        from roborefer_ros.server.connections import BoundedProtocol, Connections, allow_files
     except ImportError as error:
         raise DependencyMissingError(
             f"the server needs FastAPI, uvicorn and prometheus_client ({error}); "
@@ -92,14 +91,17 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
             await super().shutdown(sockets)
             timer.cancel()
 
+    limits = settings.connections
+    places = Connections(allow_files(limits.total), limits.per_peer)
     config = uvicorn.Config(
         app,
+        http=functools.partial(BoundedProtocol, limits=limits, places=places),  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,  # the gate's own log has the times and leaves out query strings
         server_header=False,
-        limit_concurrency=_MAX_CONNECTIONS,
+        timeout_keep_alive=limits.keep_alive_s,  # type: ignore[arg-type]
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
         ssl_certfile=options.tls_certificate,
         ssl_keyfile=options.tls_key,

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roborefer_ros.arguments import amount, positive
-from roborefer_ros.server.settings import DEFAULT_PORT, MIB, Limits, Settings, is_loopback
+from roborefer_ros.server.settings import (
+    DEFAULT_PORT,
+    MIB,
+    ConnectionLimits,
+    Limits,
+    Settings,
+    is_loopback,
+)
 
 #: environment variable that holds the bearer token, for the server as for its clients
 TOKEN_VARIABLE = "ROBOREFER_API_KEY"
@@ -62,6 +69,11 @@ def read_settings(options: argparse.Namespace) -> Settings:
             instruction_characters=options.max_instruction_length,
             timeout_s=options.timeout_s,
             new_tokens=options.max_new_tokens,
+        ),
+        connections=ConnectionLimits(
+            total=options.max_connections,
+            per_peer=options.max_connections_per_peer,
+            head_s=options.head_s,
         ),
     )
 
@@ -135,6 +147,11 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument(
         "--max-decoded-mib", type=amount, default=2048.0, help="pictures of all, decoded"
     )
+    limits.add_argument("--max-connections", type=positive, default=2048, help="of all peers")
+    limits.add_argument(
+        "--max-connections-per-peer", type=positive, default=256, help="of one address"
+    )
+    limits.add_argument("--head-s", type=amount, default=10.0, help="for a header to arrive")
     limits.add_argument("--body-s", type=amount, default=30.0, help="for a body to arrive")
     return parser
 

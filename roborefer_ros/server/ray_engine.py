@@ -30,6 +30,7 @@ from roborefer_ros.errors import (
     InvalidGoalError,
     RoboReferError,
 )
+from roborefer_ros.server.clients import Client
 from roborefer_ros.server.engine import Done, EngineAnswer, Query
 
 APPLICATION = "roborefer"
@@ -112,7 +113,7 @@ class Replica:
         deadline = None if left_s is None else time.monotonic() + left_s
         job = None
         try:
-            job = self._scheduler.submit("front", Query(**fields, deadline=deadline))
+            job = self._scheduler.submit(Client("front"), Query(**fields, deadline=deadline))
             return await asyncio.wrap_future(job.result)
         except RoboReferError as error:
             return error

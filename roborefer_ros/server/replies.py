@@ -83,8 +83,12 @@ def numbered_reply(error: RoboReferError, retry_after_s: float = 1.0) -> JSONRes
 
 def http_reply(error: HttpError) -> JSONResponse:
     """The reply to a request that HTTP itself refuses."""
-    body = _body(error.status, None, "", str(error), param=error.param or None)
-    return JSONResponse({"error": body}, error.status, error.headers)
+    return JSONResponse(http_body(error), error.status, error.headers)
+
+
+def http_body(error: HttpError) -> dict[str, Any]:
+    """What that reply says."""
+    return {"error": _body(error.status, None, "", str(error), param=error.param or None)}
 
 
 def _body(
@@ -100,8 +104,12 @@ def _body(
         "code": code,
         "name": name or f"Http{status}",
         "type": "invalid_request_error" if status < 500 else "server_error",
-        # Messages may quote what was sent; lone surrogates in it cannot be sent back.
-        "message": message.encode("utf-8", "replace").decode("utf-8"),
-        "param": param,
-        "answer": answer,
+        "message": _whole(message),
+        "param": None if param is None else _whole(param),
+        "answer": None if answer is None else _whole(answer),
     }
+
+
+def _whole(text: str) -> str:
+    """Texts may quote what was sent; half surrogate pairs in it cannot be sent back."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -18,6 +18,7 @@ from roborefer_ros.errors import (
     ShuttingDownError,
     UnknownError,
 )
+from roborefer_ros.server.clients import Client
 from roborefer_ros.server.engine import Engine, EngineAnswer, Query
 from roborefer_ros.server.fair_queue import FairQueue
 from roborefer_ros.server.metrics import Metrics
@@ -30,13 +31,13 @@ class Job:
     """A query in the queue or in the model.
 
     Attributes:
-        client: who asks; clients take turns.
+        client: who asks; peers take turns, and their clients.
         query: what is asked.
         result: its outcome; holds an ``EngineAnswer`` or raises a numbered error.
         queued_s: how long it waited, once it is running.
     """
 
-    client: str
+    client: Client
     query: Query
     result: concurrent.futures.Future[EngineAnswer] = field(
         default_factory=concurrent.futures.Future
@@ -83,7 +84,7 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def check_room(self, client: str) -> None:
+    def check_room(self, client: Client) -> None:
         """Refuse before pictures are decoded what ``submit`` would refuse afterwards.
 
         Raises:
@@ -94,7 +95,7 @@ class Scheduler:
                 raise ShuttingDownError("the server is shutting down; ask another one")
             self._queue.check_room(client)
 
-    def submit(self, client: str, query: Query) -> Job:
+    def submit(self, client: Client, query: Query) -> Job:
         """Queue a query.
 
         Raises:

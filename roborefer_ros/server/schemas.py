@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from roborefer_ros.frame import Mode
 from roborefer_ros.server import examples
@@ -25,6 +26,11 @@ ImageText = Annotated[str, Field(json_schema_extra={"format": "image-base64"})]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.5, le=3600, allow_inf_nan=False)]
 
+#: no body that is documented is nested deeper than half of it
+_MAX_DEPTH = 16
+
+_HALF = "holds half a surrogate pair, which is no character; send whole characters"
+
 MODES = {"auto": Mode.AUTO, "object": Mode.OBJECT, "free_space": Mode.FREE_SPACE}
 
 
@@ -34,16 +40,61 @@ class _Typed(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
+class _Body(_Typed):
+    """The body of a request: its texts are whole characters, its names as well.
+
+    JSON can hold half a surrogate pair, as clients send that cut texts by UTF-16 units; nothing
+    behind this can write, tokenise or send it.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_characters(cls, body: Any) -> Any:
+        fault = _fault_in(body, "")
+        if fault is not None:
+            raise PydanticCustomError("unreadable", "{fault}", {"fault": fault})
+        return body
+
+
 class _Strict(_Typed):
     """And no fields but those: a misspelt one is told, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
 
+def _fault_in(value: Any, where: str, depth: int = 0) -> str | None:
+    """What is wrong with the texts of a body, and where; None when nothing is."""
+    name = where or "the body"
+    if isinstance(value, str):
+        return f"{name} {_HALF}" if _is_broken(value) else None
+    if not isinstance(value, (dict, list)):
+        return None
+    if depth >= _MAX_DEPTH:
+        return f"{name} is nested more than {_MAX_DEPTH} deep"
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in pairs:
+        if isinstance(key, str) and _is_broken(key):
+            return f"the name of a field of {name} {_HALF}"
+        fault = _fault_in(item, f"{where}.{key}"[-200:].lstrip("."), depth + 1)
+        if fault is not None:
+            return fault
+    return None
+
+
+def _is_broken(text: str) -> bool:
+    if text.isascii():  # pictures, at no cost
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 # --- the reference's contract ----------------------------------------------------------
 
 
-class QueryRequest(_Typed):
+class QueryRequest(_Body):
     """The four fields of the reference's server; others are ignored, as it does."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.QUERY})
@@ -92,7 +143,7 @@ class Intrinsics(_Strict):
     distortion: list[Finite] = Field([], max_length=14)
 
 
-class PointRequest(_Strict):
+class PointRequest(_Body, _Strict):
     """A picture, an instruction, and what is known about depth."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.POINT})
@@ -213,7 +264,7 @@ class ResponseFormat(_Typed):
     type: Literal["text", "json_object", "json_schema"]
 
 
-class ChatRequest(_Typed):
+class ChatRequest(_Body):
     """The part of OpenAI's request that a pointing model can honour; the rest is ignored."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.CHAT})

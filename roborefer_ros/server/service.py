@@ -32,6 +32,7 @@ from roborefer_ros.pointing.mode import read_instruction
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
 from roborefer_ros.server.budget import Budget, Share
+from roborefer_ros.server.clients import Client
 from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.metrics import Metrics
@@ -110,7 +111,7 @@ class Service:
 
     # --- the three ways to ask -----------------------------------------------------------
 
-    async def query(self, body: QueryRequest, client: str, gone: Disconnected) -> str:
+    async def query(self, body: QueryRequest, client: Client, gone: Disconnected) -> str:
         """The reference's ``/query``: the model's text.
 
         Raises:
@@ -132,7 +133,7 @@ class Service:
 
             return (await self._ask(await self._in_pool(decode), client, gone)).text
 
-    async def point(self, body: PointRequest, client: str, gone: Disconnected) -> PointReply:
+    async def point(self, body: PointRequest, client: Client, gone: Disconnected) -> PointReply:
         """``/v1/point``: points, in 3D where depth and intrinsics allow.
 
         Raises:
@@ -143,7 +144,7 @@ class Service:
             return await self._point(body, client, gone, share)
 
     async def _point(
-        self, body: PointRequest, client: str, gone: Disconnected, share: Share
+        self, body: PointRequest, client: Client, gone: Disconnected, share: Share
     ) -> PointReply:
         timings: dict[str, float] = {}
         started = time.perf_counter()
@@ -182,7 +183,7 @@ class Service:
     async def chat(
         self,
         turn: Turn,
-        client: str,
+        client: Client,
         gone: Disconnected,
         on_text: Callable[[str], None] | None = None,
     ) -> EngineAnswer:
@@ -334,7 +335,7 @@ class Service:
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _ask(self, query: Query, client: str, gone: Disconnected) -> EngineAnswer:
+    async def _ask(self, query: Query, client: Client, gone: Disconnected) -> EngineAnswer:
         job = self.scheduler.submit(client, query)
         try:
             answer = await self._outcome(job, gone)

@@ -24,6 +24,8 @@ class Limits:
         bodies_bytes: of all requests that are being received or answered, together.
         decoded_bytes: of the decoded pictures of all requests, together.
         body_s: until a request has arrived in full, seconds.
+        silence_s: without a byte of a body that is not complete, seconds.
+        json_values: of one body, about: its commas, colons and opening brackets.
         pixels: width times height of one picture.
         images: pictures of one kind (RGB or depth) in one request.
         instruction_characters: of an instruction or a text.
@@ -35,11 +37,36 @@ class Limits:
     bodies_bytes: int = 512 * MIB
     decoded_bytes: int = 2048 * MIB
     body_s: float = 30.0
+    silence_s: float = 10.0
+    json_values: int = 10_000
     pixels: int = 40_000_000
     images: int = 8
     instruction_characters: int = DEFAULT_MAX_INSTRUCTION_LENGTH
     timeout_s: float = 60.0
     new_tokens: int = 512
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """What a connection may hold and take, before anything of a request is looked at.
+
+    Attributes:
+        total: connections in all.
+        per_peer: of one address (of one /64 network with IPv6).
+        head_bytes: of a request's line and header.
+        head_fields: of its header.
+        head_s: until a head has arrived in full, seconds.
+        keep_alive_s: until the next request begins, seconds.
+        write_s: in which the client reads nothing of its reply, seconds.
+    """
+
+    total: int = 2048
+    per_peer: int = 256
+    head_bytes: int = 32 * 1024
+    head_fields: int = 100
+    head_s: float = 10.0
+    keep_alive_s: float = 60.0
+    write_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +82,7 @@ class Settings:
         require_depth: refuse ``enable_depth`` without depth pictures where no network can make
             them; else such questions are answered from RGB alone.
         limits: of one request.
+        connections: limits of connections.
     """
 
     host: str = "127.0.0.1"
@@ -65,6 +93,7 @@ class Settings:
     drain_s: float = 30.0
     require_depth: bool = False
     limits: Limits = field(default_factory=Limits)
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 def is_loopback(host: str) -> bool:
