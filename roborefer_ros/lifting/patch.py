@@ -73,7 +73,8 @@ class Patch:
 def plane_axes(normal: Array) -> Array:
     """``[3, 3]`` rows: two directions square to a normal, and the normal."""
     x, y, z = normal.tolist()
-    a = np.array([z, 0.0, -x] if abs(y) > 0.1 else [y, -x, 0.0])
+    # never two short sides: a camera that looks straight down sees the normal (0, 0, -1)
+    a = np.array([z, 0.0, -x] if abs(y) < 0.99 else [y, -x, 0.0])
     a /= math.sqrt(float(a @ a))
     bx, by, bz = a.tolist()
     b = np.array([y * bz - z * by, z * bx - x * bz, x * by - y * bx])

@@ -14,6 +14,7 @@ from roborefer_ros.errors import NotFreeSpaceError
 from roborefer_ros.frame import CameraIntrinsics, Mode, PointFlag
 from roborefer_ros.lifting import LiftingOptions, deproject, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting.patch import plane_axes
 
 RADIUS_M = 0.05
 CAMERA = CameraIntrinsics(424, 320, 306.0, 306.0, 212.0, 160.0)
@@ -123,3 +124,13 @@ def test_a_footprint_that_the_picture_cuts_off_is_not_seen_to_be_free():
     with pytest.raises(NotFreeSpaceError, match="the picture"):
         lift_point(scene.frame(), (0.0, 240.0), options, Mode.FREE_SPACE)
     assert lift_point(scene.frame(), (60.0, 240.0), options, Mode.FREE_SPACE).confidence > 0.9
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_plane_square_to_an_axis_of_the_camera_has_axes(axis: int, sign: float) -> None:
+    """A camera that looks straight down sees such a table."""
+    normal = np.zeros(3)
+    normal[axis] = sign
+    axes = plane_axes(normal)
+    assert np.allclose(axes @ axes.T, np.eye(3))

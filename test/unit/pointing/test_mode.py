@@ -12,6 +12,7 @@ from mode_phrasings import ONE_STEP, PLACES, THINGS, TWO_STEPS, lines
 
 from roborefer_ros.errors import NoDepthAtPointError, RoboReferError
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
+from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing import prompts
 from roborefer_ros.pointing.echo import EchoPointer
@@ -20,7 +21,7 @@ from roborefer_ros.simulation.held_out import held_out_scene
 
 
 def _table(valid: bool = True) -> RGBDFrame:
-    """A wall at 1 m, or nothing."""
+    """A table 1 m below the camera, or nothing."""
     depth = DepthImage(np.full((48, 64), 1000 if valid else 0, np.uint16), 0.001)
     camera = CameraIntrinsics(64, 48, 60.0, 60.0, 31.5, 23.5)
     return RGBDFrame(np.zeros((48, 64, 3), np.uint8), depth, camera, "camera")
@@ -43,7 +44,9 @@ def test_the_function_returns_mode_and_reason() -> None:
 )
 def test_the_pipeline_lifts_as_the_words_say(words: str, mode: Mode) -> None:
     """The mode of the words is the mode of the lifting, and of the result."""
-    result = ReferPipeline(EchoPointer()).refer(_table(), f"{words} [(0.5, 0.5)]")
+    looks_down = LiftingOptions(up=(0.0, 0.0, -1.0))
+    pipeline = ReferPipeline(EchoPointer())
+    result = pipeline.refer(_table(), f"{words} [(0.5, 0.5)]", lifting=looks_down)
     assert result.mode == mode
     assert result.mode_reason
     is_support = PointFlag.SUPPORT_PLANE in result.points[0].flags
