@@ -163,7 +163,7 @@ def _holds(frame: RGBDFrame, pixel: Pixel, truth: float, options: LiftingOptions
         return None
     if lifted.confidence < options.confident_above:
         return None
-    sigma = options.sigma_z_m(truth, frame.width)
+    sigma = options.bound_to(frame).sigma_z_m(truth, frame.width)
     deviation = np.hypot(np.sqrt(lifted.covariance[2, 2]), sigma)
     return bool(abs(lifted.position_m[2] - truth) < 1.96 * deviation)
 

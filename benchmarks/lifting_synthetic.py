@@ -20,6 +20,9 @@ from roborefer_ros.lifting import DepthHistory, LiftingOptions, grow_segment, li
 
 Array = npt.NDArray[np.float64]
 
+#: of the D435's colour camera at 1280x720, to which its depth is aligned
+FOCAL_PX = 921.0
+
 
 def synthetic_plane(
     rng: np.random.Generator, options: LiftingOptions
@@ -30,7 +33,7 @@ def synthetic_plane(
     reading, a tenth of the readings missing; the pixel is off by the pointing noise of the
     options and rounded to their coordinate step and to a whole pixel.
     """
-    width, height, focal = 1280, 720, 921.0
+    width, height, focal = 1280, 720, FOCAL_PX
     intrinsics = CameraIntrinsics(width, height, focal, focal, 642.0, 359.0)
     true_pixel = np.array([rng.uniform(80, 1200), rng.uniform(80, 640)])
     ray = np.array([(true_pixel[0] - 642) / focal, (true_pixel[1] - 359) / focal, 1.0])
@@ -62,7 +65,7 @@ def synthetic_plane(
 def synthetic(count: int = 1000) -> dict[str, float]:
     """Depth error over sigma, normal error, and whether the covariance is honest."""
     rng = np.random.default_rng(3)
-    options = LiftingOptions()
+    options = LiftingOptions(depth_focal_px=FOCAL_PX)
     depth, angles, chi2, turned = [], [], [], []
     for _ in range(count):
         frame, pixel, point, normal, _ = synthetic_plane(rng, options)
@@ -98,7 +101,7 @@ def synthetic_edge(
     The wall has no readings where the second camera sees the box (left of it); 30 % of the
     readings within a pixel of the outline fly between the two surfaces.
     """
-    width, height, focal = 1280, 720, 921.0
+    width, height, focal = 1280, 720, FOCAL_PX
     near = rng.uniform(0.4, 0.8)
     far = near + rng.uniform(0.03, 0.15)
     truth = np.full((height, width), far)
@@ -129,7 +132,7 @@ def synthetic_edge(
 def synthetic_edges(scenes: int = 60) -> dict[str, float]:
     """Wrong surfaces and averaged depths around exact depth steps of 3 to 15 cm."""
     rng = np.random.default_rng(11)
-    options = LiftingOptions()
+    options = LiftingOptions(depth_focal_px=FOCAL_PX)
     errors: list[float | None] = []
     confident, averaged, normalised = [], [], []
     for _ in range(scenes):
@@ -165,7 +168,9 @@ def temporal(trials: int = 60, frames: int = 5) -> dict[str, float]:
     """Depth error and its published deviation, one frame against the median of several."""
     width, height, focal = 640, 360, 460.0
     intrinsics = CameraIntrinsics(width, height, focal, focal, 320.0, 180.0)
-    options = LiftingOptions(temporal_frames=frames, pixel_sigma_px=0.0, normalised_step=0.0)
+    options = LiftingOptions(
+        temporal_frames=frames, pixel_sigma_px=0.0, normalised_step=0.0, depth_focal_px=focal
+    )
     rng = np.random.default_rng(13)
     rgb = np.zeros((height, width, 3), np.uint8)
     errors: dict[int, list[float]] = {1: [], frames: []}
@@ -211,10 +216,14 @@ def _unaligned(frame: RGBDFrame) -> RGBDFrame:
 def _real_sized(rng: np.random.Generator) -> tuple[RGBDFrame, Pixel]:
     """A plane that fills 1280x720, 16UC1 as cameras send it, with a hole in its middle."""
     width, height = 1280, 720
-    intrinsics = CameraIntrinsics(width, height, 921.0, 921.0, 642.0, 359.0)
+    intrinsics = CameraIntrinsics(width, height, FOCAL_PX, FOCAL_PX, 642.0, 359.0)
     v = np.arange(720.0)[:, None] + np.zeros((1, 1280))
     z_m = 0.7 / (0.9 + 0.4 * (v - 359.0) / 921.0)
-    z_m += LiftingOptions().sigma_z_m(1.0, width) * z_m**2 * rng.normal(size=z_m.shape)
+    z_m += (
+        LiftingOptions(depth_focal_px=FOCAL_PX).sigma_z_m(1.0, width)
+        * z_m**2
+        * rng.normal(size=z_m.shape)
+    )
     raw = np.round(1000.0 * z_m).astype(np.uint16)
     raw[345:375, 625:660] = 0
     rgb = np.zeros((height, width, 3), np.uint8)

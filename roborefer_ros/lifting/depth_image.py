@@ -153,8 +153,7 @@ def supported(z_m: Array, options: LiftingOptions, width_px: int, at_least: int 
     h, w = z_m.shape
     padded = np.full((h + 2, w + 2), np.nan)
     padded[1:-1, 1:-1] = z_m
-    sigma = options.sigma_z_m(1.0, width_px) * z_m * z_m
-    tolerance = np.maximum(0.010, 4.0 * sigma)
+    tolerance = np.maximum(0.010, 4.0 * options.sigma_z_m(z_m, width_px))
     count = np.zeros((h, w), dtype=np.int8)
     for dv in (0, 1, 2):
         for du in (0, 1, 2):

@@ -14,7 +14,7 @@ from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.correlation import readings_per_independent, shared_ratio
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.lifted import LiftedPoint
-from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
+from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
 from roborefer_ros.lifting.orientation import (
     approach_rotation,
     quaternion_xyzw,
@@ -57,7 +57,7 @@ def point_on(
     sigma = options.sigma_z_m(z * depth_distance_ratio(frame, position), frame.width)
     covariance, residual = _covariance(frame, options, surface, z, sigma, ray, jacobian, normal)
     flags = _flags(surface, options, incidence)
-    confidence = _confidence(surface, options, incidence, residual, sigma, frame.width)
+    confidence = _confidence(surface, options, incidence, residual, sigma, longer_side_px(frame))
     return LiftedPoint(
         position_m=position,
         normal=normal,

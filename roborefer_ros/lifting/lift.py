@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,9 +27,9 @@ from roborefer_ros.lifting.depth_image import (
 from roborefer_ros.lifting.estimate import point_on
 from roborefer_ros.lifting.intrinsics import check_intrinsics
 from roborefer_ros.lifting.lifted import LiftedPoint
-from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
+from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
 from roborefer_ros.lifting.placing import place_point
-from roborefer_ros.lifting.registration import check_alignment, frame_window, is_aligned
+from roborefer_ros.lifting.registration import check_alignment, frame_window
 from roborefer_ros.lifting.shadow import FarSide, find_far_side, shadow_reach_px
 from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
 
@@ -63,7 +62,7 @@ def lift_point(
             the input cannot be used.
     """
     _check(frame, pixel)
-    options = _with_depth_focal(frame, options)
+    options = options.bound_to(frame)
     if mode == Mode.FREE_SPACE:
         return place_point(frame, pixel, options, lambda: _on_surface(frame, pixel, options, mode))
     return _on_surface(frame, pixel, options, mode)[0]
@@ -83,7 +82,7 @@ def _on_surface(
     frame: RGBDFrame, pixel: Pixel, options: LiftingOptions, mode: Mode
 ) -> tuple[LiftedPoint, Surface]:
     """The point on what the pixel shows, and the surface that it was found on."""
-    scale = frame.width / REFERENCE_WIDTH_PX
+    scale = longer_side_px(frame) / REFERENCE_WIDTH_PX
     radius_px = math.ceil(options.search_radius_px * scale) + 2
     # mostly the pixel has a reading among others, and nothing farther than the slope matters
     small_px = math.ceil(options.normal_radius_px * scale) + 2
@@ -99,7 +98,12 @@ def _on_surface(
             radius_px = max(radius_px, math.ceil(far_side.distance_px) + beyond_px)
             window = frame_window(frame, pixel, radius_px, options)
     surface = find_surface(
-        window, pixel, options, frame.width, front=mode != Mode.FREE_SPACE, far_side=far_side
+        window,
+        pixel,
+        options,
+        longer_side_px(frame),
+        front=mode != Mode.FREE_SPACE,
+        far_side=far_side,
     )
     if surface is None:
         raise _nothing_there(frame, window, pixel, options)
@@ -114,13 +118,6 @@ def _check(frame: RGBDFrame, pixel: Pixel) -> None:
     check_intrinsics(frame.intrinsics)
     check_alignment(frame)
     check_pixel(pixel, frame.width, frame.height)
-
-
-def _with_depth_focal(frame: RGBDFrame, options: LiftingOptions) -> LiftingOptions:
-    """The noise model of the depth camera itself, where its intrinsics are known."""
-    if options.depth_focal_px or is_aligned(frame) or frame.depth_intrinsics is None:
-        return options
-    return replace(options, depth_focal_px=min(frame.depth_intrinsics.fx, 10000.0))
 
 
 def _far_side(frame: RGBDFrame, pixel: Pixel, options: LiftingOptions) -> FarSide | None:

@@ -254,7 +254,7 @@ def _z_buffer(
     # of readings of one surface the one that lands closest: the nearest would be that with the
     # largest error towards the camera
     front = nearest[index]
-    sigma = options.disparity_noise_px * measured_z[chosen] ** 2 / (d.fx * options.baseline_m)
+    sigma = options.bound_to(frame).sigma_z_m(measured_z[chosen], d.width)
     same = z[chosen] <= front + np.maximum(_SAME_SURFACE_M, 4.0 * sigma)
     index, chosen = index[same], chosen[same]
     du = landed[chosen, 0] - (u0 + index % w)

@@ -84,6 +84,7 @@ def grow_segment(
     check_intrinsics(frame.intrinsics)
     check_alignment(frame)
     check_pixel(pixel, frame.width, frame.height)
+    options = options.bound_to(frame)
     if not options.z_min_m <= seed_z_m <= options.z_max_m:
         raise NoDepthAtPointError(
             f"a segment cannot grow from a depth of {seed_z_m} m; give that of a lifted point, "
@@ -143,7 +144,7 @@ def _mean_of_neighbours(z: Array, options: LiftingOptions, width_px: int) -> Arr
     """``[h, w]`` the mean of the 3x3 around each reading, without those of another surface."""
     h, w = z.shape
     padded = np.pad(z, 1, constant_values=np.nan)
-    limit = np.maximum(0.010, 4.0 * options.sigma_z_m(1.0, width_px) * z * z)
+    limit = np.maximum(0.010, 4.0 * options.sigma_z_m(z, width_px))
     total, count = np.zeros((h, w)), np.zeros((h, w))
     for dv in (0, 1, 2):
         for du in (0, 1, 2):
@@ -212,7 +213,7 @@ def _connected(
     kernel = np.ones((3, 3), np.uint8)
     low = cv2.erode(np.where(within, z, 1e3).astype(np.float32), kernel)
     high = cv2.dilate(np.where(within, z, -1e3).astype(np.float32), kernel)
-    noise = 6.0 * options.sigma_z_m(1.0, width_px) * np.nan_to_num(z) ** 2
+    noise = 6.0 * options.sigma_z_m(np.nan_to_num(z), width_px)
     # a surface at 75 degrees climbs by 4 times the distance of its pixels
     climb = 4.0 * stride * np.nan_to_num(z) / (options.depth_focal_px or width_px)
     limit = np.maximum(options.step_m / 2.0, noise + climb)

@@ -145,9 +145,9 @@ class DepthHistory:
         if len(self._held) == 1:
             return frame
         earlier = tuple(held.frame.depth.raw for held in list(self._held)[:-1])
-        sigma_at_1m = self._options.sigma_z_m(1.0, frame.width)
-        # 4 sigma of the difference of one reading and a median
-        tolerance = 4.0 * math.sqrt(1.5) * sigma_at_1m
+        sigma_at_1m = self._options.bound_to(frame).sigma_z_m(1.0, frame.width)
+        # 6 sigma of the difference of one reading and a median: models of noise are rough
+        tolerance = 6.0 * math.sqrt(1.5) * sigma_at_1m
         depth = MedianDepth(frame.depth.raw, frame.depth.unit_m, earlier, tolerance)
         return replace(frame, depth=depth)
 

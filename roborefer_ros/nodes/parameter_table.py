@@ -8,13 +8,11 @@ the prefix ``lifting.``.
 
 from __future__ import annotations
 
-import inspect
-import re
 from dataclasses import dataclass, fields
 from typing import Any
 
 from roborefer_ros.lifting import LiftingOptions
-from roborefer_ros.lifting.options import CHOICES, option_ranges
+from roborefer_ros.lifting.options import CHOICES, option_descriptions, option_ranges
 
 LIFTING_PREFIX = "lifting."
 
@@ -265,11 +263,11 @@ _NODE = (
 
 
 def _lifting_specs() -> tuple[Spec, ...]:
-    descriptions = _attribute_descriptions(inspect.getdoc(LiftingOptions) or "")
+    descriptions = option_descriptions()
     ranges = option_ranges()
     specs = []
     for field in fields(LiftingOptions):
-        text = descriptions.get(field.name, field.name.replace("_", " "))
+        text = descriptions[field.name]
         default: Any = field.default
         if field.name in UNKNOWN_AS_ZEROS:
             default = [0.0] * UNKNOWN_AS_ZEROS[field.name]
@@ -286,13 +284,6 @@ def _lifting_specs() -> tuple[Spec, ...]:
             )
         )
     return tuple(specs)
-
-
-def _attribute_descriptions(doc: str) -> dict[str, str]:
-    """The ``Attributes:`` section of a docstring as {name: text}."""
-    _, _, section = doc.partition("Attributes:")
-    entries = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", section, re.MULTILINE | re.DOTALL)
-    return {name: " ".join(text.split()) for name, text in entries}
 
 
 PARAMETERS: tuple[Spec, ...] = _NODE + _lifting_specs()

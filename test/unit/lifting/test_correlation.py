@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -66,7 +67,7 @@ def normalised_errors(make_noise, trials, wave=0.0):
     errors = []
     for seed in range(trials):
         rng = np.random.default_rng(seed)
-        sigma = OPTIONS.sigma_z_m(0.7, CAMERA.width)
+        sigma = replace(OPTIONS, depth_focal_px=CAMERA.fx).sigma_z_m(0.7, CAMERA.width)
         # an error of the sensor that is as wide as anything in view
         z_m = 0.7 * (1.0 + wave * rng.normal()) + sigma * make_noise(rng, (360, 640))
         lifted = lift_point(frame_of(z_m, CAMERA), (320, 180), OPTIONS)

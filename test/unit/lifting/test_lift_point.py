@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ from roborefer_ros.lifting import (
     lift_points,
 )
 from roborefer_ros.lifting.intrinsics import rays_through
-from roborefer_ros.lifting.options import option_ranges
+from roborefer_ros.lifting.options import option_descriptions, option_ranges
 
 OPTIONS = LiftingOptions()
 
@@ -245,7 +245,7 @@ def test_grazing_surfaces():
     for tilt_deg, expected in ((79, PointFlag.GRAZING), (88, None)):
         normal = tilted_normal(ray, math.radians(tilt_deg), math.pi / 2)
         frame = frame_of(plane_depth(ray * 0.5, normal))
-        options = LiftingOptions(disparity_noise_px=0.5)
+        options = LiftingOptions(disparity_noise_px=0.75)
         if expected is None:
             with pytest.raises(GrazingSurfaceError, match="88"):
                 lift_point(frame, pixel, options)
@@ -439,3 +439,31 @@ def test_the_least_certain_is_refused_whatever_the_policy():
     strict = LiftingOptions(refuse_below=confidence + 0.01)
     with pytest.raises(RoboReferError, match="is below"):
         lift_point(frame, (156, 119), strict)
+
+
+def test_every_option_says_what_it_means():
+    assert set(option_descriptions()) == {f.name for f in fields(LiftingOptions)}
+    assert all(text[0].isupper() and text.endswith(".") for text in option_descriptions().values())
+
+
+@pytest.mark.parametrize(
+    ("model", "z_m", "expected_m"),
+    [
+        ("stereo", 2.0, 0.09 * 4.0 / (600.0 * 0.05)),
+        ("structured_light", 2.0, 0.0012 + 0.0019 * 1.6**2),
+        ("time_of_flight", 2.0, 0.001 + 0.001 * 2.0),
+    ],
+)
+def test_noise_models_follow_their_formulas(model, z_m, expected_m):
+    options = LiftingOptions(depth_noise_model=model, depth_focal_px=600.0)
+    assert options.sigma_z_m(z_m, 640) == pytest.approx(expected_m)
+    assert options.sigma_z_m(np.array([z_m, z_m]), 640) == pytest.approx([expected_m] * 2)
+
+
+def test_the_focal_length_comes_from_the_camera_that_measures():
+    frame = frame_of(np.ones((240, 320)))
+    assert LiftingOptions().bound_to(frame).depth_focal_px == SMALL.fx
+    finer = replace(SMALL, fx=500.0)
+    assert LiftingOptions().bound_to(replace(frame, depth_intrinsics=finer)).depth_focal_px == 500.0
+    given = LiftingOptions(depth_focal_px=700.0)
+    assert given.bound_to(frame).depth_focal_px == 700.0
