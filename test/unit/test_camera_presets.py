@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 
 from roborefer_ros.camera_presets import TOPIC_NAMES, load_preset, preset_names
+from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.nodes.parameter_table import PARAMETERS
 
 
 def test_all_cameras_are_there() -> None:
-    assert preset_names() == ["azure_kinect", "orbbec", "realsense", "simulation", "zed"]
+    assert preset_names() == [
+        "azure_kinect",
+        "openni",
+        "orbbec",
+        "realsense",
+        "simulation",
+        "zed",
+    ]
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -24,6 +32,20 @@ def test_presets_are_sound(name: str) -> None:
     specs = {spec.name: spec for spec in PARAMETERS}
     for parameter, value in preset.parameters.items():
         assert type(value) is specs[parameter].type
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_presets_know_their_sensor(name: str) -> None:
+    parameters = load_preset(name).parameters
+    lifting = {
+        key.removeprefix("lifting."): value
+        for key, value in parameters.items()
+        if key.startswith("lifting.")
+    }
+    LiftingOptions(**lifting)  # within every range
+    assert {"depth_noise_model", "shadow_side"} <= set(lifting)
+    if lifting["depth_noise_model"] == "stereo":
+        assert {"baseline_m", "disparity_noise_px"} <= set(lifting)
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
