@@ -35,8 +35,8 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "camera",
                 "realsense",
-                "preset of the camera (realsense, orbbec, zed, azure_kinect, openni, simulation), or "
-                "the path of a YAML file like those in config/cameras",
+                "preset of the camera (realsense, orbbec, zed, azure_kinect, openni, simulation), "
+                "or the path of a YAML file like those in config/cameras",
             ),
             argument("rgb_topic", "", "instead of the preset's colour topic"),
             argument("depth_topic", "", "instead of the preset's depth topic"),
