@@ -21,12 +21,35 @@ from roborefer_ros.frame import CameraIntrinsics
 
 Array = npt.NDArray[np.float64]
 
-#: model name of ``sensor_msgs/distortion_models.hpp`` -> accepted numbers of coefficients
+#: model name of ``sensor_msgs/distortion_models.hpp`` -> accepted numbers of coefficients.  OpenCV
+#: tells plumb_bob from rational_polynomial by their number alone, and so do drivers' users.
+_OPENCV_COUNTS = (4, 5, 8, 12, 14)
 _COEFFICIENTS: dict[str, tuple[int, ...]] = {
-    "plumb_bob": (4, 5),
-    "rational_polynomial": (8, 12, 14),
+    "plumb_bob": _OPENCV_COUNTS,
+    "rational_polynomial": _OPENCV_COUNTS,
     "equidistant": (4,),
 }
+
+#: names of the same models in other calibration tools (OpenCV, Kalibr, librealsense)
+_ALIASES = {
+    "fisheye": "equidistant",
+    "kannala_brandt": "equidistant",
+    "kannala_brandt4": "equidistant",
+    "radtan": "plumb_bob",
+    "brown_conrady": "plumb_bob",
+    "rational": "rational_polynomial",
+}
+
+#: fields of view that cameras have, degrees, by the pinhole formula; lenses of 180 degrees stay
+#: below since their image is squeezed
+_FIELD_OF_VIEW_DEG = (5.0, 150.0)
+#: where the principal point may lie, as a share of width and height: the middle half
+_PRINCIPAL_POINT = (0.25, 0.75)
+#: a principal point off by the same ratio to the right and down, and more than this, is that of an
+#: image of another size
+_SCALED_BY, _SCALED_ALIKE = 0.09, 0.03
+#: how near a principal point must be to the middle of the turned image, as a share of its size
+_TURNED = 0.05
 
 #: no lens is shorter or longer, pixels; farther off no image has its centre
 _FOCAL_PX = (1e-2, 1e7)
@@ -36,6 +59,73 @@ _MOST_COEFFICIENT = 1e6
 _MAX_ROUND_TRIP_ERROR_PX = 0.05
 
 _UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
+
+
+def named_distortion(model: str, coefficients: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
+    """A lens under the name and with the number of coefficients that its model has.
+
+    Drivers pad D with zeros to the length of their buffer, and name models as their calibration
+    tool does.
+
+    Args:
+        model: Name of the distortion model; upper case, blanks and dashes do not matter.
+        coefficients: D of the camera info.
+
+    Returns:
+        Name and coefficients; as they came where the model is not known.
+    """
+    name = "_".join(model.strip().lower().replace("-", " ").split())
+    name = _ALIASES.get(name, name)
+    allowed = _COEFFICIENTS.get(name)
+    if allowed is None:
+        return model, coefficients
+    if len(coefficients) in allowed:
+        return name, coefficients
+    used = max((i + 1 for i, c in enumerate(coefficients) if c != 0.0), default=0)
+    fitting = [count for count in allowed if used <= count <= len(coefficients)]
+    return name, coefficients[: min(fitting)] if fitting else coefficients
+
+
+def implausible_intrinsics(full: CameraIntrinsics) -> str:
+    """Why no camera has these intrinsics for an image of this size, with figures.
+
+    Args:
+        full: Intrinsics of the full resolution, before binning and region of interest: a region
+            may lie anywhere.
+
+    Returns:
+        The reason; empty where they are plausible.
+    """
+    i, (low, high) = full, _FIELD_OF_VIEW_DEG
+    for name, focal, side, size in (
+        ("fx", i.fx, "wide", i.width),
+        ("fy", i.fy, "high", i.height),
+    ):
+        degrees = math.degrees(2.0 * math.atan2(size / 2.0, focal))
+        if not low <= degrees <= high:
+            return (
+                f"{name} = {focal:g} gives a field of view of {degrees:.1f} deg for an image "
+                f"{size} pixels {side}, where cameras have {low:g} to {high:g} (is it in pixels?)"
+            )
+    x, y = i.cx / i.width, i.cy / i.height
+    where = f"the principal point ({i.cx:g}, {i.cy:g}) of the {i.width}x{i.height} image"
+    to_middle = max(abs(x - 0.5), abs(y - 0.5))
+    turned = max(abs(i.cx / i.height - 0.5), abs(i.cy / i.width - 0.5))
+    if turned < _TURNED and to_middle > 2.0 * _TURNED:
+        return f"{where} is the middle of one turned by 90 deg, {i.height}x{i.width}"
+    near, far = _PRINCIPAL_POINT
+    if not (near <= x <= far and near <= y <= far):
+        return (
+            f"{where} lies at ({x:.0%}, {y:.0%}), outside of its middle half: it seems to be that "
+            "of another resolution"
+        )
+    off = min(abs(x - 0.5), abs(y - 0.5))
+    if off > _SCALED_BY and abs(x - y) < _SCALED_ALIKE:
+        return (
+            f"{where} lies at ({x:.0%}, {y:.0%}), off by the same ratio to both sides: it seems to "
+            f"be that of an image of about {2 * i.cx:.0f}x{2 * i.cy:.0f} pixels"
+        )
+    return ""
 
 
 def check_intrinsics(intrinsics: CameraIntrinsics) -> None:
@@ -60,18 +150,21 @@ def check_intrinsics(intrinsics: CameraIntrinsics) -> None:
         )
     if not i.is_distorted:
         return
-    if not all(math.isfinite(c) and abs(c) <= _MOST_COEFFICIENT for c in i.distortion):
-        raise InvalidCameraInfoError(
-            f"a distortion coefficient is not finite or absurdly large: {i.distortion}; "
-            "calibrate the camera anew"
-        )
-    allowed = _COEFFICIENTS.get(i.distortion_model)
+    for index, coefficient in enumerate(i.distortion):
+        if not (math.isfinite(coefficient) and abs(coefficient) <= _MOST_COEFFICIENT):
+            raise InvalidCameraInfoError(
+                f"a distortion coefficient is not finite or absurdly large: D[{index}] is "
+                f"{coefficient:g}; calibrate the camera anew, or use the rectified image topics"
+            )
+    model, coefficients = named_distortion(i.distortion_model, i.distortion)
+    allowed = _COEFFICIENTS.get(model)
     if allowed is None:
         raise UnsupportedDistortionError(
-            f"distortion model '{i.distortion_model}' is not one of "
-            f"{', '.join(_COEFFICIENTS)}; use the rectified image topics"
+            f"distortion model '{i.distortion_model}' with {len(i.distortion)} coefficients is "
+            f"not one of {', '.join(_COEFFICIENTS)}; name the model in the driver, or use the "
+            "rectified image topics"
         )
-    if len(i.distortion) not in allowed:
+    if len(coefficients) not in allowed:
         raise UnsupportedDistortionError(
             f"distortion model '{i.distortion_model}' takes {' or '.join(map(str, allowed))} "
             f"coefficients, the camera info holds {len(i.distortion)}"
@@ -107,16 +200,17 @@ def rays_through(pixels: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
 
 
 def _undistort(uv: Array, i: CameraIntrinsics) -> Array:
-    undistort = _undistort_equidistant if i.distortion_model == "equidistant" else _undistort_radial
-    return np.column_stack((undistort(uv, i), np.ones(len(uv))))
+    model, coefficients = named_distortion(i.distortion_model, i.distortion)
+    undistort = _undistort_equidistant if model == "equidistant" else _undistort_radial
+    return np.column_stack((undistort(uv, i, np.array(coefficients)), np.ones(len(uv))))
 
 
-def _undistort_radial(uv: Array, i: CameraIntrinsics) -> Array:
+def _undistort_radial(uv: Array, i: CameraIntrinsics, coefficients: Array) -> Array:
     """plumb_bob and rational_polynomial, by OpenCV's fixed-point iteration."""
     points = cv2.undistortPointsIter(
         uv.reshape(-1, 1, 2),
         i.matrix,
-        np.array(i.distortion),
+        coefficients,
         np.eye(3),
         np.eye(3),
         _UNDISTORT_CRITERIA,
@@ -124,10 +218,10 @@ def _undistort_radial(uv: Array, i: CameraIntrinsics) -> Array:
     return np.asarray(points, dtype=np.float64).reshape(-1, 2)
 
 
-def _undistort_equidistant(uv: Array, i: CameraIntrinsics) -> Array:
+def _undistort_equidistant(uv: Array, i: CameraIntrinsics, coefficients: Array) -> Array:
     """equidistant (OpenCV's fisheye model)."""
     points = cv2.fisheye.undistortPoints(
-        uv.reshape(-1, 1, 2), i.matrix, np.array(i.distortion), criteria=_UNDISTORT_CRITERIA
+        uv.reshape(-1, 1, 2), i.matrix, coefficients, criteria=_UNDISTORT_CRITERIA
     )
     return np.asarray(points, dtype=np.float64).reshape(-1, 2)
 
@@ -212,8 +306,9 @@ def _project_in_front(points: Array, i: CameraIntrinsics) -> Array:
         pinhole: Array = points[:, :2] / points[:, 2:] * focal + centre
         return pinhole
     zero = np.zeros(3)
-    object_points, coefficients = points.reshape(-1, 1, 3), np.array(i.distortion)
-    if i.distortion_model == "equidistant":
+    model, named = named_distortion(i.distortion_model, i.distortion)
+    object_points, coefficients = points.reshape(-1, 1, 3), np.array(named)
+    if model == "equidistant":
         pixels, _ = cv2.fisheye.projectPoints(object_points, zero, zero, i.matrix, coefficients)
     else:
         pixels, _ = cv2.projectPoints(object_points, zero, zero, i.matrix, coefficients)
