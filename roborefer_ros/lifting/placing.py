@@ -21,7 +21,9 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.air import AirPosition, find_air_position, is_background
+from roborefer_ros.lifting.appearance import Appearance, compare_appearance
 from roborefer_ros.lifting.estimate import point_on
+from roborefer_ros.lifting.level import looks_steep
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.orientation import (
@@ -46,6 +48,14 @@ _WELL_SEEN = 0.5
 _DOUBTED = 0.45
 #: share of the footprint that something low may cover, and that may be hidden
 _LOW_SHARE, _HIDDEN = 0.012, 0.03
+
+#: shares of the footprint that a part with foreign colours, its rim, and rims without such a part
+#: need to tell of something on the support
+_FOREIGN_PART, _FOREIGN_RIM, _RIMS_ALONE = 0.012, 0.04, 0.20
+#: with less readings than this, something of other colour is there for certain
+_FEW_READINGS = 0.75
+#: factor where colour tells nothing: dark, overexposed, too little of the support around
+_COLOUR_UNTOLD = 0.92
 
 #: trust in a place in the air; and the factor where gravity is guessed or where nothing tells
 #: air from what the sensor does not see (dark, shiny, out of the depth camera's view)
@@ -204,7 +214,43 @@ def _on_support(
     tilt = placed.tilt_rad
     if tilt is not None and tilt - 2.0 * support.tilt_sigma_rad > options.max_tilt_rad:
         raise NotFreeSpaceError(_too_tilted(tilt, pixel, options))
-    return _with_doubts(placed, support, options)
+    if tilt is None and looks_steep(frame, placed.normal, options):
+        raise NotFreeSpaceError(
+            f"{_spot(pixel)} is on a wall or the side of a thing, as far as the picture tells; "
+            "nothing tells which way is up: give it to be sure"
+        )
+    look = compare_appearance(
+        frame,
+        support.wide,
+        options.footprint_radius_m,
+        max(options.flatness_m, 4.0 * support.sigma_m),
+    )
+    changed = _colour_changes(look)
+    if changed and support.valid_ratio < _FEW_READINGS:
+        raise NotFreeSpaceError(
+            f"{_spot(pixel)} is occupied: its colour differs from that of the support around it "
+            f"and only {support.valid_ratio:.0%} of it has depth readings, as of something "
+            "transparent or shiny; ask for a spot further away from it"
+        )
+    placed = _with_doubts(placed, support, options)
+    if changed:
+        flags = placed.flags | PointFlag.COLOUR_CHANGE
+        return replace(placed, flags=flags, confidence=placed.confidence * _DOUBTED)
+    if not look.is_told:
+        return replace(placed, confidence=placed.confidence * _COLOUR_UNTOLD)
+    return placed
+
+
+def _colour_changes(look: Appearance) -> bool:
+    """Whether something thin or transparent may lie in the footprint, by its colour.
+
+    Light that falls differently has no rims, and a pattern has as many of them around: it takes
+    a compact part with a rim, or rims alone, as glass has them.  A plain sheet is a support.
+    """
+    if look.is_plain:
+        return False
+    part = look.foreign_ratio > _FOREIGN_PART and look.step_ratio > _FOREIGN_RIM
+    return part or look.step_ratio > _RIMS_ALONE
 
 
 def _no_plane(pixel: Pixel, options: LiftingOptions) -> NotFreeSpaceError:

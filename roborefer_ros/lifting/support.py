@@ -47,7 +47,7 @@ _LEVEL, _CLEAR_SHARE = 0.1, 0.7
 #: 0.5 for a whole disc) in their narrower direction
 _LEAST_CELLS, _LEAST_SPREAD = 12, 0.2
 #: at most about this many cells are fitted; more only cost time
-_MAX_READINGS = 1200
+_MAX_READINGS = 700
 #: heights are averaged over so many cells, about a quarter of the footprint's radius
 _SMOOTH_FINE, _SMOOTH_WIDE = 5, 3
 #: no sensor is better than this, metres
@@ -151,7 +151,7 @@ def find_support(
     if fit is None:
         return None
     support = _judge(over_plane(fine, fit), over_plane(wide, fit), inside, noise, options)
-    fitted = _image_plane(frame, pixel, over_plane(fine, fit), fit, support.rms_m)
+    fitted = _image_plane(frame, pixel, support.fine, fit, support.rms_m)
     if fitted is None:
         return None
     plane, facing = fitted
@@ -245,7 +245,7 @@ def _trimmed_fit(points: Array, sigma_m: float, steepest: float, radius_m: float
         if np.count_nonzero(on) < _LEAST_CELLS:
             return None
         part = points[on]
-        middle = part.mean(axis=0)
+        middle = np.full(len(part), 1.0 / len(part)) @ part
         centred = part - middle
         spread = centred.T @ centred / len(part)
         (sxx, sxy, sxh), (_, syy, syh), _ = spread.tolist()
@@ -290,8 +290,9 @@ def _image_plane(
     if not (offset < -1e-6 and facing[0] < -1e-6):
         return None
     q = facing / offset
-    used = np.isfinite(fine.z_m) & (np.abs(fine.heights) <= max(3.0 * rms_m, 1e-6))
-    du, dv = (fine.landed[used] - np.array(pixel)).T
+    with np.errstate(invalid="ignore"):
+        used = np.abs(fine.heights) <= max(3.0 * rms_m, 1e-6)
+    du, dv = fine.landed[..., 0][used] - u, fine.landed[..., 1][used] - v
     design = np.column_stack((np.ones_like(du), du, dv))
     covariance = np.linalg.inv(design.T @ design + np.diag([0.0, 1e-3, 1e-3]))
     rms_q = rms_m * float(q[0]) ** 2 / max(0.05, abs(float(facing[0])))
