@@ -33,8 +33,9 @@ from roborefer_ros.evaluation.questions import (
     official_mask,
 )
 from roborefer_ros.pointing import families, formats
-from roborefer_ros.pointing.answers import answer_part, last_list
+from roborefer_ros.pointing.answers import answer_part
 from roborefer_ros.pointing.images import qwen2_size
+from roborefer_ros.pointing.point_lists import answer_list
 
 Point = tuple[float, float]
 
@@ -197,7 +198,7 @@ def _with_points(
         if reader.family.name == "tuples":
             outside = sum(
                 not all(0.0 <= float(value) <= 1.0 for value in match.groups())
-                for match in last_list(_PAIR, answer_part(text))
+                for match in answer_list(_PAIR, answer_part(text))
             )
     hits = tuple(inside(x, y) for x, y in points)
     return AnswerScores(question, text, official, points, hits, outside)

@@ -13,7 +13,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
+from roborefer_ros.errors import (
+    NoPointInAnswerError,
+    NothingFoundError,
+    PointOutsideImageError,
+)
+from roborefer_ros.pointing.nothing import says_nothing
+from roborefer_ros.pointing.point_lists import answer_list
+from roborefer_ros.pointing.thoughts import UNDECIDED_MARK, split_thoughts
 
 #: longer answers are cut; 64 k tokens of a runaway generation hold nothing of use
 MAX_ANSWER_CHARACTERS = 1_000_000
@@ -21,26 +28,30 @@ MAX_ANSWER_CHARACTERS = 1_000_000
 #: more points than this are dropped
 MAX_POINTS = 1000
 
-#: a decimal without exponent, at most 12 digits on each side of its dot
-NUMBER = r"[+-]?(?:[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})"
+#: a decimal, at most 12 digits before its dot and 40 after it (a double prints up to 20)
+NUMBER = r"[+-]?(?:[0-9]{1,12}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,2})?"
 
 #: blanks between the parts of a tuple: bounded, so that matching stays linear
-BLANKS = r"[ \t\r\n]{0,8}"
+BLANKS = r"[ \t\r\n\u00a0]{0,8}"
 
-#: "(x, y)", also with blanks inside or blanks in place of the comma
-_TUPLE = re.compile(
-    rf"\({BLANKS}({NUMBER})(?:{BLANKS},{BLANKS}|[ \t\r\n]{{1,8}})({NUMBER}){BLANKS}\)"
+#: "(x, y)", also with blanks inside or blanks in place of the comma; then "%" or nothing
+_XY = (
+    rf"{BLANKS}({NUMBER})({BLANKS}%)?(?:{BLANKS},{BLANKS}|[ \t\r\n\u00a0]{{1,8}})"
+    rf"({NUMBER})({BLANKS}%)?{BLANKS}"
 )
-
-#: what may stand between two tuples of one list
-_LIST_GAP = re.compile(r"[\s,]{0,16}")
+_TUPLE = re.compile(rf"\({_XY}\)")
+_LIST_OF_TWO = re.compile(rf"\[{_XY}\]")
+_UNIT_BOX = re.compile(
+    rf"[\[(]{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS},"
+    rf"{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS}[\])]"
+)
 
 #: a line of step-by-step reasoning, as RoboRefer's RFT models write them
 _STEP_LINE = re.compile(r"^[ \t]{0,8}step[ \t]{0,2}[0-9]{1,3}[ \t]{0,2}[:.].*$", re.I | re.M)
 
-#: the end of a growing text that may become "<think>" or "step 1:"
+#: the end of a growing text that may become a thought's mark or "step 1:"
 _UNDECIDED_END = re.compile(
-    r"(?:<(?:t(?:h(?:i(?:nk?)?)?)?)?"
+    rf"(?:{UNDECIDED_MARK}"
     r"|^[ \t]{0,8}s(?:t(?:e(?:p[ \t]{0,2}[0-9]{0,3}[ \t]{0,2})?)?)?)\Z",
     re.I | re.M,
 )
@@ -60,32 +71,14 @@ class TupleMatch:
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    """Separate ``<think>...</think>`` and lines "Step 1: ..." from the answer.
-
-    A ``</think>`` without its opening tag (templates that put the tag into the prompt) ends a
-    thought that began with the text; a ``<think>`` without its end lasts to the end.
+    """Separate thoughts (``thoughts``) and lines "Step 1: ..." from the answer.
 
     Returns:
         ``(reasoning, answer)``.  The answer keeps its length, reasoning is blanked, so that
         spans stay valid.
     """
-    thoughts: list[str] = []
-    answer: list[str] = []
-    position = 0
-    orphan = text.find("</think>")
-    if orphan >= 0 and not 0 <= text.find("<think>") < orphan:
-        thoughts.append(text[:orphan])
-        position = orphan + len("</think>")
-        answer.append(" " * position)
-    while (start := text.find("<think>", position)) >= 0:
-        answer.append(text[position:start])
-        close = text.find("</think>", start)
-        end = close if close >= 0 else len(text)
-        thoughts.append(text[start + len("<think>") : end])
-        position = end + len("</think>") if close >= 0 else end
-        answer.append(" " * (position - start))
-    answer.append(text[position:])
-    return _split_steps("".join(answer), thoughts)
+    thoughts, answer = split_thoughts(text)
+    return _split_steps(answer, thoughts)
 
 
 def answer_so_far(text: str) -> str:
@@ -111,8 +104,8 @@ def _split_steps(answer: str, thoughts: list[str]) -> tuple[str, str]:
 def parse_tuples(text: str) -> tuple[TupleMatch, ...]:
     """Read RoboRefer's ``[(x1, y1), ...]``, normalised to [0, 1].
 
-    Where the text holds several lists (reasoning steps before the answer), the last one
-    counts. Points outside [0, 1] are dropped if others of the list are inside.  A tuple of
+    Which of several lists counts is decided in ``point_lists``; a box counts as its centre.
+    Points outside [0, 1] are dropped if others of the list are inside.  A tuple of
     two integers is dropped as well: the reference's scorer takes ``(1, 0)`` for a pixel,
     others for a corner, and an arm must not act on a guess.
 
@@ -120,14 +113,18 @@ def parse_tuples(text: str) -> tuple[TupleMatch, ...]:
         NoPointInAnswerError: no tuple of two numbers.
         PointOutsideImageError: every point of the list lies outside [0, 1].
     """
-    group = last_list(_TUPLE, answer_part(text))
-    if not group:
-        raise no_point(text, "[(0.412, 0.655)]")
+    answer = answer_part(text)
+    group = answer_list(_TUPLE, answer) or answer_list(_LIST_OF_TWO, answer)
     matches = [
-        TupleMatch((float(m.group(1)), float(m.group(2))), m.span())
+        TupleMatch((_unit(m.group(1), m.group(2)), _unit(m.group(3), m.group(4))), m.span())
         for m in group
-        if "." in m.group(1) or "." in m.group(2)
+        if any(mark in m.group() for mark in ".eE%") and bool(m.group(2)) == bool(m.group(4))
     ]
+    if not group:
+        boxes = [m for m in answer_list(_UNIT_BOX, answer) if "." in m.group()]
+        matches = [_box_centre(m) for m in boxes if _is_box(m)]
+        if not matches:
+            raise no_point(text, "[(0.412, 0.655)]")
     return inside_image(
         matches,
         text,
@@ -135,19 +132,23 @@ def parse_tuples(text: str) -> tuple[TupleMatch, ...]:
     )
 
 
+def _unit(number: str, percent: str | None) -> float:
+    return float(number) / 100.0 if percent else float(number)
+
+
+def _is_box(match: re.Match[str]) -> bool:
+    x1, y1, x2, y2 = (float(value) for value in match.group(1, 2, 3, 4))
+    return x1 <= x2 and y1 <= y2
+
+
+def _box_centre(match: re.Match[str]) -> TupleMatch:
+    x1, y1, x2, y2 = (float(value) for value in match.group(1, 2, 3, 4))
+    return TupleMatch(((x1 + x2) / 2, (y1 + y2) / 2), match.span())
+
+
 def answer_part(text: str) -> str:
     """The text to be parsed: bounded in length, thoughts blanked."""
     return split_reasoning(text[:MAX_ANSWER_CHARACTERS])[1]
-
-
-def last_list(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
-    """The last run of matches with nothing but blanks and commas between them."""
-    group: list[re.Match[str]] = []
-    for match in pattern.finditer(text):
-        if group and not _LIST_GAP.fullmatch(text, group[-1].end(), match.start()):
-            group = []
-        group.append(match)
-    return group
 
 
 def inside_image(matches: Sequence[TupleMatch], text: str, rule: str) -> tuple[TupleMatch, ...]:
@@ -167,6 +168,11 @@ def inside_image(matches: Sequence[TupleMatch], text: str, rule: str) -> tuple[T
 
 def no_point(text: str, example: str) -> NoPointInAnswerError:
     """The error for a text without any point; ``example`` shows the expected form."""
+    if says_nothing(answer_part(text)):
+        return NothingFoundError(
+            f"the model answered {shortened(text)!r}: it does not see what the instruction names; "
+            "check that the camera shows it, or say the instruction differently"
+        )
     return NoPointInAnswerError(
         f"the model answered {shortened(text)!r}, which holds no point like {example}; say the "
         "instruction differently, or check that the checkpoint is trained to point"

@@ -24,10 +24,10 @@ from roborefer_ros.pointing.answers import (
     TupleMatch,
     answer_part,
     inside_image,
-    last_list,
     no_point,
     parse_tuples,
 )
+from roborefer_ros.pointing.point_lists import answer_list
 
 #: ``(width, height)`` in pixels of the image as the model saw it
 ImageSize = tuple[int, int]
@@ -42,10 +42,9 @@ _PAIR = rf"[\[(]{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS}[\])]"
 #: a key inside an escaped string is a label's text, not a point
 _POINT_2D = re.compile(rf'(?<!\\)"point_2d"{BLANKS}:{BLANKS}{_PAIR}')
 _POINT = re.compile(rf'(?<!\\)"point"{BLANKS}:{BLANKS}{_PAIR}')
-_JSON_NUMBER = rf"{NUMBER}(?:[eE][+-]?[0-9]{{1,3}})?"
 _XY_OBJECT = re.compile(
-    rf'\{{{BLANKS}"x"{BLANKS}:{BLANKS}({_JSON_NUMBER}){BLANKS},'
-    rf'{BLANKS}"y"{BLANKS}:{BLANKS}({_JSON_NUMBER}){BLANKS}\}}'
+    rf'\{{{BLANKS}"x"{BLANKS}:{BLANKS}({NUMBER}){BLANKS},'
+    rf'{BLANKS}"y"{BLANKS}:{BLANKS}({NUMBER}){BLANKS}\}}'
 )
 #: what can change whether a new list of objects begins: escapes, quotes, "[{"
 _JSON_TOKEN = re.compile(r'\\.|"|\[[ \t\r\n]{0,16}\{', re.DOTALL)
@@ -55,6 +54,20 @@ _THOUSAND_RULE = "its coordinates must lie between 0 and 1000, not 0 and 1, to b
 
 _TUPLE_2_OR_3 = re.compile(
     rf"\({BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER})(?:{BLANKS},{BLANKS}{NUMBER})?{BLANKS}\)"
+)
+
+_FOUR = (
+    rf"[\[(]{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS}(?:,|\){BLANKS},{BLANKS}\()"
+    rf"{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS}[\])]"
+)
+#: boxes: of JSON, of Qwen's and InternVL's tokens, and lists of four numbers
+_BOX = re.compile(
+    rf'(?:(?<!\\)"(?:bbox_2d|bbox|box_2d)"{BLANKS}:|<\|box_start\|>|<box>{BLANKS}\[?|\[(?=\[)|(?=\[)'
+    rf"|(?=\({BLANKS}{NUMBER}{BLANKS},{BLANKS}{NUMBER}{BLANKS},{BLANKS}{NUMBER}{BLANKS},)){BLANKS}{_FOUR}"
+)
+_XY_BOX = re.compile(
+    rf'"x_min"{BLANKS}:{BLANKS}({NUMBER}){BLANKS},{BLANKS}"y_min"{BLANKS}:{BLANKS}({NUMBER}){BLANKS},'
+    rf'{BLANKS}"x_max"{BLANKS}:{BLANKS}({NUMBER}){BLANKS},{BLANKS}"y_max"{BLANKS}:{BLANKS}({NUMBER})'
 )
 
 _XML_TAG = re.compile(r"<(?:points?|tracks)(?=\s)([^<>]*)")
@@ -67,6 +80,18 @@ _BIN_RUN = re.compile(r"(?:<[0-9]{1,3}>)+")
 _DIGITS = re.compile(r"[0-9]+")
 
 
+def _centres(
+    pattern: re.Pattern[str], answer: str, x_range: float, y_range: float
+) -> list[TupleMatch]:
+    """The middles of all boxes."""
+    found = []
+    for match in pattern.finditer(answer):
+        a, b, c, d = (float(value) for value in match.group(1, 2, 3, 4))
+        if a <= c and b <= d and (d > 1.0 or x_range == 1.0):
+            found.append(TupleMatch(((a + c) / 2 / x_range, (b + d) / 2 / y_range), match.span()))
+    return found
+
+
 def parse_unit_tuples(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     """``[(0.359, 0.778)]``: x, y in 0 to 1 (RoboRefer, RoboPoint, Magma, InternVL, Pelican)."""
     return parse_tuples(text)
@@ -77,7 +102,10 @@ def parse_thousand_tuples(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
 
     RoboBrain 2.5 and RoboTracer.
     """
-    found = last_list(_TUPLE_2_OR_3, answer_part(text))
+    answer = answer_part(text)
+    if boxes := _centres(_BOX, answer, 1000.0, 1000.0):
+        return inside_image(boxes, text, _THOUSAND_RULE)
+    found = answer_list(_TUPLE_2_OR_3, answer)
     if not found:
         raise no_point(text, "(176, 788) or (176, 788, 0.945)")
     return inside_image(
@@ -94,7 +122,12 @@ def parse_pixels(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     all mean the top left corner.
     """
     answer = answer_part(text)
-    found = _last_json(_POINT_2D, answer) or last_list(_TUPLE_2_OR_3, answer)
+    found = _last_json(_POINT_2D, answer)
+    if not found and (boxes := _centres(_BOX, answer, float(size[0]), float(size[1]))):
+        return inside_image(
+            boxes, text, f"its boxes must be pixels of the {size[0]}x{size[1]} image that it saw"
+        )
+    found = found or answer_list(_TUPLE_2_OR_3, answer)
     if not found:
         raise no_point(text, '{"point_2d": [320, 240]} or (320, 240)')
     width, height = size
@@ -110,7 +143,10 @@ def parse_thousand_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
 
     Qwen3-VL, Qwen3.5, Gemma 4, Embodied-R1.5, UnifoLM, SPARC and Cosmos 3.
     """
-    found = _last_json(_POINT_2D, answer_part(text))
+    answer = answer_part(text)
+    found = _last_json(_POINT_2D, answer)
+    if not found and (boxes := _centres(_BOX, answer, 1000.0, 1000.0)):
+        return inside_image(boxes, text, _THOUSAND_RULE)
     if not found:
         raise no_point(text, '{"point_2d": [412, 655]}')
     return inside_image(
@@ -122,7 +158,10 @@ def parse_thousand_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
 
 def parse_gemini_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     """``[{"point": [y, x], "label": ...}]``: **y first**, 0 to 1000 (Gemini, Robotics-ER)."""
-    found = _last_json(_POINT, answer_part(text))
+    answer = answer_part(text)
+    found = _last_json(_POINT, answer)
+    if not found and (boxes := _centres(_BOX, answer, 1000.0, 1000.0)):
+        return inside_image([_swapped(box) for box in boxes], text, _THOUSAND_RULE)
     if not found:
         raise no_point(text, '{"point": [655, 412]}')
     return inside_image(
@@ -134,7 +173,10 @@ def parse_gemini_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
 
 def parse_moondream(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     """``{"points": [{"x": 0.359, "y": 0.440}]}``: x, y in 0 to 1 (Moondream's point skill)."""
-    found = _last_json(_XY_OBJECT, answer_part(text))
+    answer = answer_part(text)
+    found = _last_json(_XY_OBJECT, answer)
+    if not found and (boxes := _centres(_XY_BOX, answer, 1.0, 1.0)):
+        return inside_image(boxes, text, "its coordinates must lie between 0 and 1")
     if not found:
         raise no_point(text, '{"x": 0.359, "y": 0.440}')
     return inside_image(
@@ -252,7 +294,9 @@ def _molmo_points(body: str, offset: int) -> list[TupleMatch]:
         else:
             if x is not None and x[0] == number:
                 point = (x[1] / 100.0, float(parsed.group(1)) / 100.0)
-                matches.append(TupleMatch(point, (offset + x[2], offset + end)))
+                # two fractions are no percentages: they would all mean the top left corner
+                if "." not in value or max(point) > 0.01:
+                    matches.append(TupleMatch(point, (offset + x[2], offset + end)))
             x = None
     return matches
 

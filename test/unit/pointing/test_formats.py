@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
+from roborefer_ros.errors import NoPointInAnswerError, NothingFoundError, PointOutsideImageError
 from roborefer_ros.pointing import formats
 from roborefer_ros.pointing.answers import MAX_POINTS, answer_so_far, parse_tuples, split_reasoning
-from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.families import FAMILIES, answer_from_text
 
 SIZE = (640, 480)
 NONE = NoPointInAnswerError
@@ -41,7 +41,7 @@ TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
         ("[(320, 240)]", OUTSIDE),
         ("[(1, 0)]", OUTSIDE),
         ("[(0.2, 0.3, 0.1, 0.1)]", NONE),
-        ("[(5e-1, 0.5)]", NONE),
+        ("[(5e-1, 0.5)]", [(0.5, 0.5)]),
         ("[]", NONE),
         ("<think>(0.1, 0.1)", NONE),
     ],
@@ -52,7 +52,7 @@ TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
         ("[(176, 788), (20", [(0.176, 0.788)]),
         ("[(1176, 788)]", OUTSIDE),
         ("[(0.176, 0.788)]", OUTSIDE),
-        ("[(1, 2, 3, 4)]", NONE),
+        ("[(100, 200, 300, 400)]", [(0.2, 0.3)]),
         ("nothing there", NONE),
     ],
     "qwen2.5-vl": [
@@ -80,7 +80,7 @@ TABLE: dict[str, list[tuple[str, Points | type[Exception]]]] = {
         ('[{"point_2d": [0.461, 0.527]}]', OUTSIDE),
         ('[{"point_2d": [0.5, 0.5]}, {"point_2d": [461, 527]}]', [(0.461, 0.527)]),
         ('[{"point_2d": [10, 20, 30]}]', NONE),
-        ('[{"bbox_2d": [10, 20, 30, 40]}]', NONE),
+        ('[{"bbox_2d": [100, 200, 300, 400]}]', [(0.2, 0.3)]),
         ("[]", NONE),
     ],
     "gemini": [
@@ -293,3 +293,158 @@ def test_no_piece_of_a_thought_flashes_up(text: str) -> None:
     shown = [answer_so_far(text[:end]) for end in range(len(text) + 1)]
     assert all("(0.1, 0.2)".startswith(piece) for piece in shown)
     assert shown[-1] == "(0.1, 0.2)"
+
+
+# --- which of several points is the answer -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("1. (0.2, 0.3)\n2. (0.4, 0.5)\n3. (0.6, 0.7)", [(0.2, 0.3), (0.4, 0.5), (0.6, 0.7)]),
+        ("- (0.2, 0.3)\n- (0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("* (0.2, 0.3);\n* (0.4, 0.5);", [(0.2, 0.3), (0.4, 0.5)]),
+        ("a) (0.2, 0.3)\nb) (0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("(0.2, 0.3) and (0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("(0.2, 0.3), (0.4, 0.5), and (0.6, 0.7).", [(0.2, 0.3), (0.4, 0.5), (0.6, 0.7)]),
+        ("(0.2, 0.3)\n\n(0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("mug: (0.2, 0.3)\nbowl: (0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("mug: (0.2, 0.3), bowl: (0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("Point 1: (0.2, 0.3)\nPoint 2: (0.4, 0.5)", [(0.2, 0.3), (0.4, 0.5)]),
+        ("1. (0.2, 0.3) - left mug\n2. (0.4, 0.5) - right mug", [(0.2, 0.3), (0.4, 0.5)]),
+        ("[[0.2, 0.3], [0.4, 0.5]]", [(0.2, 0.3), (0.4, 0.5)]),
+        ("[(20%, 30%)]", [(0.2, 0.3)]),
+        ("[(2e-1, 3E-01)]", [(0.2, 0.3)]),
+        ("[(0.3333333333333333, 0.6666666666666666)]", [(1 / 3, 2 / 3)]),
+        ("[(0.2, 0.3, 0.4, 0.5)]", [(0.3, 0.4)]),
+        ("It is at (0.2, 0.3). Here (0.0, 0.0) is the top-left corner.", [(0.2, 0.3)]),
+        ("It is at (0.2, 0.3).\n(1.0, 1.0) is the bottom-right corner.", [(0.2, 0.3)]),
+        ("(0.0, 0.0) is the top left, (1.0, 1.0) the other corner. Mug: (0.2, 0.3)", [(0.2, 0.3)]),
+        ("[(0.2, 0.3)] (coordinates in the range (0.0, 1.0))", [(0.2, 0.3)]),
+        ("[(0.2, 0.3)]. The origin (0.0, 0.0) is the upper left corner.", [(0.2, 0.3)]),
+        ("I see [(0.9, 0.9)] first, but [(0.1, 0.2), (0.3, 0.", [(0.1, 0.2)]),
+        ("[(1.0, 0.5)]", [(1.0, 0.5)]),
+    ],
+)
+def test_the_points_that_are_meant(text: str, points: Points) -> None:
+    found = [match.point for match in parse_tuples(text)]
+    assert found == [pytest.approx(point) for point in points]
+
+
+def test_an_explanation_alone_is_no_answer() -> None:
+    with pytest.raises(NoPointInAnswerError):
+        parse_tuples("Coordinates: (0.0, 0.0) is the top-left, (1.0, 1.0) the bottom-right corner.")
+
+
+def test_a_number_without_end_is_none() -> None:
+    with pytest.raises(NoPointInAnswerError):
+        parse_tuples("[(0.5, 0." + "9" * 400 + ")]")
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "point"),
+    [
+        ("qwen2.5-vl", "<|box_start|>(300,200),(340,280)<|box_end|>", (0.5, 0.5)),
+        ("qwen2.5-vl", '[{"bbox_2d": [300, 200, 340, 280], "label": "mug"}]', (0.5, 0.5)),
+        ("qwen2.5-vl", "[300, 200, 340, 280]", (0.5, 0.5)),
+        ("robobrain2.0", "[300, 200, 340, 280]", (0.5, 0.5)),
+        ("qwen3-vl", "<|box_start|>(300,200),(340,280)<|box_end|>", (0.32, 0.24)),
+        ("qwen3-vl", '{"bbox_2d": [300, 200, 340, 280]}', (0.32, 0.24)),
+        ("gemini", '[{"box_2d": [200, 300, 280, 340], "label": "mug"}]', (0.32, 0.24)),
+        ("robobrain2.5", "[300, 200, 340, 280]", (0.32, 0.24)),
+        ("tuples", "[0.3, 0.2, 0.34, 0.28]", (0.32, 0.24)),
+        ("moondream", '{"x_min": 0.3, "y_min": 0.2, "x_max": 0.34, "y_max": 0.28}', (0.32, 0.24)),
+        ("florence2", "<loc_300><loc_200><loc_340><loc_280>", (0.3205, 0.2405)),
+    ],
+)
+def test_a_box_counts_as_its_middle(family: str, text: str, point: tuple[float, float]) -> None:
+    (found,) = FAMILIES[family].parse(text, (640, 480))
+    assert found.point == pytest.approx(point)
+
+
+OPENINGS = (
+    "<think>",
+    "<thinking>",
+    "<thought>",
+    "<reasoning>",
+    "[THINK]",
+    "\u25c1think\u25b7",
+    "<|channel|>analysis<|message|>",
+    "<|begin_of_thought|>",
+)
+CLOSINGS = (
+    "</think>",
+    "</thinking>",
+    "</thought>",
+    "</reasoning>",
+    "[/THINK]",
+    "\u25c1/think\u25b7",
+    "<|end|><|start|>assistant<|channel|>final<|message|>",
+    "<|end_of_thought|>",
+)
+
+
+@pytest.mark.parametrize(("opening", "closing"), zip(OPENINGS, CLOSINGS, strict=True))
+def test_thoughts_of_every_kind_are_no_answer(opening: str, closing: str) -> None:
+    thought = f"{opening}perhaps (0.10, 0.10), or"
+    with pytest.raises(NoPointInAnswerError):
+        parse_tuples(thought)
+    (found,) = parse_tuples(f"{thought} (0.9, 0.9){closing}It is at (0.2, 0.3)")
+    assert found.point == (0.2, 0.3)
+    for length in range(1, len(thought) + 1):
+        assert answer_so_far(thought[:length]) == ""
+
+
+def test_two_fractions_are_no_percentages() -> None:
+    with pytest.raises(NoPointInAnswerError):
+        FAMILIES["molmo"].parse('<point x="0.635" y="0.445" alt="mug">mug</point>', (640, 480))
+
+
+# --- "it is not there" ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "[ ]",
+        "```json\n[]\n```",
+        '{"points": []}',
+        "None",
+        "none.",
+        "N/A",
+        "There are none.",
+        "There is no mug in the image.",
+        "There isn't a mug on the table.",
+        "I cannot find the mug.",
+        "I don't see any mug here.",
+        "The mug is not visible.",
+        "The mug is not in the image.",
+        "The image does not contain a mug.",
+        "Not in the picture",
+        "<think>it may be (0.1, 0.2)</think>There is no such object.",
+    ],
+)
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_an_answer_that_says_no_is_an_answer(family: str, text: str) -> None:
+    with pytest.raises(NothingFoundError) as caught:
+        answer_from_text(FAMILIES[family], text, (640, 480))
+    assert caught.value.answer == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "The mug is on the table.",
+        "There is no doubt that it is the red mug.",
+        "I would pick the mug with no handle.",
+        "42",
+        "[(0.3, 0.",
+        "<think>There is no mug in the image, or",
+    ],
+)
+def test_words_without_a_point_are_no_such_answer(text: str) -> None:
+    with pytest.raises(NoPointInAnswerError) as caught:
+        parse_tuples(text)
+    assert not isinstance(caught.value, NothingFoundError)
