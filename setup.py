@@ -71,9 +71,9 @@ setup(
     entry_points={
         "console_scripts": [
             "roborefer = roborefer_ros.cli:main",
-            "roborefer_node = roborefer_ros.nodes.refer_node:main",
-            "sim_camera_node = roborefer_ros.nodes.sim_camera_node:main",
-            "replay_camera_node = roborefer_ros.nodes.replay_camera_node:main",
+            "roborefer_node = roborefer_ros.nodes.start:refer_node",
+            "sim_camera_node = roborefer_ros.nodes.start:sim_camera_node",
+            "replay_camera_node = roborefer_ros.nodes.start:replay_camera_node",
         ],
     },
 )

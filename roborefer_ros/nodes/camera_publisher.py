@@ -154,11 +154,14 @@ def run_camera(make_node: Callable[[], Node], name: str, args: list[str] | None 
     import rclpy
     from rclpy.executors import ExternalShutdownException
 
+    from roborefer_ros.nodes.process import start_ros
     from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
 
     prepare_environment()
     tune_allocator()
-    rclpy.init(args=args)
+    status = start_ros(name, args)
+    if status is not None:
+        return status
     try:
         node = make_node()
     except Exception as error:

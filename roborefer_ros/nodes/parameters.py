@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import textwrap
 import threading
@@ -29,12 +30,15 @@ from rclpy.parameter import Parameter
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.models.depth_network import parse_depth_network
+from roborefer_ros.nodes.parameter_checks import nearest
 from roborefer_ros.nodes.parameter_table import (
     LIFTING_PREFIX,
     PARAMETERS,
     UNKNOWN_AS_ZEROS,
     Spec,
 )
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,14 @@ def why_refused(values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if isinstance(value, float) and not math.isfinite(value):
             return f"{name} must be a finite number, not {value}"
+    for spec in PARAMETERS:
+        if spec.choices and values[spec.name] not in spec.choices:
+            return (
+                f"{spec.name} must be one of {', '.join(spec.choices)}, not "
+                f"{values[spec.name]!r}; {nearest(str(values[spec.name]), spec.choices)}"
+            )
+    if not _DEVICE.fullmatch(values["device"]):
+        return f"device must be auto, cpu, cuda or cuda:N, not {values['device']!r}"
     if not values["model"].strip():
         return "model must not be empty; 'roborefer:demo' is the bundled network"
     try:

@@ -306,7 +306,12 @@ class ReferActionServer:
             goal.shut_down(reason)
             self._finish(goal, _failure(goal.why_stopped()), started=False)
         with self._lock:
-            return self._lock.wait_for(lambda: self._running is None, timeout_s)
+            if self._lock.wait_for(lambda: self._running is None, timeout_s):
+                return True
+            running = self._running
+        if running is not None:  # its model does not heed; its client need not wait for that
+            self._finish(running, _failure(running.why_stopped()), started=True)
+        return False
 
     def submit(self, request: Any) -> None:
         """Queue an instruction that came by topic; its result goes to topics only."""
@@ -316,16 +321,24 @@ class ReferActionServer:
             return
         self._enqueue(goal)
 
-    def close(self) -> None:
-        """Stop, join the threads, take the action off the graph."""
-        self.stop("the node is shutting down", timeout_s=30.0)
+    def close(self, timeout_s: float = 30.0) -> bool:
+        """Stop, join the threads, take the action off the graph.
+
+        Args:
+            timeout_s: Longest wait for the running goal.
+
+        Returns:
+            Whether the threads ended: a model that never returns keeps its own.
+        """
+        stopped = self.stop("the node is shutting down", timeout_s)
         with self._lock:
             self._closing = True
             self._lock.notify_all()
             self._waiting.notify_all()
         for thread in self._threads:
-            thread.join()
+            thread.join(None if stopped else 0.1)
         self._server.destroy()
+        return not any(thread.is_alive() for thread in self._threads)
 
     # --- the protocol, in the executor -------------------------------------------------
 
@@ -445,8 +458,11 @@ class ReferActionServer:
 
     def _finish(self, goal: ReferGoal, outcome: Outcome, *, started: bool) -> None:
         total_s = time.monotonic() - goal.accepted_s
-        result = goal.result = outcome.result
-        goal.finished.set()  # first: nothing below is the client's concern
+        with self._lock:
+            if goal.finished.is_set():
+                return  # given up by ``stop``
+            result = goal.result = outcome.result
+            goal.finished.set()  # first: nothing below is the client's concern
         if outcome.bug is not None:
             self._log.error(f"goal {goal.name}: {_traceback_of(outcome.bug)}")
         if result.error_code:

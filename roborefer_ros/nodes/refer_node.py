@@ -11,10 +11,16 @@ outside of active it answers NODE_INACTIVE.
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__":  # before the imports below, which take a second
+    from roborefer_ros.nodes.stop_request import end_at_once_on_signals
+
+    end_at_once_on_signals()
+
 import functools
 import gc
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -22,19 +28,31 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
+from rclpy.lifecycle import (
+    LifecycleNode,
+    LifecycleNodeMixin,
+    LifecycleState,
+    TransitionCallbackReturn,
+)
+from rclpy.node import Node
 from std_msgs.msg import String
 
 from roborefer_ros.errors import NodeInactiveError, RoboReferError
+from roborefer_ros.nodes.background_loading import BackgroundLoad
 from roborefer_ros.nodes.camera_input import CameraInput
 from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
 from roborefer_ros.nodes.goal_runner import Answer, GoalRunner, NodeParts
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.model_loading import open_pipeline
+from roborefer_ros.nodes.parameter_checks import (
+    CheckedParameterService,
+    unknown_overrides,
+    unmatched_files,
+)
 from roborefer_ros.nodes.parameters import NodeOptions, Parameters
+from roborefer_ros.nodes.process import end_by_force_after, end_now, start_ros
 from roborefer_ros.nodes.refer_action import Outcome, ReferActionServer, ReferGoal
 from roborefer_ros.nodes.stop_request import StopRequest
 from roborefer_ros.nodes.transforms import Transforms
@@ -44,6 +62,9 @@ from roborefer_ros.standalone.environment import prepare_environment, tune_alloc
 
 #: lifecycle transition, action protocol (one blocked while a goal runs), TF, diagnostics
 EXECUTOR_THREADS = 5
+
+#: how long ``close`` waits for a goal that does not stop, and ``main`` for everything, seconds
+_CLOSE_S, _END_S = 2.0, 4.0
 
 Transition = Callable[["ReferNode", LifecycleState], TransitionCallbackReturn]
 
@@ -85,13 +106,19 @@ class ReferNode(LifecycleNode):
             open_model: loads the model when the node is activated.
             kwargs: of ``rclpy.node.Node``.
         """
-        super().__init__(node_name, **kwargs)
+        # As LifecycleNode does, but its services answer while a transition waits for the weights.
+        Node.__init__(self, node_name, **{"start_parameter_services": False, **kwargs})
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         self._values = Parameters(self)
+        self._parameter_services = CheckedParameterService(self)
+        for warning in unknown_overrides(self):
+            self.get_logger().warning(warning)
         self._open_model = open_model
         self.problem = ""
         #: held during a transition, so that ``close`` finds everything it made
         self.transition_lock = threading.RLock()
         self._closing = False
+        self._load: BackgroundLoad[ReferPipeline] | None = None
         self._camera: CameraInput | None = None
         self._transforms: Transforms | None = None
         self._visualization: Visualization | None = None
@@ -115,7 +142,9 @@ class ReferNode(LifecycleNode):
         )
         self._start_timer = None
         if self.options().auto_activate:
-            self._start_timer = self.create_timer(0.0, self._start)
+            self._start_timer = self.create_timer(
+                0.0, self._start, callback_group=MutuallyExclusiveCallbackGroup()
+            )
         else:
             self.get_logger().info("unconfigured; waiting for a lifecycle manager")
 
@@ -172,14 +201,16 @@ class ReferNode(LifecycleNode):
                 f"the node still loads '{options.model}'; ask again when it is active"
             )
         )
+        self._load = BackgroundLoad(lambda: self._open_model(options))
         try:
-            pipeline = self._open_model(options)
+            if self._closing:  # since then; ``close`` saw no load that it could abandon
+                self._load.abandon()
+            pipeline = self._load.wait()
         except RoboReferError as error:
             # Goals get the reason rather than just "inactive".
             self._server.fail_with(error)
             raise
-        if self._closing:  # nobody waits for it any more
-            pipeline.close()
+        if pipeline is None:  # nobody waits for it any more
             return TransitionCallbackReturn.FAILURE
         assert self._camera is not None and self._transforms is not None
         self._parts = NodeParts(self._camera, self._transforms, pipeline)
@@ -217,14 +248,16 @@ class ReferNode(LifecycleNode):
         self._release_all()
         return TransitionCallbackReturn.SUCCESS
 
-    def _release_model(self, reason: str) -> None:
-        if not self._server.stop(reason):
-            self.get_logger().error(
-                "the running goal did not stop within 30 s; its model stays in memory"
-            )
+    def _release_model(self, reason: str, timeout_s: float = 30.0) -> None:
+        stopped = self._server.stop(reason, timeout_s)
         parts, self._parts = self._parts, None
         if parts is None:
             return
+        if not stopped:
+            self.get_logger().error(
+                f"the running goal did not stop within {timeout_s:g} s; its model stays in memory"
+            )
+            return  # what is in use cannot be freed
         parts.pipeline.close()
         del parts
         gc.collect()
@@ -241,17 +274,26 @@ class ReferNode(LifecycleNode):
             if part is not None:
                 part.close()
 
-    def close(self) -> None:
+    def close(self, timeout_s: float = _CLOSE_S) -> bool:
         """End all goals and threads; to be called while the executor still spins.
 
-        Waits for a transition that is under way: a model that loads cannot be interrupted.
+        Args:
+            timeout_s: Longest wait for a goal whose model does not heed that it was cancelled.
+
+        Returns:
+            Whether all threads of the node have ended: a model that loads, or does not come back
+            from a question, cannot be interrupted.
         """
         self._closing = True
-        self._server.close()
+        load = self._load
+        if load is not None:
+            load.abandon()
+        ended = self._server.close(timeout_s)
         with self.transition_lock:
-            self._release_model("the node is shutting down")
+            self._release_model("the node is shutting down", 0.0)
             self._release_all()
         self._diagnostics.close()
+        return ended and not (load is not None and load.is_running)
 
     # --- goals -------------------------------------------------------------------------
 
@@ -308,13 +350,17 @@ def main(args: list[str] | None = None) -> int:
     tune_allocator()
     stop = StopRequest()
     stop.on_signals((signal.SIGINT, signal.SIGTERM))
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    status = start_ros("roborefer_node", args, own_signals=True)
+    if status is not None:
+        return status
     try:
         node = ReferNode()
     except Exception as error:
         print(f"roborefer_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
+    for warning in unmatched_files(sys.argv if args is None else args, _full_name(node)):
+        node.get_logger().warning(warning)
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)
     executor.add_node(node)
     thread = threading.Thread(target=_spin, args=(executor, node, stop), name="spin", daemon=True)
@@ -324,12 +370,19 @@ def main(args: list[str] | None = None) -> int:
         # Ignored from here on: a second one must not end the process half-way, also not while
         # Python itself finishes, when its own handlers are gone already.
         signal.signal(number, signal.SIG_IGN)
-    node.close()
+    end_by_force_after(_END_S, "roborefer_node")
+    ended = node.close()
     executor.shutdown(timeout_sec=5.0)
     thread.join(10.0)
     node.destroy_node()
     rclpy.try_shutdown()
+    if not ended:
+        end_now()  # Python would wait for what cannot be interrupted, or abort in its midst
     return 0
+
+
+def _full_name(node: Node) -> str:
+    return str(node.get_fully_qualified_name())
 
 
 if __name__ == "__main__":

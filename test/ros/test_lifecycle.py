@@ -11,15 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter as ParameterMsg
+from rcl_interfaces.msg import ParameterType, ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
 from refer_graph import Graph, graph_fixture, wait, wait_until  # noqa: F401
 
 from roborefer_ros.errors import CheckpointNotFoundError
 from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.nodes.refer_node import ReferNode
 from roborefer_ros.pipeline import ReferPipeline
 
 Result = ReferPoint.Result
@@ -39,7 +44,8 @@ def test_twenty_times_up_and_down(graph: Make) -> None:
         g.node.trigger_cleanup()
         assert g.state == State.PRIMARY_STATE_UNCONFIGURED
         g.activate()
-    assert own_threads() == threads
+    # A thread that has done its work may need a moment to be gone.
+    wait_until(lambda: own_threads() == threads)
     assert g.refer().error_code == 0
 
 
@@ -117,6 +123,195 @@ def test_goals_during_loading_are_told_to_wait(graph: Make) -> None:
     assert g.refer().error_code == 0
     g.node.trigger_deactivate()
     assert "loads" not in g.refer().error_msg
+
+
+def test_services_answer_while_the_weights_load(graph: Make) -> None:
+    """A manager sees 'activating', and parameters can be read: nothing waits for the weights."""
+    loading, loaded = threading.Event(), threading.Event()
+
+    def open_model(options: Any) -> ReferPipeline:
+        loading.set()
+        assert loaded.wait(60.0)
+        return ReferPipeline(g.pointer)
+
+    g = graph(activate=False, open_model=open_model)
+    client = g.client_node.create_client(ChangeState, "/roborefer/change_state")
+    state = g.client_node.create_client(GetState, "/roborefer/get_state")
+    values = g.client_node.create_client(GetParameters, "/roborefer/get_parameters")
+    for one in (client, state, values):
+        assert one.wait_for_service(10.0)
+    g.node.trigger_configure()
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVATE))
+    activation = client.call_async(request)
+    try:
+        assert loading.wait(20.0)
+        assert wait(state.call_async(GetState.Request())).current_state.label == "activating"
+        reply = wait(values.call_async(GetParameters.Request(names=["model"])))
+        assert reply.values[0].string_value == "roborefer:demo"
+        assert not activation.done()
+    finally:
+        loaded.set()
+    assert wait(activation).success and g.state == ACTIVE
+
+
+def test_closing_does_not_wait_for_weights(graph: Make) -> None:
+    """A load cannot be interrupted; what it brings in the end is closed."""
+    loading, loaded = threading.Event(), threading.Event()
+
+    def open_model(options: Any) -> ReferPipeline:
+        loading.set()
+        assert loaded.wait(60.0)
+        return ReferPipeline(g.pointer)
+
+    g = graph(activate=False, open_model=open_model)
+    g.node.trigger_configure()
+    activation = threading.Thread(target=g.node.trigger_activate)
+    activation.start()
+    assert loading.wait(20.0)
+    closed = threading.Thread(target=g.node.close)
+    closed.start()
+    closed.join(60.0)
+    activation.join(60.0)
+    assert not (closed.is_alive() or activation.is_alive() or loaded.is_set())
+    loaded.set()
+    wait_until(lambda: g.pointer.closed == 1)
+    g.node.close = lambda: None
+
+
+def test_closing_does_not_wait_for_a_model_that_never_returns(graph: Make) -> None:
+    """Its client gets its answer, and the node tells that a thread is left."""
+    release = threading.Event()
+    g = graph()
+    point = g.pointer.point
+
+    def stuck(*args: Any, **kwargs: Any) -> Any:
+        g.pointer.running.set()
+        assert release.wait(120.0)
+        return point(*args, **kwargs)
+
+    g.pointer.point = stuck  # type: ignore[method-assign]
+    handle = g.send()
+    assert g.pointer.running.wait(20.0)
+    result = handle.get_result_async()
+    ended: list[bool] = []
+    closing = threading.Thread(target=lambda: ended.append(g.node.close(timeout_s=0.2)))
+    closing.start()
+    closing.join(60.0)
+    assert ended == [False] and not release.is_set()
+    assert wait(result).result.error_code == Result.SHUTTING_DOWN
+    release.set()
+    wait_until(lambda: not any(t.is_alive() for t in g.node._server._threads))
+    g.node.close = lambda: None
+
+
+@pytest.mark.parametrize("kind", [42, 255])
+def test_a_value_of_an_unknown_type_gets_a_reply(kind: int, graph: Make) -> None:
+    """rclpy raises within its service, and the caller would wait for ever."""
+    g = graph(activate=False)
+    message = ParameterMsg(name="device", value=ParameterValue(type=kind))
+    client = g.client_node.create_client(SetParameters, "/roborefer/set_parameters")
+    together = g.client_node.create_client(
+        SetParametersAtomically, "/roborefer/set_parameters_atomically"
+    )
+    assert client.wait_for_service(10.0) and together.wait_for_service(10.0)
+    reply = wait(client.call_async(SetParameters.Request(parameters=[message])))
+    assert not reply.results[0].successful and str(kind) in reply.results[0].reason
+    request = SetParametersAtomically.Request(parameters=[message])
+    assert not wait(together.call_async(request)).result.successful
+
+
+def test_an_unknown_parameter_is_refused_with_the_nearest(graph: Make) -> None:
+    g = graph(activate=False)
+    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.0)
+    message = ParameterMsg(name="frame_timout_s", value=value)
+    client = g.client_node.create_client(SetParameters, "/roborefer/set_parameters")
+    assert client.wait_for_service(10.0)
+    reply = wait(client.call_async(SetParameters.Request(parameters=[message])))
+    assert "frame_timeout_s" in reply.results[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dtype", "foo"),
+        ("depth_source", "foo"),
+        ("camera_mode", "foo"),
+        ("image_reliability", "reliabel"),
+        ("device", "gpu"),
+    ],
+)
+def test_choices_are_checked(name: str, value: str, graph: Make) -> None:
+    """What is none of them would silently mean the default."""
+    from rclpy.parameter import Parameter
+
+    g = graph(activate=False)
+    result = g.node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful and name in result.reason and value in result.reason
+    with pytest.raises(ValueError, match=name):
+        g.ros.create_node("other", ReferNode, parameter_overrides=[Parameter(name, value=value)])
+
+
+def test_values_that_nothing_takes_are_told(ros_domain_id: int, tmp_path: Path) -> None:
+    """Misspelt names, and files for a node of another name."""
+    mine, other = tmp_path / "mine.yaml", tmp_path / "other.yaml"
+    text = "{}:\n  ros__parameters:\n    {}: 5\n"
+    mine.write_text(text.format("roborefer", "max_queued_gaols"))
+    other.write_text(text.format("refer_node", "max_queued_goals"))
+    files = ("--params-file", str(mine), "--params-file", str(other))
+    process = subprocess.Popen(
+        [*NODE, *files, "-p", "auto_activate:=false"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        seen = ""
+        while str(other) not in seen:
+            line = process.stderr.readline()
+            assert line, seen
+            seen += line
+        assert "'max_queued_gaols' is unknown" in seen and "'max_queued_goals'?" in seen
+        assert "'refer_node'" in seen and str(mine) not in seen
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("module", ["refer_node", "sim_camera_node", "replay_camera_node"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--foo",),
+        ("--ros-args", "--bogus"),
+        ("--ros-args", "--params-file", "/nowhere.yaml"),
+        ("--ros-args", "-p", "nonsense"),
+    ],
+)
+def test_bad_arguments_are_one_line(
+    module: str, arguments: tuple[str, ...], ros_domain_id: int
+) -> None:
+    command = [sys.executable, "-m", f"roborefer_ros.nodes.{module}", *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60.0)
+    assert process.returncode == 2
+    (line,) = [one for one in process.stderr.splitlines() if not one.startswith("[")]
+    assert line.startswith(("roborefer_node: ", f"{module}: "))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_imports(number: signal.Signals) -> None:
+    """They take a second and more; nothing is to be cleaned up yet."""
+    code = f"""
+import os, signal, sys, threading
+from roborefer_ros.nodes import start
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "rclpy":
+            os.kill(os.getpid(), {int(number)})
+        return None
+
+sys.meta_path.insert(0, Interrupting())
+start.refer_node()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_an_exception_in_a_transition_is_logged(graph: Make, capfd: Any) -> None:

@@ -1,0 +1,81 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the processes of all nodes share: their command line, and an end that comes in time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+#: exit status of a process that was called wrongly, as of argparse
+USAGE_ERROR = 2
+
+
+def start_ros(name: str, args: Sequence[str] | None, *, own_signals: bool = False) -> int | None:
+    """Read the command line and call ``rclpy.init``.
+
+    Args:
+        name: Name of the executable, for messages.
+        args: Command line without the executable; None takes that of the process.
+        own_signals: Whether the caller handles SIGINT and SIGTERM itself.
+
+    Returns:
+        None, or the exit status of a process that is to end now.
+    """
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
+
+    arguments = list(sys.argv[1:] if args is None else args)
+    usage = (
+        f"usage: {name} [--ros-args -p NAME:=VALUE --params-file FILE -r FROM:=TO "
+        "--log-level LEVEL ...]"
+    )
+    if {"-h", "--help"} & set(arguments):
+        print(usage)
+        return 0
+    handlers = SignalHandlerOptions.NO if own_signals else None
+    try:
+        # The first one counts as the executable.
+        own = remove_ros_args([name, *arguments])[1:]
+        if own:
+            return _wrong(name, f"unknown argument {own[0]!r}; {usage}")
+        rclpy.init(args=[name, *arguments], signal_handler_options=handlers)
+    except Exception as error:  # of rcl, in several classes
+        rclpy.try_shutdown()
+        return _wrong(name, _first_reason(error))
+    return None
+
+
+def _wrong(name: str, reason: str) -> int:
+    print(f"{name}: {reason}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _first_reason(error: Exception) -> str:
+    """One line of what rcl says, without the places in its sources."""
+    text = " ".join(str(error).split())
+    if text.startswith("["):  # rclpy's UnknownROSArgsError holds the bare list
+        return f"unknown ROS arguments: {text.strip('[]')}"
+    return text.partition(", at /")[0] or type(error).__name__
+
+
+def end_by_force_after(seconds: float, name: str) -> None:
+    """End the process, with status 0, if it has not ended by then: it was asked to."""
+
+    def end() -> None:
+        print(f"{name}: did not end within {seconds:g} s; ended by force", file=sys.stderr)
+        end_now()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def end_now() -> None:
+    """End the process without waiting for threads that nobody can interrupt."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
