@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -114,7 +115,8 @@ def _all_rows(
         yield from (_make_scene(folder, number, size, questions) for number in numbers)
         return
     count = len(numbers)
-    with ProcessPoolExecutor(workers) as pool:
+    # A forked copy of a process with threads (torch's, OpenMP's) can wait for ever.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(
             _make_scene, [folder] * count, numbers, [size] * count, [questions] * count
         )

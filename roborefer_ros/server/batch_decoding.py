@@ -18,7 +18,7 @@ import torch
 from transformers import DynamicCache, Qwen2ForCausalLM
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.models.roborefer.decoding import Draft
+from roborefer_ros.models.roborefer.decoding import Draft, cache_argument
 from roborefer_ros.server.reuse import Prefix
 
 
@@ -286,8 +286,8 @@ def _forward(
         inputs_embeds=embeds,
         attention_mask=mask,
         position_ids=positions,
-        past_key_values=cache,
         use_cache=True,
+        **cache_argument(llm.model, cache),
     )
     hidden: torch.Tensor = output.last_hidden_state
     return hidden

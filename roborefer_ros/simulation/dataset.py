@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -149,7 +150,8 @@ def generate(
     _check_settings(folder, {"seed": seed, "size": list(size), "questions": questions})
     counts = [min(_SHARD, scenes - start) for start in range(0, scenes, _SHARD)]
     with (
-        ProcessPoolExecutor(workers) as pool,
+        # A forked copy of a process with threads (torch's, OpenMP's) can wait for ever.
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool,
         tqdm(total=scenes, unit="scene", file=sys.stderr) as bar,
     ):
         jobs = [

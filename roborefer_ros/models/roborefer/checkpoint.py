@@ -11,22 +11,23 @@ opening needs little more memory than the weights themselves.
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoTokenizer
 
 from roborefer_ros.errors import (
     CheckpointInvalidError,
     CheckpointNotFoundError,
     ModelOutOfMemoryError,
 )
+from roborefer_ros.files import replaced_folder
 from roborefer_ros.models.roborefer.configuration import PARTS, RoboReferConfig, part_folders
-from roborefer_ros.models.roborefer.labels import SENTINEL
 from roborefer_ros.models.roborefer.modeling import RoboRefer
-from roborefer_ros.models.roborefer.processing import DEPTH, IMAGE, VIDEO, RoboReferProcessor
+from roborefer_ros.models.roborefer.processing import RoboReferProcessor
+from roborefer_ros.models.roborefer.tokenizing import fit_vocabulary, load_tokenizer
 from roborefer_ros.models.roborefer.weights import TOWER_PREFIX, fill_part, plan_part
 
 _DTYPES = {
@@ -61,21 +62,20 @@ def load_roborefer(
     """
     folder = resolve_folder(source, revision)
     config, folders = RoboReferConfig.from_folder(folder), part_folders(folder)
-    processor = RoboReferProcessor(_load_tokenizer(folders["llm"]), config)
     target, kind = torch.device(device), torch_dtype(dtype, torch.device(device))
     model = _without_weights(config, folder)
+    tokenizer = load_tokenizer(folders["llm"], config.llm.vocab_size)
+    processor = RoboReferProcessor(tokenizer, config)
     if not keep_unused:
         model.drop_unused_layers()
     parts = dict(model.named_children())
     tied = config.llm.tie_word_embeddings
-    plans = {name: plan_part(part, folders[name], tied) for name, part in parts.items()}
     try:
-        for name, part in parts.items():
-            fill_part(part, plans[name], target, kind)
+        _fill(parts, folders, tied, target, kind)
         if tied:
             model.llm.lm_head.weight = model.llm.model.embed_tokens.weight
         _restore_buffers(model, config, target)
-        _fit_vocabulary(model, processor)
+        fit_vocabulary(model, tokenizer)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -84,6 +84,23 @@ def load_roborefer(
             "smaller type or model"
         ) from error
     return model.eval().requires_grad_(False), processor
+
+
+def _fill(
+    parts: dict[str, torch.nn.Module],
+    folders: dict[str, Path],
+    tied: bool,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """All headers first, so that a broken checkpoint is refused at once; then the weights."""
+    with ExitStack() as stack:
+        plans = {}
+        for name, part in parts.items():
+            plans[name] = plan_part(part, folders[name], tied)
+            stack.callback(plans[name].close)
+        for name, part in parts.items():
+            fill_part(part, plans[name], device, dtype)
 
 
 def _without_weights(config: RoboReferConfig, folder: Path) -> RoboRefer:
@@ -109,9 +126,18 @@ def save_roborefer(
 ) -> None:
     """Write the official layout, ready for ``load_roborefer`` (and the reference).
 
+    The folder is made beside its place and renamed when it is complete: an interruption leaves
+    the checkpoint that was there, or the new one.
+
     Raises:
         ValueError: the network was opened without the layers that it does not use.
+        OSError: the folder cannot be written.
     """
+    with replaced_folder(folder) as partial:
+        _write(model, tokenizer, partial, dtype)
+
+
+def _write(model: RoboRefer, tokenizer: Any, folder: Path, dtype: torch.dtype) -> None:
     if not model.is_complete:
         raise ValueError("open the checkpoint with keep_unused=True to write it again")
     config = model.config
@@ -199,43 +225,6 @@ def _restore_buffers(model: RoboRefer, config: RoboReferConfig, device: torch.de
             tower.embeddings.register_buffer(
                 "position_ids", torch.arange(count, device=device)[None], persistent=False
             )
-
-
-def _fit_vocabulary(model: RoboRefer, processor: RoboReferProcessor) -> None:
-    """Add missing media tokens; make the embedding as long as the tokenizer, as the reference."""
-    tokenizer = processor.tokenizer
-    vocabulary = tokenizer.get_vocab()
-    wanted = (SENTINEL, IMAGE, VIDEO, *((DEPTH,) if model.config.enable_depth else ()))
-    missing = [token for token in wanted if token not in vocabulary]
-    if missing:
-        tokenizer.add_tokens(missing, special_tokens=True)
-    size = model.llm.model.embed_tokens.num_embeddings
-    if len(tokenizer) == size:
-        return
-    model.llm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    # The rows of new tokens are never read as input; as outputs, the mean never wins.
-    for layer in (model.llm.get_input_embeddings(), model.llm.get_output_embeddings()):
-        weight = layer.weight
-        assert isinstance(weight, torch.Tensor)
-        with torch.no_grad():
-            weight[size:] = weight[:size].mean(0, dtype=torch.float32).to(weight.dtype)
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    try:
-        # Without a plain "no", transformers asks on the terminal whether to run a folder's code.
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except Exception as error:  # tokenizers raises bare Exception
-        raise CheckpointInvalidError(
-            f"the tokenizer in {folder} cannot be read: {error}"
-        ) from error
-    if not tokenizer.chat_template:
-        raise CheckpointInvalidError(f"the tokenizer in {folder} has no chat template")
-    if "<|im_end|>" not in tokenizer.get_vocab():
-        raise CheckpointInvalidError(f"the tokenizer in {folder} lacks <|im_end|>, the stop token")
-    return tokenizer
 
 
 def _part_config(name: str, config: RoboReferConfig) -> dict[str, Any]:

@@ -9,15 +9,20 @@ machine and are ignored.
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from transformers import Qwen2Config, SiglipVisionConfig
 
-from roborefer_ros.errors import CheckpointInvalidError, CheckpointNotFoundError
+from roborefer_ros.errors import (
+    CheckpointInvalidError,
+    CheckpointNotFoundError,
+    RoboReferError,
+)
+from roborefer_ros.files import MIB, read_json
 
 AspectMode = Literal["dynamic", "dynamic_s2"]
 ProjectorType = Literal["mlp_downsample_3x3_fix", "mlp_downsample", "mlp_downsample_2x2_fix"]
@@ -33,6 +38,28 @@ PARTS = {
 
 #: far beyond what any context holds: a broken checkpoint must not make the search endless
 _MOST_TILES = 256
+
+#: larger than any published file of these names
+CONFIG_LIMIT = 16 * MIB
+
+#: part of a key -> the largest number that it can stand for; the first that fits counts
+_LARGEST = (
+    ("layers", 1024),
+    ("depth", 1024),
+    ("heads", 1024),
+    ("experts", 4096),
+    ("image_size", 8192),
+    ("patch_size", 1024),
+    ("channels", 4096),
+    ("vocab", 4_194_304),
+    ("hidden_size", 262_144),
+    ("intermediate_size", 2_097_152),
+    ("head_dim", 8192),
+)
+_LARGEST_NUMBER = 1e20
+_MOST_ENTRIES = 100_000
+
+_MOST_SCALES, _LARGEST_SCALE = 8, 8192
 
 _DOWNSAMPLING = {"mlp_downsample_3x3_fix": 3, "mlp_downsample": 2, "mlp_downsample_2x2_fix": 2}
 
@@ -213,10 +240,10 @@ def part_folders(folder: Path) -> dict[str, Path]:
             continue
         result[part] = folder / part
         if isinstance(value, str) and not (folder / part).is_dir():
-            if not (folder / value).is_dir():
+            if not os.path.isdir(folder / value):
                 raise CheckpointInvalidError(
                     f"the folder {folder / part} is missing, and {key} in {folder}/config.json "
-                    f"names {value!r}, which is not here either; copy that part into the folder"
+                    f"names {value[:200]!r}, which is not here either; copy that part into it"
                 )
             result[part] = folder / value
     return result
@@ -232,9 +259,15 @@ def _scales(value: str | list[int] | None) -> tuple[int, ...]:
         return (448, 896, 1344)
     items = value.split(",") if isinstance(value, str) else value
     try:
-        return tuple(sorted(int(item) for item in items))
-    except (TypeError, ValueError) as error:
-        raise CheckpointInvalidError(f"s2_scales in config.json is {value!r}") from error
+        scales = tuple(sorted(int(item) for item in items))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointInvalidError(f"s2_scales in config.json is {str(value)[:80]!r}") from error
+    if len(scales) > _MOST_SCALES or not all(0 < scale <= _LARGEST_SCALE for scale in scales):
+        raise CheckpointInvalidError(
+            f"s2_scales in config.json is {str(value)[:80]!r}; at most {_MOST_SCALES} sizes of up "
+            f"to {_LARGEST_SCALE} pixels are possible"
+        )
+    return scales
 
 
 def _integer(top: dict[str, Any], key: str, default: int) -> int:
@@ -265,6 +298,7 @@ def _hf_config(folder: Path, kind: type[Any]) -> Any:
         raise CheckpointInvalidError(
             f"{folder}/config.json names the architecture {named}, expected {expected}"
         )
+    check_numbers(values, folder / "config.json")
     # The training machine's path, type and attention kernels (FlashAttention 2) are its own.
     for key in [k for k in values if "attn_implementation" in k]:
         del values[key]
@@ -282,18 +316,40 @@ def _hf_config(folder: Path, kind: type[Any]) -> Any:
         ) from error
 
 
-def _read_json(path: Path, error: type[Exception]) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as cause:
+def _read_json(path: Path, error: type[RoboReferError]) -> dict[str, Any]:
+    if not path.exists() and not path.is_symlink():
         raise error(
             f"{path} is missing; a RoboRefer checkpoint has config.json and the folders "
             f"{list(PARTS)}"
-        ) from cause
-    except (ValueError, RecursionError) as cause:  # also not UTF-8, too deep, too many digits
-        raise CheckpointInvalidError(f"{path} is not valid JSON: {cause}") from cause
-    except OSError as cause:
-        raise CheckpointInvalidError(f"{path} cannot be read: {cause}") from cause
+        )
+    values = read_json(path, CONFIG_LIMIT, CheckpointInvalidError)
     if not isinstance(values, dict):
         raise CheckpointInvalidError(f"{path} does not hold a JSON object")
     return values
+
+
+def check_numbers(values: Any, where: Path) -> None:
+    """Refuse sizes that no network has, before anything is built of them.
+
+    A million layers take minutes and all memory even without weights.
+
+    Args:
+        values: Content of a ``config.json``.
+        where: Its path, for the message.
+
+    Raises:
+        CheckpointInvalidError
+    """
+    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+        if isinstance(value, dict | list):
+            if len(value) > _MOST_ENTRIES:
+                raise CheckpointInvalidError(f"{where}: {key} has {len(value)} entries")
+            check_numbers(value, where)
+            continue
+        name = str(key)
+        most = next((most for part, most in _LARGEST if part in name), _LARGEST_NUMBER)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > most:
+            raise CheckpointInvalidError(
+                f"{where}: {name} is {value:g}, networks have at most {most}; copy the file from "
+                "the original checkpoint"
+            )

@@ -13,8 +13,10 @@ speculative decoding, arXiv 2211.17192, with a draft that costs nothing).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import DynamicCache, Qwen2ForCausalLM
@@ -197,10 +199,16 @@ def _read(
     """
     tokens = torch.tensor(list(ids), dtype=torch.long, device=embeds.device)
     rows = torch.cat([embeds, llm.get_input_embeddings()(tokens)])[None]
-    hidden = llm.model(inputs_embeds=rows, past_key_values=cache, use_cache=True)
+    hidden = llm.model(inputs_embeds=rows, use_cache=True, **cache_argument(llm.model, cache))
     last = hidden.last_hidden_state[0, -(count if count is not None else len(tokens) + 1) :]
     logits: torch.Tensor = llm.lm_head(last)
     return logits
+
+
+def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
+    """The cache under the name that this transformers knows: 5.24 renamed ``past_key_values``."""
+    names = inspect.signature(model.forward).parameters
+    return {"cache" if "cache" in names else "past_key_values": cache}
 
 
 def _shorten(cache: DynamicCache, length: int) -> None:

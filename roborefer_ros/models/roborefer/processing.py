@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from roborefer_ros.models.chat_template import ChatTemplate
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.tiling import (
     Tile,
@@ -84,11 +85,15 @@ class RoboReferProcessor:
     Args:
         tokenizer: the checkpoint's Qwen2 tokenizer with the media tokens added.
         config: of the same checkpoint.
+
+    Raises:
+        CheckpointInvalidError: the tokenizer's chat template cannot be used.
     """
 
     def __init__(self, tokenizer: Any, config: RoboReferConfig) -> None:
         self.tokenizer = tokenizer
         self.config = config
+        self._template = ChatTemplate(tokenizer)
 
     def __call__(
         self, text: str, images: Sequence[Picture] = (), depths: Sequence[Picture] = ()
@@ -125,10 +130,9 @@ class RoboReferProcessor:
         self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = False
     ) -> list[int]:
         """Token ids of a conversation in the checkpoint's own template; contents are stripped."""
-        text = self.tokenizer.apply_chat_template(
+        text = self._template.text(
             [{"role": m["role"], "content": m["content"].strip()} for m in messages],
-            add_generation_prompt=add_generation_prompt,
-            tokenize=False,
+            add_generation_prompt,
         )
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids

@@ -8,57 +8,76 @@ checkpoint is refused at once.  Then one tensor after the other goes to its devi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from roborefer_ros.errors import CheckpointInvalidError
+from roborefer_ros.files import MIB, read_json
+from roborefer_ros.models.safetensors_file import SafetensorsFile, StoredTensor, check_values
 
 #: transformers 5 dropped this prefix of SigLIP's weights; the files have it
 TOWER_PREFIX = "vision_model."
 
-#: A file is mapped into memory while it is read, and the pages that were read count as used
-#: memory until it is closed: after so many bytes it is opened anew.
-_MAPPED_BYTES = 16 * 2**20
-
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
-#: file -> its tensors that the network has: ``(key in the file, name in the network)``
-Plan = dict[Path, list[tuple[str, str]]]
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass
+class Plan:
+    """Where the weights of a part come from.
+
+    Attributes:
+        sources: Open file -> its tensors that the network has: ``(key in the file, name)``.
+    """
+
+    sources: dict[SafetensorsFile, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.sources:
+            file.close()
 
 
 def plan_part(part: nn.Module, folder: Path, tied: bool = False) -> Plan:
     """Where each weight of a part comes from; reads headers only.
 
     Args:
-        part: the network, its parameters possibly on the meta device.
-        folder: holds ``*.safetensors``.
-        tied: the output head is the input embedding and need not be stored.
+        part: The network, its parameters possibly on the meta device.
+        folder: Holds ``*.safetensors``.
+        tied: Whether the output head is the input embedding and need not be stored.
 
     Raises:
-        CheckpointInvalidError: no safetensors, a damaged file, a weight that is missing, of
-            another shape, or not of a floating-point type.
+        CheckpointInvalidError: no safetensors, a damaged file, a weight that is missing, in two
+            files, of another shape, or not of a floating-point type.
     """
     expected = {name: list(p.shape) for name, p in part.named_parameters()}
     if tied:
         expected.pop("lm_head.weight", None)
-    plan: Plan = {}
-    for file in weight_files(folder):
-        plan[file] = []
-        with _opened(file, "cpu") as opened:
-            for key in opened.keys():  # noqa: SIM118 (not a dict)
+    plan = Plan()
+    found: dict[str, Path] = {}
+    try:
+        for path in weight_files(folder):
+            file = SafetensorsFile(path)
+            plan.sources[file] = []
+            for key, entry in file.tensors.items():
                 name = key.removeprefix(TOWER_PREFIX)
                 if name not in expected:
                     continue  # heads, layers that are not used
-                _check_tensor(file, key, opened.get_slice(key), expected[name])
-                plan[file].append((key, name))
-    missing = sorted(set(expected) - {name for pairs in plan.values() for _, name in pairs})
+                check_once(found, name, path)
+                _check_tensor(path, key, entry, expected[name])
+                plan.sources[file].append((key, name))
+        _check_stray(folder, found)
+    except BaseException:
+        plan.close()
+        raise
+    missing = sorted(set(expected) - set(found))
     if missing:
+        plan.close()
         raise CheckpointInvalidError(
             f"{folder}: {len(missing)} of {len(expected)} weights are missing, the first is "
             f"{missing[0]}; the download is incomplete or its config.json belongs to another "
@@ -71,29 +90,31 @@ def fill_part(part: nn.Module, plan: Plan, device: torch.device, dtype: torch.dt
     """Put the weights of ``plan_part`` in place of the part's (meta) parameters.
 
     Raises:
-        CheckpointInvalidError: a file is damaged.
+        CheckpointInvalidError: a file is damaged or changes, or a weight is not finite or zero.
         torch.OutOfMemoryError, RuntimeError: the device is full.
     """
-    for file, pairs in plan.items():
-        names = dict(pairs)
-        for key, tensor in _tensors(file, list(names), device):
-            owner_name, _, attribute = names[key].rpartition(".")
-            # A copy: a mapped file that somebody overwrites would take the process with it.
-            own = tensor.to(device, dtype, copy=device.type == "cpu")
-            del tensor
+    for file, pairs in plan.sources.items():
+        for key, name in pairs:
+            owner_name, _, attribute = name.rpartition(".")
+            own = file.read(key).to(device, dtype)
+            check_values(own, str(file.path), key)
             owner = part.get_submodule(owner_name)
             setattr(owner, attribute, nn.Parameter(own, requires_grad=False))
+        file.check_unchanged()
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a part; those of the index, where there is one.
+    """The files that hold a part's weights.
+
+    Those that the index names, where there is one; else ``model*.safetensors``; else all.  What
+    lies beside them (averages, adapters, other types) is not read.
 
     Raises:
         CheckpointInvalidError: there is none (a pickle is not read), or one is missing.
     """
     files = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
+    index = folder / INDEX
+    if index.exists() or index.is_symlink():
         wanted = _index_files(index)
         absent = sorted(wanted - {f.name for f in files})
         if absent:
@@ -102,6 +123,7 @@ def weight_files(folder: Path) -> list[Path]:
                 f"missing, the first is {absent[0]}; download the checkpoint again"
             )
         files = [f for f in files if f.name in wanted]
+    files = [f for f in files if f.name.startswith("model")] or files
     if not files:
         pickles = sorted(p.name for p in folder.glob("*") if p.suffix in _PICKLES)
         hint = (
@@ -113,67 +135,74 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def _index_files(index: Path) -> set[str]:
-    try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        return {str(name) for name in names}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+def read_weights(folder: Path, files: list[Path] | None = None) -> dict[str, torch.Tensor]:
+    """All weights of a folder in memory, on the CPU, in the types that they are stored in.
+
+    Args:
+        folder: Holds ``*.safetensors``.
+        files: Those to read; ``weight_files`` by default.
+
+    Raises:
+        CheckpointInvalidError: as ``plan_part`` and ``fill_part``.
+    """
+    found: dict[str, Path] = {}
+    result: dict[str, torch.Tensor] = {}
+    for path in files if files is not None else weight_files(folder):
+        with SafetensorsFile(path) as file:
+            for name in file.tensors:
+                check_once(found, name, path)
+                result[name] = file.read(name)
+                if result[name].is_floating_point() and result[name].itemsize > 1:
+                    check_values(result[name], str(path), name)
+            file.check_unchanged()
+    _check_stray(folder, found)
+    return result
+
+
+def check_once(found: dict[str, Path], name: str, path: Path) -> None:
+    """Note which file holds a weight.
+
+    Raises:
+        CheckpointInvalidError: another file holds it, too.
+    """
+    if name in found:
         raise CheckpointInvalidError(
-            f"{index} is no index of safetensors files ({type(error).__name__}: {error})"
-        ) from error
+            f"{path.parent}: {name} is in {found[name].name} and in {path.name}; which of them is "
+            "meant cannot be known: remove the file that does not belong to the checkpoint"
+        )
+    found[name] = path
 
 
-def _check_tensor(file: Path, key: str, entry: Any, expected: list[int]) -> None:
-    shape, kind = list(entry.get_shape()), str(entry.get_dtype())
+def _check_stray(folder: Path, found: dict[str, Path]) -> None:
+    """Look for weights that a ``model*.safetensors`` beside those of the index holds as well."""
+    used = set(found.values())
+    if not (folder / INDEX).exists():
+        return
+    for path in sorted(folder.glob("model*.safetensors")):
+        if path not in used:
+            with SafetensorsFile(path) as file:
+                for key in file.tensors:
+                    name = key.removeprefix(TOWER_PREFIX)
+                    if name in found:
+                        check_once(found, name, path)
+
+
+def _index_files(index: Path) -> set[str]:
+    content = read_json(index, 64 * MIB, CheckpointInvalidError)
+    names: Any = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise CheckpointInvalidError(f"{index} is not an index of safetensors files")
+    return {str(name) for name in names.values()}
+
+
+def _check_tensor(file: Path, key: str, entry: StoredTensor, expected: list[int]) -> None:
+    shape = list(entry.shape)
     where = f"{file.parent.name}/{file.name}: {key}"
     if shape != expected:
         raise CheckpointInvalidError(
             f"{where} has shape {shape}, its config.json asks for {expected}"
         )
-    if kind not in ("F64", "F32", "F16", "BF16"):
+    if entry.dtype not in ("F64", "F32", "F16", "BF16"):
         raise CheckpointInvalidError(
-            f"{where} is of type {kind}; only float weights can be read, not quantised ones"
+            f"{where} is of type {entry.dtype}; only float weights can be read, not quantised ones"
         )
-
-
-def _tensors(
-    file: Path, keys: list[str], device: torch.device
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of one file, never much more than ``_MAPPED_BYTES`` of it in memory."""
-    remaining = iter(keys)
-    more = bool(keys)
-    while more:
-        read, more = 0, False
-        with _opened(file, str(device)) as opened:
-            for key in remaining:
-                try:
-                    tensor = opened.get_tensor(key)
-                except (SafetensorError, OSError) as error:
-                    raise _damaged(file, error) from error
-                read += tensor.nbytes
-                yield key, tensor
-                del tensor
-                if read > _MAPPED_BYTES:
-                    more = True
-                    break
-
-
-def _opened(file: Path, device: str) -> Any:
-    try:
-        return safe_open(file, framework="pt", device=device)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(file, error) from error
-
-
-def _damaged(file: Path, error: Exception) -> CheckpointInvalidError:
-    size = file.stat().st_size if file.exists() else 0
-    return CheckpointInvalidError(
-        f"{file} ({size} bytes) is damaged or cut off ({error}); download it again"
-    )
