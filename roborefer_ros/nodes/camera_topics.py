@@ -1,18 +1,30 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The camera's topics: their names, and what the node keeps of their messages."""
+"""The camera's topics: their names, their messages as they come, and what is known of each."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import struct
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from builtin_interfaces.msg import Time as TimeMsg
 from sensor_msgs.msg import CameraInfo, Image
+
+from roborefer_ros.errors import InvalidImageError
 
 #: of a depth camera that is not aligned with the colour camera; may stay silent
 DEPTH_INFO = "depth/camera_info"
 
 #: relative names that users remap
-TOPICS = (("rgb/image", Image), ("depth/image", Image), ("rgb/camera_info", CameraInfo))
+TOPICS: tuple[tuple[str, type[Any]], ...] = (
+    ("rgb/image", Image),
+    ("depth/image", Image),
+    ("rgb/camera_info", CameraInfo),
+)
+
+#: stamps that go back by more than this are a jump, not disorder
+BACKWARD_JUMP_NS = 500_000_000
 
 
 class TopicNames(NamedTuple):
@@ -22,3 +34,137 @@ class TopicNames(NamedTuple):
     depth: str = "depth/image"
     info: str = "rgb/camera_info"
     depth_info: str = DEPTH_INFO
+
+
+class _Header(NamedTuple):
+    stamp: TimeMsg
+
+
+@dataclass(frozen=True)
+class SerializedMessage:
+    """A message as it came over the wire, with the few things that are read before a goal asks.
+
+    Attributes:
+        header: Its stamp, where the synchroniser looks for it.
+        data: CDR bytes.
+        stamp_ns: The same stamp, nanoseconds.
+        frame_id: Frame that its header names; empty where it cannot be read.
+        size: (width, height) of an image or camera info, pixels; zeros where it cannot be read.
+        arrived_ns: When it arrived, nanoseconds of the node's ROS clock.
+        publisher: Identity of its publisher; empty where the middleware does not tell.
+    """
+
+    header: _Header
+    data: bytes
+    stamp_ns: int
+    frame_id: str = ""
+    size: tuple[int, int] = (0, 0)
+    arrived_ns: int = 0
+    publisher: bytes = b""
+
+    @staticmethod
+    def parse(data: bytes, arrived_ns: int = 0, publisher: bytes = b"") -> SerializedMessage:
+        """Read the header, and the size behind it, from the CDR bytes.
+
+        Raises:
+            InvalidImageError: Too short.
+        """
+        if len(data) < 12:
+            raise InvalidImageError(
+                f"a serialised camera message of {len(data)} bytes holds no stamp"
+            )
+        # Byte 1 of the encapsulation tells the byte order; the content starts at byte 4.
+        order = "<" if data[1] & 1 else ">"
+        sec, nanosec = struct.unpack_from(f"{order}iI", data, 4)
+        frame_id, size = _frame_and_size(data, order)
+        header = _Header(TimeMsg(sec=sec, nanosec=nanosec))
+        stamp_ns = sec * 1_000_000_000 + nanosec
+        return SerializedMessage(header, data, stamp_ns, frame_id, size, arrived_ns, publisher)
+
+    @property
+    def moment_ns(self) -> int:
+        """When it was taken at the latest: nothing arrives before it was taken."""
+        return min(self.stamp_ns, self.arrived_ns)
+
+
+def _frame_and_size(data: bytes, order: str) -> tuple[str, tuple[int, int]]:
+    if len(data) < 16:
+        return "", (0, 0)
+    (length,) = struct.unpack_from(f"{order}I", data, 12)
+    end = 16 + length
+    if length > 1000 or end > len(data):
+        return "", (0, 0)
+    frame_id = data[16:end].rstrip(b"\0").decode("utf-8", "replace")
+    aligned = end + -end % 4
+    if len(data) < aligned + 8:
+        return frame_id, (0, 0)
+    height, width = struct.unpack_from(f"{order}II", data, aligned)
+    return frame_id, (width, height)
+
+
+@dataclass(frozen=True)
+class CameraMessages:
+    """RGB, depth and camera info of one moment; the depth camera's info where one is published."""
+
+    rgb: Image
+    depth: Image
+    info: CameraInfo
+    depth_info: CameraInfo | None = None
+    topics: TopicNames = TopicNames()
+
+
+@dataclass
+class TopicState:
+    """What is known about one topic.
+
+    Attributes:
+        name: Resolved name.
+        kind: Type of its messages.
+        received: Number of messages taken.
+        repeated: Number of messages dropped because they carried the stamp of the one before.
+        stamp_ns: Stamp of the newest, nanoseconds; -1 where none holds.
+        arrived_s: ``time.monotonic()`` of the newest; -inf before the first.
+        offset_s: Stamp of the newest minus the node's clock when it arrived, seconds.
+        period_s: Smoothed distance of neighbouring stamps, seconds; 0 where unknown.
+        frame_ids: Frame -> ``time.monotonic()`` of its newest message.
+        refused: Why publishers and this subscription do not match; empty where they do.
+    """
+
+    name: str
+    kind: type[Any] = Image
+    received: int = 0
+    repeated: int = 0
+    stamp_ns: int = -1
+    arrived_s: float = float("-inf")
+    offset_s: float = 0.0
+    period_s: float = 0.0
+    frame_ids: dict[str, float] = field(default_factory=dict)
+    refused: str = ""
+
+    def repeats(self, message: SerializedMessage) -> bool:
+        """Whether a message carries the stamp of the one before: it shows nothing new."""
+        return self.received > 0 and message.stamp_ns == self.stamp_ns
+
+    def goes_back(self, message: SerializedMessage) -> bool:
+        """Whether stamps went back by more than disorder explains."""
+        return self.received > 0 and message.stamp_ns - self.stamp_ns < -BACKWARD_JUMP_NS
+
+    def forget_time(self) -> None:
+        """Start over with stamps, after time went backwards."""
+        self.stamp_ns, self.period_s = -1, 0.0
+
+    def take(self, message: SerializedMessage, now_s: float) -> None:
+        """Count a message that came."""
+        step_ns = message.stamp_ns - self.stamp_ns
+        if self.received and 0 < step_ns < BACKWARD_JUMP_NS:
+            step_s = step_ns * 1e-9
+            # The middleware may have dropped frames in between, so the shortest counts most.
+            shorter = not self.period_s or step_s < self.period_s
+            self.period_s = step_s if shorter else 0.9 * self.period_s + 0.1 * step_s
+        self.received += 1
+        self.refused = ""
+        self.stamp_ns, self.arrived_s = message.stamp_ns, now_s
+        self.offset_s = (message.stamp_ns - message.arrived_ns) * 1e-9
+        self.frame_ids[message.frame_id] = now_s
+        if len(self.frame_ids) > 8:
+            del self.frame_ids[min(self.frame_ids, key=lambda name: self.frame_ids[name])]

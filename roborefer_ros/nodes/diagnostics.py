@@ -13,7 +13,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 
-from roborefer_ros.nodes.camera_input import FAST_DDS_HINT, CameraInput
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.nodes.camera_health import FAST_DDS_HINT
+from roborefer_ros.nodes.camera_info import doubts, intrinsics_from_message
+from roborefer_ros.nodes.camera_input import CameraInput
 
 #: errors that say nothing about the node's health: the request's own, cancelled, rejected
 _HARMLESS = range(2501, 2520)
@@ -124,28 +127,54 @@ class Diagnostics:
                 f"{1.0 / topic.period_s:.1f}" if topic.period_s else "unknown"
             )
             values[f"{topic.name} messages taken"] = topic.received
+            values[f"{topic.name} repeated stamps"] = topic.repeated
+            if topic.received:
+                values[f"{topic.name} stamp minus clock on arrival [s]"] = f"{topic.offset_s:.3f}"
+                values[f"{topic.name} frame"] = ", ".join(topic.frame_ids)
+            values.update(camera.health.graph_values(topic))
         stamp_ns = camera.newest_stamp_ns()
         if stamp_ns is not None:
             age_s = (self._node.get_clock().now().nanoseconds - stamp_ns) * 1e-9
             values["age of the newest frame [s]"] = f"{age_s:.3f}"
-        taken = min(topic.received for topic in camera.topics)
+        taken = min(topic.received for topic in camera.topics[:2])
         values["synchronised frames"] = camera.matched
         values["taken without partners"] = max(0, taken - camera.matched)
         values["backward jumps of time"] = camera.jumps
-        level, message = self._judge(camera, taken)
+        intrinsics = self._intrinsics(camera)
+        values["intrinsics"] = intrinsics or "plausible"
+        level, message = self._judge(camera, taken, intrinsics)
         return self._status("camera", level, message, values)
 
-    def _judge(self, camera: CameraInput, taken: int) -> tuple[bytes, str]:
-        refusals = camera.refusals()
-        if refusals:
-            return DiagnosticStatus.ERROR, "; ".join(refusals)
-        stopped = camera.stopped()
+    def _intrinsics(self, camera: CameraInput) -> str:
+        """What is wrong or unusual with the camera info; empty where nothing is."""
+        info = camera.newest_info()
+        if info is None:
+            return "no camera info yet"
+        rectified = bool(self._node.get_parameter("rgb_is_rectified").value)
+        try:
+            intrinsics_from_message(info, rectified=rectified, topic=camera.names.info)
+        except RoboReferError as error:
+            return str(error)
+        return doubts(info, rectified=rectified, topic=camera.names.info)
+
+    def _judge(self, camera: CameraInput, taken: int, intrinsics: str) -> tuple[bytes, str]:
+        health = camera.health
+        if camera.fault is not None:
+            return DiagnosticStatus.ERROR, str(camera.fault)
+        refused = health.wrong_types() or health.refusals()
+        if refused:
+            return DiagnosticStatus.ERROR, "; ".join(refused)
+        stopped = health.stopped()
         if stopped:
             message = (
                 f"the camera stopped: last message on {', '.join(stopped)}; restart its driver"
             )
             return DiagnosticStatus.ERROR, message
-        unheard = camera.unheard()
+        offsets = health.clock_offsets(float(self._node.get_parameter("max_clock_offset_s").value))
+        if offsets:
+            message = f"stamps are off this node's clock: {', '.join(offsets)}; set the clocks"
+            return DiagnosticStatus.ERROR, message
+        unheard = health.unheard()
         if unheard:
             message = f"published but not received: {', '.join(unheard)}; {FAST_DDS_HINT}"
             self._node.get_logger().warning(message, throttle_duration_sec=30.0)
@@ -154,6 +183,11 @@ class Diagnostics:
             return DiagnosticStatus.WARN, "no camera yet"
         if taken > 10 and camera.matched < taken // 10:
             return DiagnosticStatus.WARN, "hardly any frame finds its partners; see sync_slop_s"
+        odd = [*health.several_publishers(), *health.several_frames(), *health.notes.values()]
+        if intrinsics:
+            odd.append(intrinsics)
+        if odd:
+            return DiagnosticStatus.WARN, "; ".join(odd)
         return DiagnosticStatus.OK, "receiving"
 
     def _model_status(self) -> DiagnosticStatus:

@@ -21,7 +21,8 @@ from roborefer_ros.errors import (
 from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.temporal import DepthHistory
-from roborefer_ros.nodes.camera_input import DEPTH_INFO, CameraInput, CameraMessages
+from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.camera_topics import DEPTH_INFO, CameraMessages
 from roborefer_ros.nodes.conversions import (
     check_frame_ids,
     frame_from_messages,
@@ -30,7 +31,7 @@ from roborefer_ros.nodes.conversions import (
 )
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.nodes.refer_action import Outcome, ReferGoal
-from roborefer_ros.nodes.transforms import Transforms, move_point
+from roborefer_ros.nodes.transforms import Transforms, frame_name, move_point
 from roborefer_ros.pipeline import ReferPipeline, check_instruction
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import check_interrupts
@@ -132,7 +133,7 @@ class GoalRunner:
 
         goal.enter("transform")
         started_s = time.perf_counter()
-        target = request.target_frame or options.target_frame or frame.frame_id
+        target = frame_name(request.target_frame or options.target_frame) or frame.frame_id
         pose = self._lookup(target, frame) if target != frame.frame_id else None
         moved = within_workspace(_moved(found, pose, target), options.lifting, policy)
         self._found = moved
@@ -187,6 +188,7 @@ class GoalRunner:
             options.frame_timeout_s,
             goal.deadline,
             goal.is_cancelled,
+            max_offset_s=options.max_clock_offset_s,
         )
         received_s = time.perf_counter()
         goal.timings_s["wait_frame"] = received_s - started_s
@@ -206,12 +208,17 @@ class GoalRunner:
         goal, options = self._goal, self._options
         history = DepthHistory(options.lifting)
         # a camera in a hand is asked about in its own frame, too: then gravity's frame tells
-        asked = goal.request.target_frame or options.target_frame
+        asked = frame_name(goal.request.target_frame or options.target_frame)
         target = options.up_frame if asked in ("", frame.frame_id) else asked
         for _ in range(options.lifting.temporal_frames - 1):
             history.push(frame, self._camera_pose(frame, target))
             messages = self._parts.camera.wait_for_frame(
-                frame.stamp_ns + 1, options.frame_timeout_s, goal.deadline, goal.is_cancelled
+                goal.stamp_ns - round(options.frame_tolerance_s * 1e9),
+                options.frame_timeout_s,
+                goal.deadline,
+                goal.is_cancelled,
+                after_stamp_ns=frame.stamp_ns,
+                max_offset_s=options.max_clock_offset_s,
             )
             frame = self._converted(messages)
         return history.push(frame, self._camera_pose(frame, target))
@@ -230,7 +237,7 @@ class GoalRunner:
     def _converted(self, messages: CameraMessages) -> RGBDFrame:
         rgb, depth, info = messages.rgb, messages.depth, messages.info
         depth_frame = check_frame_ids(
-            rgb.header.frame_id, depth.header.frame_id, info.header.frame_id
+            rgb.header.frame_id, depth.header.frame_id, info.header.frame_id, messages.topics
         )
         camera_T_depth = self._depth_pose(depth_frame, messages)
         same_size = (rgb.width, rgb.height) == (depth.width, depth.height)
@@ -248,6 +255,7 @@ class GoalRunner:
             depth_info=depth_info,
             camera_T_depth=camera_T_depth,
             rectified=self._options.rgb_is_rectified,
+            topics=messages.topics,
         )
 
     def _depth_pose(
@@ -256,7 +264,7 @@ class GoalRunner:
         """Pose of the depth camera in the colour camera; None where they are the same place."""
         if not depth_frame:
             return None
-        rgb_frame = messages.rgb.header.frame_id
+        rgb_frame = frame_name(messages.rgb.header.frame_id)
         try:
             pose = self._parts.transforms.lookup(
                 rgb_frame,
@@ -303,7 +311,7 @@ def _has_own_intrinsics(messages: CameraMessages) -> bool:
     as that of the depth camera before its image was aligned: it is left alone.
     """
     depth, info, own = messages.depth, messages.info, messages.depth_info
-    if own is None or own.header.frame_id != depth.header.frame_id:
+    if own is None or frame_name(own.header.frame_id) != frame_name(depth.header.frame_id):
         return False
     if (own.width, own.height) != (info.width, info.height) or not own.k[0]:
         return False

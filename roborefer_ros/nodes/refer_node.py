@@ -39,7 +39,7 @@ from rclpy.lifecycle import (
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from roborefer_ros.errors import NodeInactiveError, RoboReferError
+from roborefer_ros.errors import NodeFaultError, NodeInactiveError, RoboReferError
 from roborefer_ros.nodes.background_loading import BackgroundLoad
 from roborefer_ros.nodes.camera_input import CameraInput
 from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
@@ -119,6 +119,8 @@ class ReferNode(LifecycleNode):
         self.transition_lock = threading.RLock()
         self._closing = False
         self._load: BackgroundLoad[ReferPipeline] | None = None
+        #: why a thread of the node ended by itself; the next transition ends in an error then
+        self._fault: NodeFaultError | None = None
         self._camera: CameraInput | None = None
         self._transforms: Transforms | None = None
         self._visualization: Visualization | None = None
@@ -182,7 +184,7 @@ class ReferNode(LifecycleNode):
         options = self.options()
         self._transforms = Transforms(self)
         self._visualization = Visualization(self)
-        self._camera = CameraInput(self, options, self._transforms.clear)
+        self._camera = CameraInput(self, options, self._transforms.clear, self._on_fault)
         self.get_logger().info(
             f"configured; camera topics: {', '.join(t.name for t in self._camera.topics)}"
         )
@@ -226,12 +228,16 @@ class ReferNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """End all goals and free the weights."""
         self._release_model("the node was deactivated")
+        if self._fault is not None:
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     @_logged
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe."""
         self._release_all()
+        if self._fault is not None:
+            return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
     @_logged
@@ -246,7 +252,32 @@ class ReferNode(LifecycleNode):
         """Free everything and start again from unconfigured."""
         self._release_model("the node ran into an error")
         self._release_all()
+        if self._fault is not None:
+            self._server.fail_with(self._fault)
+            self._fault = None
         return TransitionCallbackReturn.SUCCESS
+
+    def _on_fault(self, fault: NodeFaultError) -> None:
+        """Leave the active state through error processing, which a lifecycle manager sees.
+
+        From a thread of its own: the transition waits for the thread that reports the fault.
+        """
+        self._fault = fault
+        self.problem = f"{fault.code}: {fault}"
+        threading.Thread(target=self._leave, name="fault", daemon=True).start()
+
+    def _leave(self) -> None:
+        with self.transition_lock:
+            if self._closing or self._fault is None:
+                return
+            try:
+                state = self._model_state().lifecycle
+                if state == "active":
+                    self.trigger_deactivate()
+                elif state == "inactive":
+                    self.trigger_cleanup()
+            except Exception:
+                self.get_logger().error(f"after a fault:\n{traceback.format_exc()}")
 
     def _release_model(self, reason: str, timeout_s: float = 30.0) -> None:
         stopped = self._server.stop(reason, timeout_s)

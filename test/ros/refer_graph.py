@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from lifecycle_msgs.msg import State
 from rclpy.action import ActionClient
+from rclpy.context import Context
 from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
@@ -91,8 +96,15 @@ class ScriptedPointer:
 class Camera:
     """Publishes a wall at ``WALL_M`` at ``rate_hz`` until stopped; fields may be spoilt."""
 
-    def __init__(self, ros: Any, *, rate_hz: float = 30.0, qos: QoSProfile | None = None) -> None:
-        self.node = ros.create_node("test_camera")
+    def __init__(
+        self,
+        ros: Any,
+        *,
+        rate_hz: float = 30.0,
+        qos: QoSProfile | None = None,
+        name: str = "test_camera",
+    ) -> None:
+        self.node = ros.create_node(name)
         qos = qos or qos_profile_sensor_data
         self._publishers = {
             name: self.node.create_publisher(kind, f"/{name}", qos)
@@ -152,6 +164,22 @@ class Camera:
         """Publish no more."""
         self._stop.set()
         self._thread.join()
+
+
+@contextlib.contextmanager
+def stranger(name: str = "stranger") -> Iterator[Any]:
+    """A node of another process as far as the middleware can tell: a context of its own.
+
+    One context cannot hold two types of messages on one topic.
+    """
+    context = Context()
+    rclpy.init(context=context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
+    node = Node(name, context=context)
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
 
 
 class Graph:

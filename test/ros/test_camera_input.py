@@ -15,7 +15,8 @@ import pytest
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import serialize_message
 from refer_graph import (
     CAMERA_FRAME,
     FOCAL,
@@ -28,11 +29,13 @@ from refer_graph import (
     wait_until,
 )
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 from roborefer_ros.errors import InvalidImageError
-from roborefer_ros.nodes.camera_input import SerializedMessage
+from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.camera_topics import SerializedMessage, TopicState
 from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.nodes.parameters import default_options
 from roborefer_ros.standalone import tf2_ros
 
 Result = ReferPoint.Result
@@ -115,14 +118,14 @@ def test_a_camera_with_a_wrong_clock_is_explained(graph: Make) -> None:
     g.camera = Camera(g.ros)
     g.camera.clock_offset_s = -3600.0
     result = g.refer()
-    assert result.error_code == Result.CAMERA_STALLED
-    # The newest stamp went on while the goal waited.
-    assert "use_sim_time" in result.error_msg and "3599." in result.error_msg
+    assert result.error_code == Result.CAMERA_CLOCK, result.error_msg
+    assert "'/rgb/image' lie 3600.0" in result.error_msg and "in the past" in result.error_msg
+    assert "use_sim_time" in result.error_msg
 
 
 def test_time_that_goes_backwards(graph: Make) -> None:
     """After a bag starts over, goals are answered again, with stamps of the new time."""
-    g = graph(camera=False, frame_tolerance_s=0.0)
+    g = graph(camera=False, frame_tolerance_s=0.0, max_clock_offset_s=200.0)
     g.camera = Camera(g.ros)
     g.camera.clock_offset_s = 100.0
     assert g.refer().error_code == 0
@@ -184,7 +187,7 @@ def test_incompatible_qos_is_told(graph: Make) -> None:
     result = g.refer()
     assert result.error_code == Result.NO_CAMERA
     assert "RELIABILITY" in result.error_msg and "image_reliability" in result.error_msg
-    assert len(g.node._camera.refusals()) == 3
+    assert len(g.node._camera.health.refusals()) == 3
 
 
 def test_best_effort_receives_from_reliable_cameras(graph: Make) -> None:
@@ -333,3 +336,152 @@ def test_the_pose_in_another_frame(graph: Make) -> None:
     in_base = np.array(result.points[0].covariance).reshape(6, 6)
     assert in_base[0, 0] == pytest.approx(in_camera[2, 2])
     assert np.trace(in_base[:3, :3]) == pytest.approx(np.trace(in_camera[:3, :3]))
+
+
+# --- old or impossible moments ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_s", [0.3, 3600.0])
+def test_a_dead_camera_whose_clock_runs_ahead_answers_no_goal(ahead_s: float, graph: Make) -> None:
+    """Its last stamp stays newer than every goal; that it arrived long ago tells."""
+    g = graph(camera=False, frame_timeout_s=0.4, max_clock_offset_s=4000.0)
+    g.camera = Camera(g.ros)
+    g.camera.clock_offset_s = ahead_s
+    assert g.refer().error_code == 0
+    g.camera.stop()
+    time.sleep(0.3)
+    for _ in range(2):
+        result = g.refer()
+        assert result.error_code == Result.CAMERA_STALLED, result.error_msg
+
+
+def test_a_camera_whose_clock_runs_ahead_shows_what_is_there_now(graph: Make) -> None:
+    """Depth tells when a frame was published: never before the goal."""
+    g = graph(camera=False, frame_tolerance_s=0.0, max_clock_offset_s=100.0)
+    g.camera = Camera(g.ros, rate_hz=15.0)
+    g.camera.clock_offset_s = 50.0
+    shown: list[int] = []
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        shown.append(len(shown))
+        values = np.full((HEIGHT, WIDTH), 1000 + 5 * shown[-1], "<u2")
+        depth.data = array.array("B", values.tobytes())
+
+    g.camera.spoil = spoil
+    for _ in range(5):
+        time.sleep(0.2)
+        before = len(shown)
+        result = g.refer()
+        assert result.error_code == 0, result.error_msg
+        assert result.pose.pose.position.z > 1.0 + 0.005 * (before - 1) - 0.002
+
+
+def test_a_driver_that_repeats_one_stamp_is_stalled(graph: Make) -> None:
+    g = graph(camera=False, frame_timeout_s=0.6, max_clock_offset_s=100.0)
+    g.camera = Camera(g.ros)
+    frozen = g.node.get_clock().now().nanoseconds + 20_000_000_000
+
+    def freeze(*messages: Any) -> None:
+        for msg in messages:
+            msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(frozen, 1_000_000_000)
+
+    g.camera.spoil = freeze
+    wait_until(lambda: g.node._camera.topics[0].repeated > 3)
+    result = g.refer()
+    assert result.error_code == Result.CAMERA_STALLED, result.error_msg
+    assert "the same stamp came again" in result.error_msg and "/rgb/image" in result.error_msg
+
+
+@pytest.mark.parametrize("name", ["rgb/image", "depth/image"])
+def test_images_stamped_zero_are_named(name: str, graph: Make) -> None:
+    g = graph(camera=False, frame_timeout_s=0.5)
+    g.camera = Camera(g.ros)
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        odd = rgb if name == "rgb/image" else depth
+        odd.header.stamp = TimeMsg()
+
+    g.camera.spoil = spoil
+    result = g.refer()
+    assert result.error_code == Result.CAMERA_CLOCK, result.error_msg
+    assert f"'/{name}' is stamped 0" in result.error_msg
+
+
+def test_negative_clock_messages_end_nothing(ros: Any) -> None:
+    """They raise in the camera's thread, which goes on."""
+    parent = ros.create_node("parent", parameter_overrides=[Parameter("use_sim_time", value=True)])
+    sender = ros.create_node("sender")
+    clock = sender.create_publisher(Clock, "/clock", 10)
+    faults: list[Any] = []
+    camera = CameraInput(parent, default_options(), lambda: None, faults.append)
+    wait_until(lambda: clock.get_subscription_count() == 2)
+    for _ in range(5):
+        clock.publish(Clock(clock=TimeMsg(sec=-5)))
+        time.sleep(0.02)
+    driver = Camera(ros)
+    try:
+        messages = camera.wait_for_frame(0, 5.0, None, lambda: False, max_offset_s=float("inf"))
+        assert messages.rgb.width == WIDTH
+        assert camera._thread.is_alive() and camera.fault is None and not faults
+    finally:
+        driver.stop()
+        camera.close()
+
+
+@pytest.mark.parametrize("durability", ["transient_local", "volatile"])
+def test_camera_info_that_is_published_once(durability: str, graph: Make) -> None:
+    """Latched before the node starts, or sent once while it listens, with whatever stamp."""
+    g = graph(camera=False, activate=False)
+    latched = durability == "transient_local"
+    qos = QoSProfile(depth=1, durability=getattr(DurabilityPolicy, durability.upper()))
+    publisher = g.client_node.create_publisher(CameraInfo, "/rgb/camera_info", qos)
+    g.camera = Camera(g.ros)
+    g.camera.silent = {"rgb/camera_info"}
+    info = g.camera.messages()[2]
+    info.header.frame_id = f"/{CAMERA_FRAME}"
+    if latched:
+        publisher.publish(info)
+    g.activate()
+    if not latched:
+        wait_until(lambda: publisher.get_subscription_count() > 0)
+        publisher.publish(info)
+    for _ in range(2):
+        result = g.refer()
+        assert result.error_code == 0, result.error_msg
+        time.sleep(0.1)
+
+
+def test_the_info_of_an_image_is_that_of_its_frame_and_size(graph: Make) -> None:
+    """Another camera's info comes on the same topic, and more often."""
+    g = graph()
+    other = g.camera.messages()[2]
+    other.header.frame_id = "other_optical_frame"
+    other.k = [value * 1.3 for value in other.k[:8]] + [1.0]
+    publisher = g.client_node.create_publisher(CameraInfo, "/rgb/camera_info", 10)
+    wait_until(lambda: publisher.get_subscription_count() > 0)
+    for _ in range(6):
+        other.header.stamp = g.node.get_clock().now().to_msg()
+        publisher.publish(other)
+        assert g.refer().error_code == 0
+
+
+def test_header_and_size_are_read_from_the_wire() -> None:
+    info = CameraInfo(width=640, height=480)
+    info.header.frame_id = "cam_optical"
+    message = SerializedMessage.parse(serialize_message(info), arrived_ns=5)
+    assert (message.frame_id, message.size) == ("cam_optical", (640, 480))
+    assert message.moment_ns == 0
+    image = Image(width=7, height=5)
+    image.header.stamp.sec = 3
+    message = SerializedMessage.parse(serialize_message(image), arrived_ns=1_000_000_000)
+    assert (message.frame_id, message.size) == ("", (7, 5))
+    assert message.moment_ns == 1_000_000_000
+
+
+def test_rate_is_told_by_the_stamps() -> None:
+    """Whatever the speed of the machine."""
+    topic = TopicState("/rgb/image")
+    for number in range(20):
+        data = struct.pack("<4BiI", 0, 1, 0, 0, 10, 40_000_000 * number)
+        topic.take(SerializedMessage.parse(data), now_s=float(number))
+    assert 1.0 / topic.period_s == pytest.approx(25.0)

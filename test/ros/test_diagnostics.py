@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
-from refer_graph import Graph, graph_fixture, wait_until  # noqa: F401
-from sensor_msgs.msg import Image
+from refer_graph import Camera, Graph, graph_fixture, stranger, wait_until  # noqa: F401
+from sensor_msgs.msg import CompressedImage, Image
 
 from roborefer_ros.errors import CheckpointNotFoundError, ModelFailedError
-from roborefer_ros.nodes import camera_input, diagnostics
+from roborefer_ros.nodes import camera_health, diagnostics
 from roborefer_ros.pipeline import ReferPipeline
 
 Make = Callable[..., Graph]
@@ -73,7 +73,7 @@ def test_a_node_that_works(graph: Make) -> None:
 
 def test_a_camera_that_stopped(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not go on "receiving"; with or without a publisher left."""
-    monkeypatch.setattr(camera_input, "_SILENCE_S", 1.5)
+    monkeypatch.setattr(camera_health, "SILENCE_S", 1.5)
     g, watch = watched(graph)
     watch.until("camera", OK, "receiving")
     g.camera.stop()
@@ -85,7 +85,7 @@ def test_a_camera_that_stopped(graph: Make, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_before_there_is_a_camera(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unconfigured, without publisher, with one from which nothing comes."""
-    monkeypatch.setattr(camera_input, "_SILENCE_S", 0.5)
+    monkeypatch.setattr(camera_health, "SILENCE_S", 0.5)
     g, watch = watched(graph, camera=False, activate=False)
     watch.until("camera", STALE, "not configured")
     watch.until("model", WARN, "unconfigured")
@@ -145,3 +145,41 @@ def test_diagnostics_while_the_model_loads(graph: Make, monkeypatch: pytest.Monk
     watch.until("model", WARN, "unconfigured")
     g.activate()
     watch.until("model", OK, "ready")
+
+
+def test_two_cameras_on_the_same_topics_are_told(graph: Make) -> None:
+    """With the nodes, and with the frames that their messages name."""
+    g, watch = watched(graph)
+    watch.until("camera", OK, "receiving")
+    second = Camera(g.ros, name="second_camera")
+    second.frame_ids = dict.fromkeys(second.frame_ids, "second_optical_frame")
+    try:
+        watch.until("camera", WARN, "'/rgb/image' has 2 publishers: ")
+        values = watch.until("camera", WARN, "/second_camera")
+        assert values["/rgb/image publishers"] == "2"
+        watch.until("camera", WARN, "name several frames")
+    finally:
+        second.stop()
+
+
+def test_camera_info_and_clock_are_judged_before_any_goal(graph: Make) -> None:
+    g, watch = watched(graph)
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        info.k = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+
+    good, g.camera.spoil = g.camera.spoil, spoil
+    watch.until("camera", WARN, "'/rgb/camera_info': K is the identity")
+    g.camera.spoil = good
+    values = watch.until("camera", OK, "receiving")
+    assert values["intrinsics"] == "plausible"
+    assert "sensor_msgs/msg/Image best_effort volatile" in values["/rgb/image offered"]
+    g.camera.clock_offset_s = 60.0
+    watch.until("camera", ERROR, "off this node's clock: '/rgb/image' by +")
+
+
+def test_a_topic_of_another_type_is_told(graph: Make) -> None:
+    g, watch = watched(graph, camera=False)
+    with stranger() as node:
+        node.create_publisher(CompressedImage, "/rgb/image", 1)
+        watch.until("camera", ERROR, "'/rgb/image' carries sensor_msgs/msg/CompressedImage")

@@ -18,12 +18,15 @@ from refer_graph import (
     HEIGHT,
     WALL_M,
     WIDTH,
+    Camera,
     Graph,
     ScriptedPointer,
     graph_fixture,  # noqa: F401
+    stranger,
     wait,
     wait_until,
 )
+from sensor_msgs.msg import CompressedImage
 
 from roborefer_ros import errors
 from roborefer_ros.client import Patience, ReferPointClient
@@ -326,6 +329,54 @@ def _old_transform(make: Make) -> Any:
         )
     )
     return graph.refer(target_frame="base_link")
+
+
+@provokes("CAMERA_CLOCK")
+def _clock_ahead(make: Make) -> Any:
+    graph = make(camera=True, frame_timeout_s=0.5)
+    graph.camera.clock_offset_s = 5.0
+    wait_until(lambda: graph.refer().error_code == CODES["CAMERA_CLOCK"])
+    result = graph.refer()
+    assert "'/rgb/image' lie 5.0" in result.error_msg and "in the future" in result.error_msg
+    graph.camera.clock_offset_s = 0.0
+    wait_until(lambda: graph.refer().error_code == 0)
+    return result
+
+
+@provokes("WRONG_MESSAGE_TYPE")
+def _wrong_type(make: Make) -> Any:
+    graph = make(frame_timeout_s=0.5, camera=False)
+    with stranger() as node:
+        node.create_publisher(CompressedImage, "/depth/image", 1)
+        wait_until(lambda: graph.refer().error_code == CODES["WRONG_MESSAGE_TYPE"])
+        result = graph.refer()
+    for words in (
+        "'/depth/image' carries sensor_msgs/msg/CompressedImage",
+        "needed is sensor_msgs/msg/Image",
+        "stranger",
+        "image_transport",
+    ):
+        assert words in result.error_msg
+    return result
+
+
+@provokes("NODE_FAULT")
+def _camera_thread_ends(make: Make) -> Any:
+    """The node leaves its active state, and works again once it is configured and activated."""
+    graph = make(camera=False, frame_timeout_s=9.0)
+    handle = graph.send()
+
+    def ends(**_: Any) -> None:
+        raise SystemExit("a callback ended the thread")
+
+    graph.node._camera._executor.spin_once = ends
+    result = graph.result_of(handle).result
+    wait_until(lambda: graph.node._state_machine.current_state[1] == "unconfigured")
+    assert "a callback ended the thread" in graph.node.problem
+    graph.activate()
+    graph.camera = Camera(graph.ros)
+    assert graph.refer().error_code == 0
+    return result
 
 
 @provokes("INVALID_TRANSFORM")
