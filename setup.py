@@ -8,7 +8,7 @@ package_name = "roborefer_ros"
 
 model = ["torch>=2.6", "transformers>=5.6,<6", "safetensors>=0.4", "tokenizers>=0.22"]
 vlm = [*model, "torchvision>=0.21"]
-remote = ["httpx>=0.27,<1"]
+remote = ["httpx>=0.27,<1", "simplejpeg>=1.7"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
 ray = [*serve, "ray[serve]>=2.52"]

@@ -52,7 +52,7 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
     from roborefer_ros.pointing.factory import open_pointer
 
     pointer: Pointer = open_pointer(
-        options.model,
+        _model_spec(options),
         device=options.device,
         dtype=options.dtype,
         max_new_tokens=options.max_new_tokens,
@@ -77,6 +77,21 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         pointer.close()
         raise
     return pipeline
+
+
+def _model_spec(options: NodeOptions) -> str:
+    """The model, with what 'auto' means for a RoboRefer server: it makes the depth picture.
+
+    The robot then needs no depth network.
+    """
+    scheme, _, query = options.model.partition("?")
+    if (
+        options.depth_source == "auto"
+        and scheme.startswith("roborefer-http:")
+        and not any(part.startswith("depth=") for part in query.split("&"))
+    ):
+        return f"{scheme}?{query}&depth=server" if query else f"{scheme}?depth=server"
+    return options.model
 
 
 def _depth_source(options: NodeOptions) -> str:

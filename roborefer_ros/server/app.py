@@ -149,8 +149,9 @@ def _add_reference_routes(app: FastAPI, service: Service) -> None:
     @app.post("/query", response_model=QueryReply, responses=_FAILURES, tags=["reference"])
     async def query(body: QueryRequest, request: Request) -> Any:
         """The reference's contract: pictures and a text in, the model's text out."""
-        answer = await service.query(body, _client(request), _gone(request))
-        return JSONResponse({"result": 1, "answer": answer})
+        answer, used = await service.query(body, _client(request), _gone(request))
+        more = {} if used is None else {"depth_used": used}
+        return JSONResponse({"result": 1, "answer": answer, **more})
 
 
 def _add_typed_routes(app: FastAPI, service: Service) -> None:

@@ -13,7 +13,7 @@ _MIB = 1024 * 1024
 
 
 class Budget:
-    """Bytes of decoded pictures that all requests together may hold; used by several threads.
+    """Bytes that decoding and decoded pictures of all requests may take; used by several threads.
 
     Args:
         capacity_bytes: in all.
@@ -47,6 +47,12 @@ class Budget:
             self.used_bytes += size_bytes
             share.taken_bytes += size_bytes
 
+    def _give(self, share: Share, size_bytes: int) -> None:
+        with self._lock:
+            size_bytes = min(size_bytes, share.taken_bytes)
+            share.taken_bytes -= size_bytes
+            self.used_bytes -= size_bytes
+
     def _give_back(self, share: Share) -> None:
         with self._lock:
             self.used_bytes -= share.taken_bytes
@@ -70,6 +76,10 @@ class Share:
             CanceledError: the request is over.
         """
         self._budget._take(self, size_bytes)
+
+    def give(self, size_bytes: int) -> None:
+        """Give a part back: what decoding needed and the pixels do not."""
+        self._budget._give(self, size_bytes)
 
     def __enter__(self) -> Share:
         return self

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import logging
 import os
 from typing import Any
 
-from roborefer_ros.errors import DependencyMissingError
+from roborefer_ros.models.depth_network import open_depth_network
+from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.server.settings import MIB
 
@@ -60,15 +60,12 @@ def served_name(spec: str) -> str:
     return f"{scheme}:{source}"
 
 
-def open_depth_estimator(options: argparse.Namespace) -> Any:
-    """The network that makes depth pictures from RGB, where it is asked for."""
+def open_depth_estimator(options: argparse.Namespace) -> DepthEstimator | None:
+    """The network that makes depth pictures from RGB, where it is asked for.
+
+    Raises:
+        RoboReferError: what ``open_depth_network`` raises.
+    """
     if options.depth_network is None:
         return None
-    try:
-        module = importlib.import_module("roborefer_ros.models.depth_anything")
-    except ImportError as error:
-        raise DependencyMissingError(
-            f"--depth-network needs the depth network ({error}); pip install 'roborefer_ros[model]'"
-        ) from error
-    source = options.depth_network or module.DEFAULT_SOURCE
-    return module.DepthAnything(source, device=options.device)
+    return open_depth_network(options.depth_network, options.device, tell=_logger.info)

@@ -106,15 +106,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--depth-network",
         nargs="?",
-        const="",
-        metavar="SOURCE",
-        help="make depth pictures from RGB where none came, with Depth-Anything-V2 from this hub "
-        "id, folder or .pth file (without a value: the default one)",
+        const="auto",
+        metavar="SPEC",
+        help="make depth pictures from RGB where none came, with this network: small, base, large, "
+        "a hub id[@revision], a folder or .pth file; without a value auto: large (the "
+        "reference's) on a GPU, else small",
     )
     parser.add_argument(
         "--require-depth",
         action="store_true",
-        help="refuse enable_depth without depth pictures when there is no depth network, instead "
+        help="refuse questions that lack a depth picture when there is no depth network, instead "
         "of answering from RGB alone",
     )
     parser.add_argument(

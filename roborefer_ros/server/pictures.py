@@ -13,6 +13,8 @@ import binascii
 import hashlib
 import io
 import math
+import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -34,6 +36,16 @@ T = TypeVar("T")
 #: what is accepted; Pillow tries no other decoder
 FORMATS = ("PNG", "JPEG", "WEBP")
 
+#: scans of a JPEG; cameras and programs write up to about ten, and each costs as much as a picture
+MAX_SCANS = 64
+
+#: what a cut-off JPEG lacks is filled up with grey by its decoder, which only warns; of its
+#: warnings this one alone is harmless (webcams write such bytes)
+_HARMLESS = "extraneous bytes"
+
+#: a marker of a JPEG's entropy-coded data that ends it: not a stuffed zero, restart or fill byte
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
 #: EXIF orientation -> what turns the stored picture upright
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,7 +57,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-#: told how many bytes of pixels a file holds before they are unpacked; may refuse by an error
+#: told how many bytes decoding takes at its peak, before it begins; may refuse by an error
 Reserve = Callable[[int], None]
 
 #: base64 text may be broken into lines, as in MIME
@@ -112,8 +124,9 @@ def decode_rgb(
         InvalidImageError: broken, cut off, or more than ``max_pixels``.
     """
     image = _open(data, max_pixels, what)
-    reserve(3 * image.width * image.height)
-    return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image), np.uint8), what))
+    _check_file(data, image, what)
+    reserve(_peak_bytes(image, data))
+    return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image, data), np.uint8), what))
 
 
 def decode_grey(
@@ -125,8 +138,10 @@ def decode_grey(
         UnsupportedEncodingError, InvalidImageError: as ``decode_rgb``.
     """
     image = _open(data, max_pixels, what)
-    reserve(image.width * image.height)
-    return Picture.of(_guarded(lambda: np.asarray(_to_rgb(image).convert("L"), np.uint8), what))
+    _check_file(data, image, what)
+    reserve(_peak_bytes(image, data))
+    grey = _guarded(lambda: np.asarray(_to_rgb(image, data).convert("L"), np.uint8), what)
+    return Picture.of(grey)
 
 
 def decode_depth_png(
@@ -145,7 +160,8 @@ def decode_depth_png(
             f"{image.mode}; 8 bits cannot hold metres (send a relative depth picture as "
             "relative_depth)"
         )
-    reserve(2 * image.width * image.height)
+    _check_file(data, image, "the depth image")
+    reserve(_peak_bytes(image, data))
     raw = _guarded(lambda: np.asarray(image), "the depth image")
     return DepthImage(np.ascontiguousarray(raw, np.uint16), unit_m)
 
@@ -213,15 +229,109 @@ def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    image.load()
+def _peak_bytes(image: Image.Image, data: bytes) -> int:
+    """What decoding takes at its peak, bytes: the greatest measured (12 megapixels), rounded up."""
+    progressive = bool(image.info.get("progressive"))
+    each = 20 if image.format == "WEBP" else 16 if progressive else 14
+    return each * image.width * image.height
+
+
+def _check_file(data: bytes, image: Image.Image, what: str) -> None:
+    """What decoders let pass, and what would cost them too much.
+
+    Raises:
+        InvalidImageError: Damaged or cut off, or a JPEG of very many scans.
+    """
+    if image.format in ("JPEG", "MPO"):
+        scans = _scans(data)
+        if scans > MAX_SCANS:
+            raise InvalidImageError(
+                f"{what} is a JPEG of {scans} scans, at most {MAX_SCANS} are allowed; save it "
+                "again without progressive scans"
+            )
+    elif image.format == "PNG":
+        fault = _png_fault(data)
+        if fault:
+            raise InvalidImageError(f"{what} is broken or cut off ({fault}); send the whole file")
+    elif len(data) < int.from_bytes(data[4:8], "little") + 8:
+        raise InvalidImageError(f"{what} is cut off; send the whole file")
+
+
+def _scans(data: bytes) -> int:
+    """Of a JPEG's first picture (ITU T.81, annex B)."""
+    at, scans = 2, 0
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            found = _MARKER.search(data, at)
+            if found is None:
+                return scans
+            at = found.start()
+        kind = data[at + 1]
+        if kind == 0xD9:
+            return scans
+        if kind == 0xFF:
+            at += 1
+        elif kind in (0x00, 0x01) or 0xD0 <= kind <= 0xD8:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if kind == 0xDA:
+                scans += 1
+                found = _MARKER.search(data, at)
+                if found is None:
+                    return scans
+                at = found.start()
+    return scans
+
+
+def _png_fault(data: bytes) -> str:
+    """What is wrong with the chunks of a PNG; empty when nothing is."""
+    at = 8
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(data):
+            return "a chunk is not complete"
+        check = int.from_bytes(data[end - 4 : end], "big")
+        if zlib.crc32(memoryview(data)[at + 4 : end - 4]) != check:
+            return "a checksum is wrong"
+        if kind == b"IEND":
+            return ""
+        at = end
+    return "its end is missing"
+
+
+def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
     turn = _UPRIGHT.get(_orientation(image))
+    if image.format in ("JPEG", "MPO"):
+        image = _jpeg(image, data)
+    image.load()
     if image.mode.startswith("I"):
         # Pillow's own conversion would clip everything above 255 to white.
-        high = np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8)
+        deep = np.asarray(image)
+        high = (deep >> 8).astype(np.uint8)
+        if deep.dtype != np.uint16:
+            high[deep > 0xFFFF], high[deep < 0] = 255, 0
         image = Image.fromarray(high)
-    image = image.convert("RGB")
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     return image if turn is None else image.transpose(turn)
+
+
+def _jpeg(image: Image.Image, data: bytes) -> Image.Image:
+    """Decoded by the library that tells what it had to make up; the pixels are Pillow's."""
+    import simplejpeg
+
+    colours = "CMYK" if image.mode == "CMYK" else "RGB"
+    # Colours of print are left to Pillow, which knows Adobe's inversion: an eighth is enough here.
+    factor = 8.0 if colours == "CMYK" else 1.0
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colours, min_factor=factor)
+    except ValueError as error:
+        if _HARMLESS not in str(error):
+            raise
+        pixels = simplejpeg.decode_jpeg(data, colours, min_factor=factor, strict=False)
+    return image if colours == "CMYK" else Image.fromarray(pixels)
 
 
 def _orientation(image: Image.Image) -> Any:

@@ -27,6 +27,7 @@ _STATUS: dict[type[RoboReferError], int] = {
     errors.ModelOutOfMemoryError: 503,
     errors.NoPointInAnswerError: 422,
     errors.PointOutsideImageError: 422,
+    errors.DepthNetworkRequiredError: 422,
     errors.BackendUnreachableError: 502,
     errors.BackendTimeoutError: 504,
     errors.BackendRejectedError: 502,

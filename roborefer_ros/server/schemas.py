@@ -105,11 +105,23 @@ class QueryRequest(_Body):
     text: str = Field("", description="What the user says, with the request for points.")
 
 
+#: where the model's depth picture came from
+DepthUsed = Literal["none", "given", "metric", "network"]
+
+_DEPTH_USED = (
+    "The model's depth picture: none, given (sent), metric (made from the depth that was sent), "
+    "or network (made from RGB by this server's depth network)."
+)
+
+
 class QueryReply(BaseModel):
-    """What the reference's server replies."""
+    """What the reference's server replies, and which depth picture the model saw."""
 
     result: Literal[1] = 1
     answer: str
+    depth_used: DepthUsed | None = Field(
+        None, description=_DEPTH_USED + " Left out unless enable_depth is 1."
+    )
 
 
 # --- the typed API ---------------------------------------------------------------------
@@ -150,7 +162,7 @@ class PointRequest(_Body, _Strict):
 
     image: Base64Image
     instruction: str = Field(min_length=1, description='E.g. "the red mug left of the box".')
-    depth: DepthInput | None = Field(None, description="With intrinsics, points become 3D.")
+    depth: DepthInput | None = Field(None, description="Needs intrinsics; points become 3D.")
     intrinsics: Intrinsics | None = None
     relative_depth: Base64Image | None = Field(
         None,
@@ -220,6 +232,9 @@ class PointReply(BaseModel):
     width: int = Field(description="Of the image after EXIF orientation, pixels.")
     height: int
     timings_s: dict[str, float] = Field(description="Seconds per stage.")
+    depth_used: DepthUsed | None = Field(
+        None, description=_DEPTH_USED + " Left out unless enable_depth is 1."
+    )
 
 
 # --- OpenAI's API ----------------------------------------------------------------------

@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ import numpy as np
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
+    DepthNetworkRequiredError,
     InvalidGoalError,
     RoboReferError,
     SizeMismatchError,
@@ -31,8 +33,9 @@ from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import read_instruction
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
-from roborefer_ros.server.budget import Budget, Share
+from roborefer_ros.server.budget import Budget
 from roborefer_ros.server.clients import Client
+from roborefer_ros.server.decoding import DecodePool, Decoder
 from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.metrics import Metrics
@@ -42,6 +45,7 @@ from roborefer_ros.server.scheduler import Job, Scheduler
 from roborefer_ros.server.schemas import (
     MODES,
     DepthInput,
+    DepthUsed,
     Intrinsics,
     PointReply,
     PointRequest,
@@ -101,37 +105,51 @@ class Service:
         self._depths = DepthPictures(depth_estimator) if depth_estimator else None
         self._told_of_depth = False
         self._decoded = Budget(settings.limits.decoded_bytes)
+        limits = settings.limits
+        self._decoding = DecodePool(
+            min(4, max(2, os.cpu_count() or 1)), limits.pixels, limits.cpu_s
+        )
         self._lifting = lifting or LiftingOptions()
-        # Decoders leave the interpreter's lock, so a few threads keep the loop and model free.
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "roborefer-decode")
+        # One thread waits for each decoding process; lifting has threads of its own.
+        self._decoders = ThreadPoolExecutor(self._decoding.size, "roborefer-decode")
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "roborefer-lift")
 
     def close(self) -> None:
         """End the threads; the scheduler is its owner's."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+        self._decoding.close()
 
     # --- the three ways to ask -----------------------------------------------------------
 
-    async def query(self, body: QueryRequest, client: Client, gone: Disconnected) -> str:
-        """The reference's ``/query``: the model's text.
+    async def query(
+        self, body: QueryRequest, client: Client, gone: Disconnected
+    ) -> tuple[str, DepthUsed | None]:
+        """The reference's ``/query``: the model's text, and the depth it saw if it was asked to.
 
         Raises:
             RoboReferError: one of its numbered subclasses.
         """
         # The reference compares with 1, so true and 1.0 pass and "1" does not.
         use_depth = body.enable_depth == 1
-        self.scheduler.check_room(client)
+        deadline = self._deadline()
+        used: DepthUsed = "none"
 
-        with self._decoded.share() as share:
+        def decode(decoder: Decoder) -> Query:
+            nonlocal used
+            self._check_text(body.text, body.image_url)
+            images = self._images(body.image_url, "image_url", decoder)
+            depths: tuple[Picture, ...] = ()
+            if use_depth and self.scheduler.engine.uses_depth:
+                depths, used = self._reference_depths(images, body.depth_url, decoder)
+            return self._text_query(body.text, images, depths, deadline)
 
-            def decode() -> Query:
-                self._check_text(body.text, body.image_url)
-                images = self._images(body.image_url, "image_url", share)
-                depths: tuple[Picture, ...] = ()
-                if use_depth and self.scheduler.engine.uses_depth:
-                    depths = self._reference_depths(images, body.depth_url, share)
-                return self._text_query(body.text, images, depths)
-
-            return (await self._ask(await self._in_pool(decode), client, gone)).text
+        async with self._decoding_of(client, gone, deadline) as run:
+            query = await run(decode)
+            answer = await self._ask(query, client, gone)
+        if use_depth:
+            _logger.info("/query was answered with depth_used %s", used)
+        return answer.text, used if use_depth else None
 
     async def point(self, body: PointRequest, client: Client, gone: Disconnected) -> PointReply:
         """``/v1/point``: points, in 3D where depth and intrinsics allow.
@@ -139,31 +157,23 @@ class Service:
         Raises:
             RoboReferError: one of its numbered subclasses.
         """
-        self.scheduler.check_room(client)
-        with self._decoded.share() as share:
-            return await self._point(body, client, gone, share)
-
-    async def _point(
-        self, body: PointRequest, client: Client, gone: Disconnected, share: Share
-    ) -> PointReply:
         timings: dict[str, float] = {}
         started = time.perf_counter()
         reading = read_instruction(body.instruction, MODES[body.mode])
         mode = reading.mode
-        timeout_s = body.timeout_s or self.settings.limits.timeout_s
-
-        def decode() -> tuple[Query, RGBDFrame | None]:
-            return self._point_query(body, mode, timeout_s, share)
-
-        query, frame = await self._in_pool(decode)
-        timings["decode_image"] = time.perf_counter() - started
-        asked = time.perf_counter()
-        answer = await self._ask(query, client, gone)
-        timings.update(answer.timings_s)
-        timings["model"] = time.perf_counter() - asked
-        started = time.perf_counter()
-        points = await self._in_pool(lambda: self._points(query, frame, answer, mode))
-        timings["lift"] = time.perf_counter() - started
+        deadline = self._deadline(body.timeout_s)
+        async with self._decoding_of(client, gone, deadline) as run:
+            query, frame, depth_used = await run(
+                lambda decoder: self._point_query(body, mode, deadline, decoder)
+            )
+            timings["decode_image"] = time.perf_counter() - started
+            asked = time.perf_counter()
+            answer = await self._ask(query, client, gone)
+            timings.update(answer.timings_s)
+            timings["model"] = time.perf_counter() - asked
+            started = time.perf_counter()
+            points = await self._in_pool(lambda: self._points(query, frame, answer, mode))
+            timings["lift"] = time.perf_counter() - started
         height, width = query.images[0].pixels.shape[:2]
         return PointReply.model_validate(
             {
@@ -177,6 +187,7 @@ class Service:
                 "width": width,
                 "height": height,
                 "timings_s": timings,
+                "depth_used": depth_used,
             }
         )
 
@@ -192,18 +203,50 @@ class Service:
         Raises:
             RoboReferError: one of its numbered subclasses.
         """
+        deadline = self._deadline()
+
+        def decode(decoder: Decoder) -> Query:
+            self._check_text(turn.text, turn.images)
+            decoded = self._images(turn.images, "image_url", decoder)
+            query = self._text_query(turn.text, decoded, (), deadline, turn.max_new_tokens, on_text)
+            return replace(query, temperature=turn.temperature, seed=turn.seed)
+
+        async with self._decoding_of(client, gone, deadline) as run:
+            return await self._ask(await run(decode), client, gone)
+
+    # --- decoding ------------------------------------------------------------------------
+
+    def _deadline(self, timeout_s: float | None = None) -> float:
+        limit = self.settings.limits.timeout_s
+        return time.monotonic() + min(timeout_s or limit, limit)
+
+    @contextlib.asynccontextmanager
+    async def _decoding_of(
+        self, client: Client, gone: Disconnected, deadline: float
+    ) -> AsyncIterator[Callable[[Callable[[Decoder], T]], Awaitable[T]]]:
+        """A request's memory for pictures, and a function that runs its decoding in turn."""
         self.scheduler.check_room(client)
         with self._decoded.share() as share:
 
-            def decode() -> Query:
-                self._check_text(turn.text, turn.images)
-                decoded = self._images(turn.images, "image_url", share)
-                query = self._text_query(turn.text, decoded, (), turn.max_new_tokens, on_text)
-                return replace(query, temperature=turn.temperature, seed=turn.seed)
+            async def run(work: Callable[[Decoder], T]) -> T:
+                given_up = threading.Event()
 
-            return await self._ask(await self._in_pool(decode), client, gone)
+                def decode() -> T:
+                    with self._decoding.decoder(share, given_up) as decoder:
+                        return work(decoder)
 
-    # --- decoding ------------------------------------------------------------------------
+                async def in_turn() -> T:
+                    async with self._decoding.turn(client.peer):
+                        loop = asyncio.get_running_loop()
+                        return await loop.run_in_executor(self._decoders, decode)
+
+                task = asyncio.ensure_future(in_turn())
+                try:
+                    return await _first(task, gone, deadline, "its pictures were decoded")
+                finally:
+                    given_up.set()  # the thread ends its process; its turn ends with it
+
+            yield run
 
     def _check_text(self, text: str, images: Sequence[str]) -> None:
         """Before anything is decoded.  Texts go to the model word by word, line breaks included."""
@@ -218,6 +261,7 @@ class Service:
         text: str,
         images: tuple[Picture, ...],
         depths: tuple[Picture, ...],
+        deadline: float,
         max_new_tokens: int | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Query:
@@ -227,105 +271,112 @@ class Service:
             images=images,
             depths=depths,
             max_new_tokens=min(max_new_tokens or limits.new_tokens, limits.new_tokens),
-            deadline=time.monotonic() + limits.timeout_s,
+            deadline=deadline,
             on_text=on_text,
         )
 
     def _point_query(
-        self, body: PointRequest, mode: Mode, timeout_s: float, share: Share
-    ) -> tuple[Query, RGBDFrame | None]:
+        self, body: PointRequest, mode: Mode, deadline: float, decoder: Decoder
+    ) -> tuple[Query, RGBDFrame | None, DepthUsed]:
         limits = self.settings.limits
         text = check_instruction(body.instruction, limits.instruction_characters)
-        (image,) = self._images([body.image], "image", share)
-        depth = None if body.depth is None else self._depth(body.depth, image, share)
+        (image,) = self._images([body.image], "image", decoder)
+        depth = None if body.depth is None else self._depth(body.depth, image, decoder)
+        if body.depth is not None and body.intrinsics is None:
+            raise InvalidGoalError(
+                "depth was sent without intrinsics, so that no point can become 3D; send fx, fy, "
+                "cx and cy of the camera, or a depth picture for the model as relative_depth"
+            )
         frame = None
         if body.intrinsics is not None:
             frame = _frame(image, depth, body.intrinsics)
+        depths, used = self._relative_depth(body, image, depth, decoder)
         query = Query(
             text=text,
             images=(image,),
-            depths=self._relative_depth(body, image, depth, share),
+            depths=depths,
             is_instruction=True,
             mode=mode,
             max_points=body.max_points,
             max_new_tokens=limits.new_tokens,
-            deadline=time.monotonic() + min(timeout_s, limits.timeout_s),
+            deadline=deadline,
         )
-        return query, frame
+        return query, frame, used
 
-    def _images(self, texts: Sequence[str], what: str, share: Share) -> tuple[Picture, ...]:
+    def _images(self, texts: Sequence[str], what: str, decoder: Decoder) -> tuple[Picture, ...]:
         limits = self.settings.limits
         if len(texts) > limits.images:
             raise InvalidGoalError(
                 f"{what} has {len(texts)} pictures, at most {limits.images} are allowed"
             )
-        return tuple(
-            pictures.decode_rgb(
-                pictures.bytes_from_base64(text, what), limits.pixels, what, share.take
-            )
-            for text in texts
-        )
+        return tuple(decoder.rgb(pictures.bytes_from_base64(text, what), what) for text in texts)
 
-    def _greys(self, texts: Sequence[str], share: Share) -> tuple[Picture, ...]:
-        limit = self.settings.limits.pixels
-        return tuple(
-            pictures.decode_grey(
-                pictures.bytes_from_base64(text, "depth"), limit, reserve=share.take
-            )
-            for text in texts
-        )
+    def _greys(self, texts: Sequence[str], decoder: Decoder) -> tuple[Picture, ...]:
+        return tuple(decoder.grey(pictures.bytes_from_base64(text, "depth")) for text in texts)
 
     def _reference_depths(
-        self, images: tuple[Picture, ...], depth_url: Sequence[str], share: Share
-    ) -> tuple[Picture, ...]:
-        """As many depth pictures as images, given or estimated."""
+        self, images: tuple[Picture, ...], depth_url: Sequence[str], decoder: Decoder
+    ) -> tuple[tuple[Picture, ...], DepthUsed]:
+        """As many depth pictures as images, given or estimated; and which."""
         if depth_url:
             if len(depth_url) != len(images):
                 raise InvalidGoalError(
                     f"there are {len(depth_url)} depth pictures for {len(images)} images; send "
                     "one for each, or none"
                 )
-            return self._greys(depth_url, share)
-        if self._depths is None and self.settings.require_depth:
-            raise InvalidGoalError(
-                "enable_depth is 1, no depth_url was sent, and this server has no depth network; "
-                "send the depth pictures, or start the server with --depth-network"
-            )
+            return self._greys(depth_url, decoder), "given"
         if self._depths is None:
             # The reference's client always asks for depth and sends none; it is to get an answer.
-            if not self._told_of_depth:
-                _logger.warning(
-                    "enable_depth without depth pictures is answered from RGB alone: there is no "
-                    "depth network (--depth-network adds one, --require-depth refuses instead)"
-                )
-                self._told_of_depth = True
-            return ()
-        return tuple(self._depths.of(image) for image in images)
+            self._without_depth()
+            return (), "none"
+        return tuple(self._depths.of(image) for image in images), "network"
+
+    def _without_depth(self) -> None:
+        """A question that depth belongs to comes without, and nothing here can make it.
+
+        Raises:
+            DepthNetworkRequiredError: with ``--require-depth``.
+        """
+        if self.settings.require_depth:
+            raise DepthNetworkRequiredError(
+                "no depth picture was sent, and this server has no depth network to make one; "
+                "send the depth picture, or start the server with --depth-network"
+            )
+        if not self._told_of_depth:
+            _logger.warning(
+                "questions without a depth picture are answered from RGB alone, which this model "
+                "was not trained for: there is no depth network (--depth-network adds one, "
+                "--require-depth refuses instead); replies say depth_used none"
+            )
+            self._told_of_depth = True
 
     def _relative_depth(
-        self, body: PointRequest, image: Picture, depth: DepthImage | None, share: Share
-    ) -> tuple[Picture, ...]:
+        self, body: PointRequest, image: Picture, depth: DepthImage | None, decoder: Decoder
+    ) -> tuple[tuple[Picture, ...], DepthUsed]:
         """The model's depth picture: the one that was sent, else made from depth or RGB."""
+        uses_depth = self.scheduler.engine.uses_depth
         if body.relative_depth is not None:
-            (given,) = self._greys([body.relative_depth], share)
+            (given,) = self._greys([body.relative_depth], decoder)
             if given.pixels.shape != image.pixels.shape[:2]:
                 raise _sizes_differ("relative_depth", given.pixels, image)
-            return (given,) if self.scheduler.engine.uses_depth else ()
-        if not self.scheduler.engine.uses_depth:
-            return ()
+            return ((given,), "given") if uses_depth else ((), "none")
+        if not uses_depth:
+            return (), "none"
         if self._depths is not None:
-            return (self._depths.of(image),)
+            return (self._depths.of(image),), "network"
         if depth is not None:
-            return (Picture.of(relative_depth_from_metric(depth.metres())),)
-        return ()
+            return (Picture.of(relative_depth_from_metric(depth.metres())),), "metric"
+        self._without_depth()
+        return (), "none"
 
-    def _depth(self, depth: DepthInput, image: Picture, share: Share) -> DepthImage:
+    def _depth(self, depth: DepthInput, image: Picture, decoder: Decoder) -> DepthImage:
         data = pictures.bytes_from_base64(depth.data, "depth")
         limit = self.settings.limits.pixels
         if depth.encoding == "float32":
             height, width = image.pixels.shape[:2]
+            share = decoder.share
             return pictures.decode_depth_float32(data, width, height, limit, share.take)
-        decoded = pictures.decode_depth_png(data, depth.unit_m, limit, share.take)
+        decoded = decoder.depth(data, depth.unit_m)
         if decoded.raw.shape != image.pixels.shape[:2]:
             raise _sizes_differ("depth", decoded.raw, image)
         return decoded
@@ -347,32 +398,9 @@ class Service:
         return answer
 
     async def _outcome(self, job: Job, gone: Disconnected) -> EngineAnswer:
-        result: asyncio.Future[Any] = asyncio.wrap_future(job.result)
-        left: asyncio.Future[Any] = asyncio.ensure_future(gone())
         assert job.query.deadline is not None
-        try:
-            await asyncio.wait(
-                {result, left},
-                timeout=max(0.0, job.query.deadline - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if result.done():
-                answer: EngineAnswer = result.result()
-                return answer
-            if left.done():
-                raise CanceledError("the client went away")
-            raise DeadlineExceededError(
-                f"the answer was not complete after {time.monotonic() - job.created:.2f} s; allow "
-                "a longer timeout, or ask when the server is less busy"
-            )
-        finally:
-            left.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await left
-            if not result.done():
-                result.cancel()
-            elif not result.cancelled():
-                result.exception()  # seen, even if it came with the client's leaving
+        result: asyncio.Future[EngineAnswer] = asyncio.wrap_future(job.result)
+        return await _first(result, gone, job.query.deadline, "the answer was complete")
 
     def _points(
         self, query: Query, frame: RGBDFrame | None, answer: EngineAnswer, mode: Mode
@@ -400,6 +428,38 @@ class Service:
                     }
             points.append(point)
         return points
+
+
+async def _first(result: asyncio.Future[T], gone: Disconnected, deadline: float, what: str) -> T:
+    """The result, unless the client leaves or the deadline passes before it.
+
+    Raises:
+        CanceledError, DeadlineExceededError
+    """
+    started = time.monotonic()
+    left: asyncio.Future[Any] = asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait(
+            {result, left},
+            timeout=max(0.0, deadline - started),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if result.done():
+            return result.result()
+        if left.done():
+            raise CanceledError("the client went away")
+        raise DeadlineExceededError(
+            f"the deadline passed after {time.monotonic() - started:.2f} s, before {what}; allow "
+            "a longer timeout, or ask when the server is less busy"
+        )
+    finally:
+        left.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await left
+        if not result.done():
+            result.cancel()
+        elif not result.cancelled():
+            result.exception()  # seen, even if it came with the client's leaving
 
 
 def _frame(image: Picture, depth: DepthImage | None, camera: Intrinsics) -> RGBDFrame:

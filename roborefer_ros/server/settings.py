@@ -22,7 +22,8 @@ class Limits:
     Attributes:
         body_bytes: of one request.
         bodies_bytes: of all requests that are being received or answered, together.
-        decoded_bytes: of the decoded pictures of all requests, together.
+        decoded_bytes: of decoding and the decoded pictures of all requests, together.
+        cpu_s: processor time that decoding a picture may take, whole seconds.
         body_s: until a request has arrived in full, seconds.
         silence_s: without a byte of a body that is not complete, seconds.
         json_values: of one body, about: its commas, colons and opening brackets.
@@ -36,6 +37,7 @@ class Limits:
     body_bytes: int = 32 * MIB
     bodies_bytes: int = 512 * MIB
     decoded_bytes: int = 2048 * MIB
+    cpu_s: int = 10
     body_s: float = 30.0
     silence_s: float = 10.0
     json_values: int = 10_000

@@ -177,7 +177,7 @@ def test_bomb_costs_no_memory(echo: Served) -> None:
 
 def test_decoded_pictures_of_all_requests_are_bounded(start: Start) -> None:
     """Small files with large pictures: one too many is told to wait, and none is forgotten."""
-    served = start("--model", TINY, "--max-new-tokens", "12000", "--max-decoded-mib", "5")
+    served = start("--model", TINY, "--max-new-tokens", "12000", "--max-decoded-mib", "15")
     large = base64_png(np.zeros((1000, 1000, 3), np.uint8))
     assert len(large) < 20_000
     body = json.dumps({"image_url": [large], "text": "Where is the mug?"}).encode()

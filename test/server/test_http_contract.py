@@ -130,7 +130,8 @@ def test_depth_that_nobody_can_make(brief: Served, start: Any, image: str) -> No
     from serving import TINY
 
     body = {"image_url": [image], "text": TEXT}
-    assert short(brief, **body, enable_depth=1).json() == short(brief, **body).json()
+    asked, plain = short(brief, **body, enable_depth=1).json(), short(brief, **body).json()
+    assert asked == {**plain, "depth_used": "none"}
     assert "answered from RGB alone" in brief.log.read_text()
     reply = short(brief, **body, depth_url=[image] * 2, enable_depth=1)
     assert reply.status_code == 422
@@ -156,6 +157,44 @@ def test_same_answer_as_in_process_and_over_the_remote_pointer(brief: Served, rg
         said.append(caught.value.answer)
         pointer.close()
     assert said[0] == said[1] != ""
+
+
+def test_replies_tell_which_depth_was_used(brief: Served, image: str, rgb: Any) -> None:
+    """This server has no depth network, which its log says, too."""
+    body = {"image_url": [image], "text": "Where is the mug?", "enable_depth": 1}
+    grey = base64_png(np.ascontiguousarray(rgb[..., 1]))
+    with brief.client() as client:
+        assert client.post("/query", json=body).json()["depth_used"] == "none"
+        given = client.post("/query", json={**body, "depth_url": [grey]}).json()
+        assert given["depth_used"] == "given"
+        asked = {"image": image, "instruction": "the mug"}
+        assert client.post("/v1/point", json=asked).json()["depth_used"] == "none"
+        with_depth = {**asked, "relative_depth": grey}
+        assert client.post("/v1/point", json=with_depth).json()["depth_used"] == "given"
+    assert "depth_used none" in brief.log.read_text()
+
+
+def test_required_depth_is_refused_with_its_number(start: Any, image: str) -> None:
+    from serving import TINY
+
+    served: Served = start("--model", TINY, "--max-new-tokens", "4", "--require-depth")
+    with served.client() as client:
+        for route, body in {
+            "/query": {"image_url": [image], "text": "Where?", "enable_depth": 1},
+            "/v1/point": {"image": image, "instruction": "the mug"},
+        }.items():
+            reply = client.post(route, json=body)
+            assert reply.status_code == 422
+            assert reply.json()["error"]["code"] == 2556
+            assert "--depth-network" in reply.json()["error"]["message"]
+    served.stop()
+
+
+def test_depth_without_intrinsics_is_told(echo: Served, image: str) -> None:
+    depth = {"data": base64_png(np.full((48, 64), 1000, np.uint16)), "unit_m": 0.001}
+    reply = point(echo, image=image, instruction="[(0.5, 0.5)]", depth=depth)
+    assert reply.status_code == 422
+    assert "without intrinsics" in reply.json()["error"]["message"]
 
 
 # --- the typed API ---------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_files_ask_for_their_pixels_before_these_are_unpacked() -> None:
     assert len(data) < 80_000
 
     def refuse(size_bytes: int) -> None:
-        assert size_bytes == 3 * 8000 * 5000
+        assert size_bytes == 14 * 8000 * 5000
         raise QueueFullError("no room")
 
     tracemalloc.start()
@@ -78,4 +78,4 @@ def test_every_kind_of_picture_asks() -> None:
     decode_grey(flat_png(7, 5), 100, reserve=asked.append)
     decode_depth_png(flat_png(7, 5, "I;16"), 0.001, 100, asked.append)
     decode_depth_float32(np.ones((5, 7), "<f4").tobytes(), 7, 5, 100, asked.append)
-    assert asked == [105, 35, 70, 140]
+    assert asked == [14 * 35, 14 * 35, 14 * 35, 140]
