@@ -26,6 +26,7 @@ import numpy.typing as npt
 from benchmarks.lifting_free_space import free_space
 from benchmarks.lifting_goals import goals
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, STEP_M, summarise
+from benchmarks.lifting_placing import placing
 from benchmarks.lifting_synthetic import speed, synthetic, synthetic_edges, temporal
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Pixel, RGBDFrame
@@ -49,6 +50,7 @@ class Sample:
     points: list[dict[str, object]]
     reference_m: npt.NDArray[np.float32] | None
     left_out: Mask
+    transparent: Mask
 
 
 def load(folder: Path) -> Sample:
@@ -70,12 +72,14 @@ def load(folder: Path) -> Sample:
         painted = _picture(folder / "depth_painted.png", cv2.IMREAD_UNCHANGED)
         reference = DepthImage(painted, unit_m).metres()
     left_out = np.zeros(depth.raw.shape, dtype=bool)
+    transparent = left_out
     if (folder / "mask_transparent.png").exists():
         mask = _picture(folder / "mask_transparent.png", cv2.IMREAD_GRAYSCALE)
         side = 2 * TRANSPARENT_MARGIN_PX + 1
+        transparent = mask > 0
         left_out = cv2.dilate(mask, np.ones((side, side), np.uint8)) > 0
     frame = RGBDFrame(rgb.astype(np.uint8), depth, intrinsics, "camera")
-    return Sample(folder.name, frame, points, reference, left_out)
+    return Sample(folder.name, frame, points, reference, left_out, transparent)
 
 
 def _picture(path: Path, mode: int) -> npt.NDArray[np.generic]:
@@ -214,6 +218,7 @@ def _print(report: dict[str, dict]) -> None:
         "synthetic",
         "synthetic edges",
         "free space",
+        "placing on real frames",
         "temporal",
         "speed",
     ):
@@ -244,6 +249,7 @@ def main(arguments: list[str] | None = None) -> int:
         "synthetic": synthetic(),
         "synthetic edges": synthetic_edges(),
         "free space": free_space(),
+        "placing on real frames": placing(samples, folders),
         "temporal": temporal(),
         "speed": speed(),
     }

@@ -63,9 +63,14 @@ def _height_there(view: RenderedView, pixel: tuple[float, float], radius_m: floa
 
 
 def free_space(scenes: int = 40) -> dict[str, float]:
-    """Shares of free spots given and occupied ones refused; errors of those that were given."""
+    """Shares of free spots given and occupied ones refused; errors of those that were given.
+
+    Free spots that other things hide in part from the camera are among them: those are not given
+    with confidence, as they are not seen to be free.
+    """
     given: list[bool] = []
     warned: list[bool] = []
+    confident: list[bool] = []
     refused: dict[bool, list[bool]] = {False: [], True: []}
     low_flagged: list[bool] = []
     off_mm: list[float] = []
@@ -83,8 +88,10 @@ def free_space(scenes: int = 40) -> dict[str, float]:
                 point = lift_point(frame, (u, v), options, Mode.FREE_SPACE)
             except RoboReferError:
                 given.append(False)
+                confident.append(False)
                 continue
             given.append(True)
+            confident.append(point.confidence >= options.confident_above)
             warned.append(bool(point.flags & PointFlag.NOT_FLAT))
             off_mm.append(1e3 * abs(float(pose[2, :3] @ point.position_m + pose[2, 3])))
             tilt_deg.append(float(np.degrees(point.tilt_rad or 0.0)))
@@ -101,6 +108,7 @@ def free_space(scenes: int = 40) -> dict[str, float]:
     return {
         "free": len(given),
         "free_given": float(np.mean(given)),
+        "free_confident": float(np.mean(confident)),
         "free_given_but_flagged": float(np.mean(warned)),
         "height_error_p95_mm": float(np.percentile(off_mm, 95)),
         "tilt_p95_deg": float(np.percentile(tilt_deg, 95)),

@@ -25,7 +25,15 @@ _OF_TABLES = (
     ("ellipsoid holds, at least", "synthetic", "inside_95_percent_ellipsoid", False, 0.93),
     ("ellipsoid holds, at most", "synthetic", "inside_95_percent_ellipsoid", True, 0.97),
     ("one point at 1280x720, ms", "speed", "one_point_p50_ms", True, 3.0),
+    ("free space, ms", "speed", "free_space_p50_ms", True, 3.0),
     ("fifty points, ms", "speed", "fifty_points_p50_ms", True, 25.0),
+)
+#: of "placing on real frames"; given is with a confidence that can be acted on
+_OF_PLACES = (
+    ("free on real tables: given", "free_given", False, 0.95),
+    ("occupied: given", "occupied_given", True, 0.03),
+    ("on and beside thin things: given", "thin_hand_given", True, 0.15),
+    ("on transparent things: given", "transparent_given", True, 0.20),
 )
 
 
@@ -47,6 +55,10 @@ def goals(report: dict[str, Any]) -> Iterator[Goal]:
             yield _goal(name, bound, is_maximum, value)
     for name, table, figure, is_maximum, bound in _OF_TABLES:
         yield _goal(name, bound, is_maximum, report[table][figure])
+    places = report.get("placing on real frames", {})
+    for name, figure, is_maximum, bound in _OF_PLACES:
+        if figure in places:
+            yield _goal(name, bound, is_maximum, places[figure])
 
 
 def _goal(name: str, bound: float, is_maximum: bool, value: float) -> Goal:

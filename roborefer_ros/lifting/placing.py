@@ -54,6 +54,8 @@ _LOW_SHARE, _HIDDEN = 0.012, 0.03
 _FOREIGN_PART, _FOREIGN_RIM, _RIMS_ALONE = 0.012, 0.04, 0.20
 #: with less readings than this, something of other colour is there for certain
 _FEW_READINGS = 0.75
+#: trust in a place whose pixel has no reading, where colour shows the support there
+_HOLE_TRUST = 0.8
 #: factor where colour tells nothing: dark, overexposed, too little of the support around
 _COLOUR_UNTOLD = 0.92
 
@@ -232,6 +234,10 @@ def _on_support(
             f"and only {support.valid_ratio:.0%} of it has depth readings, as of something "
             "transparent or shiny; ask for a spot further away from it"
         )
+    if placed.flags & PointFlag.HOLE and look.is_told and not changed:
+        # the support around fixes the place, and the hole looks like it: no glass
+        sure = _HOLE_TRUST * min(1.0, support.valid_ratio / _WELL_SEEN)
+        placed = replace(placed, confidence=max(placed.confidence, sure))
     placed = _with_doubts(placed, support, options)
     if changed:
         flags = placed.flags | PointFlag.COLOUR_CHANGE

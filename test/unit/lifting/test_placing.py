@@ -199,3 +199,12 @@ def test_above_a_thing_must_be_about_over_it() -> None:
     far = replace(options, air_height_m=0.0)
     with pytest.raises(NotFreeSpaceError):
         lift_point(scene.frame(1), scene.pixel((0, 0, 0.45)), far, Mode.FREE_SPACE)
+
+
+def test_a_hole_that_looks_like_its_support_is_given_and_one_that_does_not_is_not() -> None:
+    table = Painted()
+    table.z_m[table.within(0.0, 0.0, 0.022, 0.022)] = np.nan
+    lifted = table.place()
+    assert lifted.flags & PointFlag.HOLE and lifted.confidence >= CONFIDENT
+    table.put(table.within(0.0, 0.0, 0.02, 0.02), (200, 205, 215))
+    assert not is_clean(table)
