@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +26,15 @@ for package in ("fastapi", "uvicorn", "prometheus_client", "torch"):
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start servers that end with the session."""
     running: list[Served] = []
+    folders: list[Path] = []
 
     def run(*arguments: str, token: str = "", within_s: float = 180.0) -> Served:
         folder = tmp_path_factory.mktemp("serve")
         log = folder / "log"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+        # Ray makes sockets below it, whose paths the system limits to 107 bytes.
+        short = Path(tempfile.mkdtemp(prefix="serve"))
+        folders.append(short)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(short)}
         environment.pop("ROBOREFER_API_KEY", None)
         if token:
             environment["ROBOREFER_API_KEY"] = token
@@ -50,6 +57,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         if served.process.poll() is None:
             served.process.kill()
         served.process.wait(10)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _url(served: Served, within_s: float) -> str:
