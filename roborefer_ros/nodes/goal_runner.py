@@ -14,6 +14,7 @@ from roborefer_ros.answer_policy import AnswerPolicy, within_workspace
 from roborefer_ros.errors import (
     FrameMismatchError,
     ModelOutOfMemoryError,
+    RoboReferError,
     SizeMismatchError,
     TransformExtrapolationError,
     TransformUnavailableError,
@@ -31,7 +32,13 @@ from roborefer_ros.nodes.conversions import (
 )
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.nodes.refer_action import Outcome, ReferGoal
-from roborefer_ros.nodes.transforms import Transforms, frame_name, move_point
+from roborefer_ros.nodes.transforms import (
+    UPRIGHT_FRAMES,
+    Transforms,
+    body_frame_warning,
+    frame_name,
+    move_point,
+)
 from roborefer_ros.pipeline import ReferPipeline, check_instruction
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import check_interrupts
@@ -124,6 +131,7 @@ class GoalRunner:
         frame = self._frame()
         self._found = replace(self._found, frame_id=frame.frame_id, stamp_ns=frame.stamp_ns)
         options = replace(options, lifting=self._lifting(frame))
+        self._check_optical(frame)
         found = self._refer(frame, text, reading, options.lifting, policy)
         # Until they are in the requested frame there are no points to report.
         self._found = replace(found, points=())
@@ -257,6 +265,24 @@ class GoalRunner:
             rectified=self._options.rgb_is_rectified,
             topics=messages.topics,
         )
+
+    def _check_optical(self, frame: RGBDFrame) -> None:
+        """Warn of images in a body frame, as far as a frame with a known up tells."""
+        if "optical" in frame.frame_id.lower():
+            return
+        for upright in (frame_name(self._options.up_frame), *UPRIGHT_FRAMES):
+            if not upright or upright == frame.frame_id:
+                continue
+            try:
+                pose = self._parts.transforms.lookup(
+                    upright, frame.frame_id, frame.stamp_ns, timeout_s=0.0
+                )
+            except RoboReferError:  # this frame does not tell; whoever needs it will say why
+                continue
+            warning = body_frame_warning(frame.frame_id, upright, pose)
+            if warning:
+                self._parts.camera.warn("frame", warning)
+            return
 
     def _depth_pose(
         self, depth_frame: str, messages: CameraMessages

@@ -227,6 +227,36 @@ def rotation_matrix(xyzw: Array) -> Array:
     )
 
 
+#: frames whose z axis points up (REP-105, and the usual name of a simulated world)
+UPRIGHT_FRAMES = ("base_link", "base_footprint", "odom", "map", "world")
+
+
+def body_frame_warning(frame: str, upright: str, upright_T_camera: Array) -> str:
+    """Why images seem to be in a body frame (x forward, z up) instead of an optical one.
+
+    An optical frame has z along the view and y down (REP-103). One whose z axis points up while y
+    lies level is a body frame, unless the camera looks at the ceiling.
+
+    Args:
+        frame: Frame that the images name.
+        upright: Frame whose z axis points up.
+        upright_T_camera: ``[4, 4]`` pose of ``frame`` in ``upright``.
+
+    Returns:
+        The warning; empty where the name says optical or the axes look so.
+    """
+    _, y_up, z_up = upright_T_camera[2, :3]
+    if "optical" in frame.lower() or z_up < 0.5 or abs(y_up) > 0.5:
+        return ""
+    forward = ", ".join(f"{value:.2f}" for value in upright_T_camera[:3, 0])
+    return (
+        f"images are in frame '{frame}', whose z axis points up in '{upright}' (by {z_up:.2f}) and "
+        f"whose x axis along ({forward}): that is a body frame, but images must be in an optical "
+        "frame (z along the view, y down, REP-103), or poses are turned by 90 deg; have the camera "
+        "driver name its optical frame"
+    )
+
+
 def move_point(point: ReferredPoint, target_T_source: Array, target: str) -> ReferredPoint:
     """The same point in another frame: position, orientation and covariance.
 

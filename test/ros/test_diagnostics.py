@@ -5,19 +5,24 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import TransformStamped
 from rclpy.parameter import Parameter
+from rclpy.time import Time
 from refer_graph import Camera, Graph, graph_fixture, stranger, wait_until  # noqa: F401
 from sensor_msgs.msg import CompressedImage, Image
 
 from roborefer_ros.errors import CheckpointNotFoundError, ModelFailedError
 from roborefer_ros.nodes import camera_health, diagnostics
+from roborefer_ros.nodes.arrival_clock import ArrivalClock
 from roborefer_ros.pipeline import ReferPipeline
+from roborefer_ros.standalone import tf2_ros
 
 Make = Callable[..., Graph]
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
@@ -183,3 +188,39 @@ def test_a_topic_of_another_type_is_told(graph: Make) -> None:
     with stranger() as node:
         node.create_publisher(CompressedImage, "/rgb/image", 1)
         watch.until("camera", ERROR, "'/rgb/image' carries sensor_msgs/msg/CompressedImage")
+
+
+def test_images_in_a_body_frame_are_told_once_and_in_diagnostics(graph: Make) -> None:
+    """The frame's z axis points up in base_link: it is not an optical one."""
+    g, watch = watched(graph)
+    g.camera.frame_ids = dict.fromkeys(g.camera.frame_ids, "camera_link")
+    broadcaster = tf2_ros.StaticTransformBroadcaster(g.client_node)
+    mount = TransformStamped(child_frame_id="camera_link")
+    mount.header.frame_id = "base_link"
+    mount.transform.rotation.w = 1.0
+    broadcaster.sendTransform(mount)
+    wait_until(lambda: g.refer(target_frame="/base_link").error_code == 0)
+    assert g.refer(target_frame="/base_link").pose.header.frame_id == "base_link"
+    watch.until("camera", WARN, "images are in frame 'camera_link'")
+
+
+def test_arrival_is_told_by_the_middleware_or_taken_at_its_earliest() -> None:
+    """What the middleware held may have come right after it was emptied."""
+
+    class Fixed:
+        ros_time_is_active = False
+        ns = 50_000_000_000
+
+        def now(self) -> Any:
+            return Time(nanoseconds=self.ns)
+
+    arrivals = ArrivalClock(clock := Fixed())
+    clock.ns += 2_000_000_000
+    assert arrivals.arrived_ns({}) == clock.ns
+    arrivals.takes_held = True
+    assert arrivals.arrived_ns({}) == 50_000_000_000
+    late = {"received_timestamp": time.time_ns() - 1_500_000_000}
+    off_s = (clock.ns - arrivals.arrived_ns(late)) * 1e-9
+    assert 1.5 <= off_s < 60.0
+    ahead = {"received_timestamp": time.time_ns() + 1_500_000_000}
+    assert arrivals.arrived_ns(ahead) == clock.ns

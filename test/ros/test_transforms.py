@@ -18,7 +18,11 @@ from refer_graph import wait_until  # noqa: E402
 from tf2_msgs.msg import TFMessage  # noqa: E402
 
 from roborefer_ros.errors import InvalidTransformError, TransformUnavailableError  # noqa: E402
-from roborefer_ros.nodes.transforms import Transforms, matrix_of  # noqa: E402
+from roborefer_ros.nodes.transforms import (  # noqa: E402
+    Transforms,
+    body_frame_warning,
+    matrix_of,
+)
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -129,3 +133,24 @@ def test_a_negative_stamp_takes_no_other_transform_along(ros: Any) -> None:
     with pytest.raises(InvalidTransformError, match="negative"):
         transforms.lookup("base_link", "early", 0, timeout_s=0.0)
     transforms.close()
+
+
+def turned(x_axis: Any, y_axis: Any) -> Any:
+    """A pose with these axes."""
+    pose = np.eye(4)
+    pose[:3, :3] = np.column_stack((x_axis, y_axis, np.cross(x_axis, y_axis)))
+    return pose
+
+
+def test_images_in_a_body_frame_are_told_from_those_in_an_optical_one() -> None:
+    down = np.radians(30.0)
+    level = turned((1, 0, 0), (0, 1, 0))
+    pitched = turned((np.cos(down), 0, -np.sin(down)), (0, 1, 0))
+    optical = turned((0, -1, 0), (0, 0, -1))
+    looking_down = turned((0, -1, 0), (-1, 0, 0))
+    for body in (level, pitched):
+        words = body_frame_warning("camera_link", "base_link", body)
+        assert "'camera_link'" in words and "optical frame" in words
+        assert body_frame_warning("camera_optical_frame", "base_link", body) == ""
+    for pose in (optical, looking_down):
+        assert body_frame_warning("camera", "base_link", pose) == ""
