@@ -2,20 +2,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The RoboRefer node for a camera.
 
-ros2 launch roborefer_ros roborefer.launch.py camera:=realsense target_frame:=base_link
+ros2 launch roborefer_ros roborefer.launch.py model:=roborefer:Zhoues/RoboRefer-2B-SFT \\
+    camera:=realsense target_frame:=base_link
 """
 
 import json
 import os
+from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
 from launch import LaunchDescription
 from roborefer_ros.camera_presets import load_preset
+from roborefer_ros.launching import (
+    MODEL_CHOICES,
+    as_bool,
+    as_seconds,
+    check_model,
+    existing_params_file,
+    rviz_config,
+)
 from roborefer_ros.standalone.environment import prepare_environment
 
 SHARE = get_package_share_directory("roborefer_ros")
@@ -35,13 +48,28 @@ def generate_launch_description() -> LaunchDescription:
             argument(
                 "camera",
                 "realsense",
-                "preset of the camera (realsense, orbbec, zed, azure_kinect, openni, simulation), "
-                "or the path of a YAML file like those in config/cameras",
+                "preset of the camera (realsense, orbbec, astra, zed, oak, azure_kinect, openni, "
+                "gazebo, isaac_sim, webots, simulation), or the path of a YAML file like those in "
+                "config/cameras",
+            ),
+            argument("camera_name", "", "as given to the driver, instead of the preset's"),
+            argument(
+                "camera_namespace",
+                "",
+                "as given to the driver, instead of the preset's; it is within the argument "
+                "namespace unless it begins with '/'; '/' is the root",
             ),
             argument("rgb_topic", "", "instead of the preset's colour topic"),
             argument("depth_topic", "", "instead of the preset's depth topic"),
             argument("camera_info_topic", "", "instead of the preset's camera info topic"),
-            argument("model", "", "what points, e.g. roborefer:Zhoues/RoboRefer-2B-SFT"),
+            argument(
+                "depth_camera_info_topic",
+                "",
+                "camera info of a depth camera that is not aligned with colour",
+            ),
+            argument(
+                "model", "", f"what points; required unless params_file says: {MODEL_CHOICES}"
+            ),
             argument("device", "", "auto, cpu, cuda or cuda:N"),
             argument("dtype", "", "auto, bfloat16, float16 or float32"),
             argument("depth_source", "", "auto, sensor, model or none"),
@@ -53,9 +81,11 @@ def generate_launch_description() -> LaunchDescription:
                 "YAML file with parameters of the node: they win over the preset's and over "
                 "config/roborefer.yaml; arguments like model win over them",
             ),
-            argument("namespace", "", "of the node"),
+            argument("namespace", "", "of the node and of the camera's topics"),
             argument("node_name", "roborefer", "name of the node; the action is below it"),
-            argument("use_sim_time", "false", "take the time from /clock"),
+            argument("use_sim_time", "", "take the time from /clock; empty: as set outside"),
+            argument("respawn", "false", "start the node again when it dies"),
+            argument("respawn_delay", "3.0", "time before that [s]"),
             argument("log_level", "info", "debug, info, warn, error or fatal"),
             argument("rviz", "false", "also start RViz"),
             OpaqueFunction(function=launch_nodes),
@@ -69,23 +99,30 @@ def launch_nodes(context: object) -> list[object]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
+    own = existing_params_file(value("params_file"))
+    check_model(value("model"), own)
     preset = load_preset(value("camera"))
-    remappings = dict(preset.remappings)
+    topics = preset.topics(
+        namespace=value("namespace"),
+        camera_namespace=value("camera_namespace"),
+        camera_name=value("camera_name"),
+    )
     for name, topic in (
         ("rgb/image", value("rgb_topic")),
         ("depth/image", value("depth_topic")),
         ("rgb/camera_info", value("camera_info_topic")),
+        ("depth/camera_info", value("depth_camera_info_topic")),
     ):
         if topic:
-            remappings[name] = topic
+            topics[name] = topic
     overrides = {name: value(name) for name in OVERRIDES if value(name)}
-    overrides["use_sim_time"] = value("use_sim_time").lower() in ("true", "1")
+    if value("use_sim_time"):
+        overrides["use_sim_time"] = as_bool("use_sim_time", value("use_sim_time"))
     # What comes with the package goes into the arguments: a dictionary under ``parameters`` is
     # written for this node by name and would win over the "/**" of a user's file.
     packaged = ["--params-file", os.path.join(SHARE, "config", "roborefer.yaml")]
     for name, setting in preset.parameters.items():
         packaged += ["-p", f"{name}:={json.dumps(setting)}"]
-    own = [os.path.expanduser(value("params_file"))] if value("params_file") else []
     # Shared memory and allocator settings for images; what the user has set stays.
     environment = prepare_environment(dict(os.environ))
     return [
@@ -99,16 +136,27 @@ def launch_nodes(context: object) -> list[object]:
             executable="roborefer_node",
             name=value("node_name"),
             namespace=value("namespace"),
-            parameters=[*own, overrides],
-            remappings=list(remappings.items()),
+            parameters=[*own, *([overrides] if overrides else [])],
+            remappings=list(topics.items()),
+            respawn=as_bool("respawn", value("respawn")),
+            respawn_delay=as_seconds("respawn_delay", value("respawn_delay")),
             arguments=["--ros-args", "--log-level", value("log_level"), *packaged],
             output="screen",
             emulate_tty=True,
         ),
-        Node(
-            package="rviz2",
-            executable="rviz2",
-            arguments=["-d", os.path.join(SHARE, "rviz", "roborefer.rviz")],
-            condition=IfCondition(value("rviz")),
-        ),
+        *rviz(value, topics),
     ]
+
+
+def rviz(value: object, topics: dict[str, str]) -> list[object]:
+    """RViz with the node's topics, or a warning where it is not installed."""
+    if not as_bool("rviz", value("rviz")):
+        return []
+    try:
+        get_package_prefix("rviz2")
+    except PackageNotFoundError:
+        return [LogInfo(msg="WARNING: rviz2 is not installed; the node starts without it")]
+    template = Path(SHARE) / "rviz" / "roborefer.rviz"
+    frame = value("target_frame") or value("up_frame")
+    config = rviz_config(template, value("namespace"), value("node_name"), topics, frame)
+    return [Node(package="rviz2", executable="rviz2", arguments=["-d", config])]

@@ -23,10 +23,41 @@ class CameraPreset:
     Attributes:
         remappings: name out of ``TOPIC_NAMES`` -> the driver's topic.
         parameters: of the node that this camera needs.
+        camera_namespace: Names that all topics begin with, where the driver has such an argument.
+        camera_name: The names after those, as the driver's argument of that name.
     """
 
     remappings: dict[str, str]
     parameters: dict[str, Any]
+    camera_namespace: str = ""
+    camera_name: str = ""
+
+    def topics(
+        self, *, namespace: str = "", camera_namespace: str = "", camera_name: str = ""
+    ) -> dict[str, str]:
+        """The remappings for a driver that was started with other names.
+
+        Args:
+            namespace: Namespace of the node, in which the driver runs, too; empty is the root.
+            camera_namespace: Instead of the preset's; one with a leading "/" is not within
+                ``namespace``, "/" alone is the root.
+            camera_name: Instead of the preset's.
+        """
+        usual = _joined(self.camera_namespace, self.camera_name)
+        outer = "" if camera_namespace.startswith("/") else namespace
+        prefix = _joined(
+            outer, camera_namespace or self.camera_namespace, camera_name or self.camera_name
+        )
+        moved = {}
+        for name, topic in self.remappings.items():
+            inside = usual and not topic.startswith(f"{usual}/")
+            moved[name] = topic if inside else prefix + topic.removeprefix(usual)
+        return moved
+
+
+def _joined(*names: str) -> str:
+    """Names as the beginning of a topic: each with a slash before it; empty where all are."""
+    return "".join(f"/{part}" for name in names for part in name.split("/") if part)
 
 
 def preset_names() -> list[str]:
@@ -58,4 +89,5 @@ def load_preset(name: str) -> CameraPreset:
             f"{path}: 'remappings' must map {', '.join(TOPIC_NAMES[:3])} (and may map "
             f"{TOPIC_NAMES[3]}) to topics, 'parameters' the node's parameters to values"
         )
-    return CameraPreset({k: str(v) for k, v in remappings.items()}, dict(parameters))
+    names = [str(content.get(key) or "") for key in ("camera_namespace", "camera_name")]
+    return CameraPreset({k: str(v) for k, v in remappings.items()}, dict(parameters), *names)

@@ -15,11 +15,16 @@ from roborefer_ros.nodes.parameter_table import PARAMETERS
 
 def test_all_cameras_are_there() -> None:
     assert preset_names() == [
+        "astra",
         "azure_kinect",
+        "gazebo",
+        "isaac_sim",
+        "oak",
         "openni",
         "orbbec",
         "realsense",
         "simulation",
+        "webots",
         "zed",
     ]
 
@@ -75,5 +80,39 @@ def test_another_form_is_refused(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known() -> None:
-    with pytest.raises(ValueError, match="realsense, simulation, zed"):
+    with pytest.raises(ValueError, match="realsense, simulation, webots, zed"):
         load_preset("kinect360")
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "topic"),
+    [
+        ("realsense", {}, "/camera/camera/color/image_raw"),
+        ("realsense", {"camera_name": "d435"}, "/camera/d435/color/image_raw"),
+        ("realsense", {"namespace": "robot1"}, "/robot1/camera/camera/color/image_raw"),
+        (
+            "realsense",
+            {"namespace": "/robot1/", "camera_namespace": "left", "camera_name": "d435"},
+            "/robot1/left/d435/color/image_raw",
+        ),
+        ("realsense", {"namespace": "robot1", "camera_namespace": "/"}, "/camera/color/image_raw"),
+        (
+            "realsense",
+            {"namespace": "robot1", "camera_namespace": "/cell"},
+            "/cell/camera/color/image_raw",
+        ),
+        ("zed", {"camera_name": "zed2i"}, "/zed2i/zed_node/rgb/color/rect/image"),
+        ("isaac_sim", {"namespace": "robot1"}, "/robot1/rgb"),
+        ("azure_kinect", {"camera_namespace": "left"}, "/left/rgb/image_raw"),
+        ("webots", {"camera_namespace": "tiago"}, "/tiago/camera/image_color"),
+        ("oak", {"camera_name": "oak_d"}, "/oak_d/rgb/image_raw"),
+    ],
+)
+def test_topics_follow_the_driver_s_names(name: str, names: dict[str, str], topic: str) -> None:
+    assert load_preset(name).topics(**names)["rgb/image"] == topic
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_without_names_the_topics_are_the_preset_s(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.topics() == preset.remappings

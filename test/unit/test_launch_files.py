@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from roborefer_ros.camera_presets import preset_names
+from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.nodes.parameter_table import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,8 +110,12 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorded]:
     for module, names in {
         "ament_index_python.packages": (),
         "launch": ("LaunchDescription",),
-        "launch.actions": ("DeclareLaunchArgument", "OpaqueFunction", "SetEnvironmentVariable"),
-        "launch.conditions": ("IfCondition",),
+        "launch.actions": (
+            "DeclareLaunchArgument",
+            "LogInfo",
+            "OpaqueFunction",
+            "SetEnvironmentVariable",
+        ),
         "launch.substitutions": ("LaunchConfiguration",),
         "launch_ros.actions": ("Node",),
     }.items():
@@ -123,16 +128,27 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorded]:
             monkeypatch.setitem(sys.modules, parent, types.ModuleType(parent))
     sys.modules["launch_ros.actions"].LifecycleNode = type("LifecycleNode", (Recorded,), {})
     sys.modules["ament_index_python.packages"].get_package_share_directory = lambda _: str(ROOT)
+    sys.modules["ament_index_python.packages"].PackageNotFoundError = LookupError
+    absent: set[str] = set()
+
+    def prefix(package: str) -> str:
+        if package in absent:
+            raise LookupError(package)
+        return "/opt/ros"
+
+    sys.modules["ament_index_python.packages"].get_package_prefix = prefix
     content = runpy.run_path(str(ROOT / "launch" / "roborefer.launch.py"))
 
-    def start(**arguments: str) -> Recorded:
+    def start(*, kind: str = "LifecycleNode", has_rviz: bool = True, **arguments: str) -> Recorded:
+        absent.update(() if has_rviz else ("rviz2",))
         entities = content["generate_launch_description"]().args[0]
         declared = [e for e in entities if type(e).__name__ == "DeclareLaunchArgument"]
         values = {e.args[0]: e.kwargs["default_value"] for e in declared}
         assert set(arguments) <= set(values)
         actions = content["launch_nodes"]({**values, **arguments})
-        (node,) = (a for a in actions if type(a).__name__ == "LifecycleNode")
-        return node
+        assert sum(type(a).__name__ == "LifecycleNode" for a in actions) == 1
+        (action,) = (a for a in actions if type(a).__name__ == kind)
+        return action
 
     return start
 
@@ -140,6 +156,7 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Recorded]:
 def test_arguments_reach_the_node(launch: Callable[..., Recorded]) -> None:
     node = launch(
         camera="zed",
+        camera_namespace="/",
         rgb_topic="/mine",
         model="echo",
         target_frame="base_link",
@@ -160,17 +177,83 @@ def test_arguments_reach_the_node(launch: Callable[..., Recorded]) -> None:
     }
 
 
-def test_a_parameter_file_wins_over_the_preset(launch: Callable[..., Recorded]) -> None:
+def test_a_parameter_file_wins_over_the_preset(
+    launch: Callable[..., Recorded], tmp_path: Path
+) -> None:
     """Only by "/**" can a file win over what was said before it; a name would win over both."""
-    node = launch(camera="azure_kinect", params_file="/robot/mine.yaml", device="cpu").kwargs
-    assert node["parameters"] == ["/robot/mine.yaml", {"device": "cpu", "use_sim_time": False}]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**:\n  ros__parameters:\n    model: echo\n")
+    node = launch(camera="azure_kinect", params_file=str(mine), device="cpu").kwargs
+    assert node["parameters"] == [str(mine), {"device": "cpu"}]
     shipped = str(ROOT / "config" / "roborefer.yaml")
     at = node["arguments"].index("--params-file")
     assert node["arguments"][at + 1] == shipped
     assert node["arguments"][at + 2 : at + 4] == ["-p", "sync_slop_s:=0.03"]
-    bare = launch(camera="zed").kwargs
-    assert bare["parameters"] == [{"use_sim_time": False}]
+    bare = launch(camera="zed", model="echo").kwargs
+    assert bare["parameters"] == [{"model": "echo"}]
     assert "rgb_is_rectified:=true" in bare["arguments"]
+
+
+def test_a_model_must_be_chosen(launch: Callable[..., Recorded], tmp_path: Path) -> None:
+    """The bundled network must never drive a robot unasked."""
+    with pytest.raises(ConfigurationError, match="model:=") as caught:
+        launch()
+    for choice in ("roborefer:demo", "echo", "roborefer:Zhoues/RoboRefer-2B-SFT", "roborefer-http"):
+        assert choice in str(caught.value)
+    without = tmp_path / "mine.yaml"
+    without.write_text("/**:\n  ros__parameters:\n    device: cpu\n")
+    with pytest.raises(ConfigurationError, match="model:="):
+        launch(params_file=str(without))
+
+
+def test_a_parameter_file_must_be_there(launch: Callable[..., Recorded]) -> None:
+    with pytest.raises(ConfigurationError, match="/nowhere.yaml"):
+        launch(model="echo", params_file="/nowhere.yaml")
+
+
+def test_simulated_time_is_left_to_others_unless_given(launch: Callable[..., Recorded]) -> None:
+    assert "use_sim_time" not in launch(model="echo").kwargs["parameters"][0]
+    assert launch(model="echo", use_sim_time="false").kwargs["parameters"][0] == {
+        "model": "echo",
+        "use_sim_time": False,
+    }
+    with pytest.raises(ConfigurationError, match="use_sim_time"):
+        launch(model="echo", use_sim_time="yes please")
+
+
+def test_respawn(launch: Callable[..., Recorded]) -> None:
+    node = launch(model="echo", respawn="true", respawn_delay="1.5").kwargs
+    assert (node["respawn"], node["respawn_delay"]) == (True, 1.5)
+    assert launch(model="echo").kwargs["respawn"] is False
+
+
+def test_topics_follow_the_names(launch: Callable[..., Recorded]) -> None:
+    node = launch(
+        model="echo",
+        namespace="robot1",
+        camera_name="d435",
+        depth_camera_info_topic="/depth_info",
+    ).kwargs
+    remappings = dict(node["remappings"])
+    assert remappings["rgb/image"] == "/robot1/camera/d435/color/image_raw"
+    assert remappings["depth/camera_info"] == "/depth_info"
+
+
+def test_rviz_follows_the_node(launch: Callable[..., Recorded]) -> None:
+    node = launch(
+        kind="Node", model="echo", rviz="true", namespace="robot1", target_frame="arm_base"
+    )
+    content = yaml.safe_load(Path(node.kwargs["arguments"][1]).read_text())["Visualization Manager"]
+    topics = {d["Topic"]["Value"] for d in content["Displays"] if "Topic" in d}
+    assert "/robot1/roborefer/markers" in topics
+    assert "/robot1/camera/camera/color/image_raw" in topics
+    assert all(topic.startswith("/robot1/") for topic in topics)
+    assert content["Global Options"]["Fixed Frame"] == "arm_base"
+
+
+def test_without_rviz_the_node_starts(launch: Callable[..., Recorded]) -> None:
+    warning = launch(kind="LogInfo", has_rviz=False, model="echo", rviz="true")
+    assert "rviz2" in warning.kwargs["msg"]
 
 
 @pytest.mark.skipif(
