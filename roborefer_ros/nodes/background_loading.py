@@ -71,7 +71,9 @@ class BackgroundLoad(Generic[T]):
         with self._condition:
             if self._error is not None:
                 raise self._error
-            return self._value
+            # From here on it is the caller's to close.
+            value, self._value = self._value, None
+            return value
 
     def abandon(self) -> None:
         """Let nobody wait for it any more."""

@@ -402,7 +402,11 @@ def main(args: list[str] | None = None) -> int:
         # Python itself finishes, when its own handlers are gone already.
         signal.signal(number, signal.SIG_IGN)
     end_by_force_after(_END_S, "roborefer_node")
-    ended = node.close()
+    try:
+        ended = node.close()
+    except Exception:  # the process is to end all the same, and not in an abort
+        node.get_logger().error(f"could not close in order:\n{traceback.format_exc()}")
+        ended = False
     executor.shutdown(timeout_sec=5.0)
     thread.join(10.0)
     node.destroy_node()

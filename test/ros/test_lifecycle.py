@@ -178,6 +178,14 @@ def test_closing_does_not_wait_for_weights(graph: Make) -> None:
     g.node.close = lambda: None
 
 
+def test_closing_frees_the_model_once(graph: Make) -> None:
+    """The load that brought it has nothing to do with it any more."""
+    g = graph()
+    assert g.node.close()
+    assert g.pointer.closed == 1
+    g.node.close = lambda: None
+
+
 def test_closing_does_not_wait_for_a_model_that_never_returns(graph: Make) -> None:
     """Its client gets its answer, and the node tells that a thread is left."""
     release = threading.Event()
