@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         print()
     else:
         _print(report)
-    return 0
+    return 0 if all(goal["reached"] for goal in report["goals"]) else 1
 
 
 if __name__ == "__main__":

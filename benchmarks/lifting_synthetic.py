@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, summarise
+from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, open3d_crop_ransac, summarise
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, Pixel, RGBDFrame
 from roborefer_ros.lifting import DepthHistory, LiftingOptions, grow_segment, lift_point
@@ -231,7 +231,7 @@ def _real_sized(rng: np.random.Generator) -> tuple[RGBDFrame, Pixel]:
 
 
 def speed(repeats: int = 200) -> dict[str, float]:
-    """Milliseconds in a 1280x720 frame of uint16, and ratios to a single deprojected reading."""
+    """CPU milliseconds in a 1280x720 frame of uint16, and ratios to a single reading and peers."""
     frame, hole = _real_sized(np.random.default_rng(5))
     on_plane = (300.0, 200.0)
     table = _unaligned(frame)
@@ -239,6 +239,8 @@ def speed(repeats: int = 200) -> dict[str, float]:
     spread = [(100.0 + 21.0 * k, 60.0 + 12.0 * k) for k in range(50)]
     jobs: dict[str, Callable[[], object]] = {
         "single_pixel": lambda: METHODS["single pixel"](frame, on_plane),
+        "median_11x11": lambda: METHODS["median 11x11"](frame, on_plane),
+        "open3d_crop_ransac": lambda: open3d_crop_ransac(frame, on_plane),
         "one_point": lambda: lift_point(frame, on_plane),
         "one_point_in_a_hole": lambda: lift_point(frame, hole),
         "fifty_points": lambda: [lift_point(frame, p) for p in spread],
@@ -252,13 +254,16 @@ def speed(repeats: int = 200) -> dict[str, float]:
         job()
         times = []
         for _ in range(max(5, repeats // (20 if name in ("fifty_points", "segment") else 1))):
-            started = time.perf_counter()
+            started = time.process_time()
             job()
-            times.append(1e3 * (time.perf_counter() - started))
+            times.append(1e3 * (time.process_time() - started))
         figures[f"{name}_p50_ms"] = float(np.median(times))
         if name == "fifty_points":
             figures[f"{name}_best_ms"] = min(times)
     baseline = figures["single_pixel_p50_ms"]
+    peer = figures["open3d_crop_ransac_p50_ms"]
+    if peer:
+        figures["one_point_over_open3d"] = figures["one_point_p50_ms"] / peer
     figures["one_point_over_single_pixel"] = figures["one_point_p50_ms"] / baseline
     figures["fifty_points_over_fifty_single_pixels"] = figures["fifty_points_p50_ms"] / (
         50.0 * baseline

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from roborefer_ros.errors import GrazingSurfaceError, OutOfRangeError
 from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.correlation import readings_per_independent, shared_ratio
+from roborefer_ros.lifting.flat_patch import stride_px
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
@@ -26,6 +27,17 @@ from roborefer_ros.lifting.surface import Surface
 Array = npt.NDArray[np.float64]
 
 _SHADOW_CONFIDENCE = 0.3
+
+#: distances to the nearest reading that halve the trust, at a width of 1280 pixels
+_OPEN_HOLE_PX, _CLOSED_HOLE_PX = 8.0, 24.0
+
+#: a depth that is farther off is not at the right place, metres
+_RIGHT_PLACE_M = 0.020
+
+#: slope's error from the waves of real sensors, over that of independent ones as high: measured
+_WAVES = 0.8
+#: waves wider than any patch, over the standard deviation of one reading: measured
+_WIDE_WAVES = 0.2
 
 
 def point_on(
@@ -57,7 +69,9 @@ def point_on(
     sigma = options.sigma_z_m(z * depth_distance_ratio(frame, position), frame.width)
     covariance, residual = _covariance(frame, options, surface, z, sigma, ray, jacobian, normal)
     flags = _flags(surface, options, incidence)
-    confidence = _confidence(surface, options, incidence, residual, sigma, longer_side_px(frame))
+    confidence = _confidence(
+        surface, options, incidence, residual, sigma, longer_side_px(frame), float(covariance[2, 2])
+    )
     return LiftedPoint(
         position_m=position,
         normal=normal,
@@ -145,9 +159,33 @@ def _covariance(
     inverse = _inverse(jacobian)
     slope = inverse.T @ plane.covariance[1:, 1:] @ inverse
     distance = abs(float(normal @ ray)) * z
-    var_tilt = float(np.trace(slope)) / 2.0 * per_reading * (sigma / z**2 * distance) ** 2
-    covariance[3:, 3:] = rotation_covariance(normal, math.sqrt(var_tilt))
+    var_q = (sigma / z**2) ** 2
+    if surface.waves > 0.0:
+        readings = plane.sampled or plane.count
+        apart = float(stride_px(frame)) ** 2  # fewer of them hold the same reading
+        var_q = var_q * max(1.0, _reading_variance_ratio(frame, ray * z) / apart) + (
+            shared * ((_WAVES * surface.waves) ** 2 + (_WIDE_WAVES * sigma / z**2) ** 2) * readings
+        )
+    else:
+        var_q *= per_reading
+    slope *= var_q * distance**2
+    covariance[3:, 3:] = _tilt_covariance(slope, ray, normal)
     return covariance, residual
+
+
+def _tilt_covariance(slope: Array, ray: Array, normal: Array) -> Array:
+    """Covariance ``[3, 3]`` of the rotation, rad^2, from that of the normal's (A, B) part.
+
+    The plane is 1/z = A x + B y + C with 1/z known at the ray, so a slope that is off by (a, b)
+    moves the normal by the part of -(a, b, -a x - b y) that is square to it.
+    """
+    moves = np.array([[-1.0, 0.0], [0.0, -1.0], [ray[0], ray[1]]])
+    moves -= np.outer(normal, normal @ moves)
+    x, y, z = normal.tolist()
+    # the rotation that moves the normal so
+    turns = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) @ moves
+    covariance: Array = turns @ slope @ turns.T + rotation_covariance(normal, 0.0)
+    return covariance
 
 
 def _reading_variance_ratio(frame: RGBDFrame, position: Array) -> float:
@@ -177,6 +215,7 @@ def _confidence(
     residual: float,
     sigma: float,
     width_px: int,
+    var_z: float,
 ) -> float:
     scale = width_px / REFERENCE_WIDTH_PX
     if surface.in_shadow:
@@ -187,8 +226,22 @@ def _confidence(
         1.0 - 0.9 * surface.rivalry,
         1.0 - surface.other_ratio,
         1.0 - min(0.9, 5.0 * surface.rim_ratio),
-        1.0 / (1.0 + (surface.nearest_px / (8.0 * scale)) ** 2),
+        1.0 / (1.0 + (surface.nearest_px / (_hole_px(surface) * scale)) ** 2),
         1.0 if incidence < options.grazing_rad else 0.4,
         min(1.0, 3.0 * max(sigma, 0.001) / max(residual, 1e-9)),
+        math.erf(_RIGHT_PLACE_M / math.sqrt(2.0 * max(var_z, 1e-12))),
     )
     return float(np.prod(factors))
+
+
+def _hole_px(surface: Surface) -> float:
+    """Distance to the nearest reading at which trust is halved, for an image 1280 pixels wide.
+
+    A hole that is closed all around by one plane is that plane's; one whose rim is open or shows
+    something else may be anything.
+    """
+    if surface.rim_ratio > 0.0 or surface.other_ratio > 0.0:
+        return _OPEN_HOLE_PX
+    return _OPEN_HOLE_PX + (_CLOSED_HOLE_PX - _OPEN_HOLE_PX) * max(
+        0.0, 4.0 * surface.rim_seen - 3.0
+    )

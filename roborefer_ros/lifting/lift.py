@@ -25,6 +25,7 @@ from roborefer_ros.lifting.depth_image import (
     supported,
 )
 from roborefer_ros.lifting.estimate import point_on
+from roborefer_ros.lifting.flat_patch import WidePatch
 from roborefer_ros.lifting.intrinsics import check_intrinsics
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
@@ -104,6 +105,7 @@ def _on_surface(
         longer_side_px(frame),
         front=mode != Mode.FREE_SPACE,
         far_side=far_side,
+        wide=WidePatch(frame, pixel, options),
     )
     if surface is None:
         raise _nothing_there(frame, window, pixel, options)
@@ -125,7 +127,10 @@ def _far_side(frame: RGBDFrame, pixel: Pixel, options: LiftingOptions) -> FarSid
     focal_px = frame.intrinsics.fx
     reach_px = min(shadow_reach_px(focal_px, options), frame.width)
     row = frame_window(frame, pixel, reach_px, options, rows_px=1)
-    return find_far_side(row, supported(row.z_m, options, frame.width), pixel, focal_px, options)
+    usable = supported(row.z_m, options, frame.width)
+    v = min(max(round(pixel[1]), 1), max(1, frame.height - 2))
+    colours = frame.rgb[v - 1 : v + 2]
+    return find_far_side(row, usable, pixel, focal_px, options, colours)
 
 
 def _refuse_out_of_range(window: DepthWindow, pixel: Pixel, options: LiftingOptions) -> None:

@@ -117,7 +117,7 @@ class LiftingOptions:
         "independent noise does not; 0 never counts it.",
     )
     shadow_side: ShadowSide = _described(
-        "left",
+        "auto",
         'Side of near things on which the second imager casts its shadow: "left" for a stereo '
         'camera whose second imager is the right one (D400), "auto" decides by the colour of '
         'the pixel where a hole lies between two surfaces, "none" assumes no shadows.',

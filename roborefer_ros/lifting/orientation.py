@@ -3,13 +3,13 @@
 """Approach orientations from surface normals.
 
 The x axis of an approach pose points along the approach, into the surface (-normal).
-The roll about it is chosen by the smallest rotation that takes the camera's viewing
-direction to the approach, starting from x forward, y left, z up of the image (REP-103).
-That choice has its only jump where the approach comes back towards the camera, and no
-visible surface asks for that, so the roll is continuous over all surfaces one can see:
-a wall gives z up, a table seen from its side gives z pointing away from the camera.
-With a hint ``up`` the z axis leans to it instead, except where the approach is within
-15 degrees of that direction (top-down grasps), where the roll would be arbitrary.
+The roll about it is chosen by the smallest rotation that takes a reference direction to the
+approach, starting from x forward, y left, z up (REP-103).  The reference is the camera's viewing
+direction and the image's up; with a hint ``up`` it is the level direction that the camera looks
+in, and that up.  The choice has its only jump where the approach comes back along the
+reference, which no visible surface asks for as a rule, so the roll is continuous over all
+surfaces one can see: a wall gives z up, a table gives z pointing away from the camera, and what
+lies between gives what lies between.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ Array = npt.NDArray[np.float64]
 #: x forward, y left, z up, as columns in the optical frame (x right, y down, z forward)
 _BODY_IN_OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 
-_MIN_SINE_TO_UP = math.sin(math.radians(15.0))
-
 
 def approach_rotation(normal: Array, up: npt.ArrayLike | None = None) -> Array:
     """Rotation matrix ``[3, 3]`` of the approach pose in the optical frame.
@@ -35,21 +33,36 @@ def approach_rotation(normal: Array, up: npt.ArrayLike | None = None) -> Array:
         up: ``[3]`` direction that the z axis shall lean to, of any length; None for the image's.
     """
     x: Array = -normal / np.linalg.norm(normal)
-    if up is not None:
-        hint = np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
-        z = hint - x * float(x @ hint)
-        if np.linalg.norm(z) > _MIN_SINE_TO_UP:
-            z /= np.linalg.norm(z)
-            return np.column_stack((x, np.cross(z, x), z))
-    rotation: Array = _smallest_rotation(np.array([0.0, 0.0, 1.0]), x) @ _BODY_IN_OPTICAL
+    start = _BODY_IN_OPTICAL if up is None else _level_body(np.asarray(up, dtype=np.float64))
+    rotation: Array = _smallest_rotation(start[:, 0], x) @ start
     return rotation
+
+
+def _level_body(up: Array) -> Array:
+    """``[3, 3]`` x level and away from the camera, z along ``up``, as columns in its frame.
+
+    Where the camera looks straight down or up, away is where the image's top or bottom is.
+    """
+    z = up / np.linalg.norm(up)
+    down = -float(z[2])  # of the viewing direction (0, 0, 1); the image's up is (0, -1, 0)
+    away = np.array([0.0, -down, 1.0])
+    away -= z * float(z @ away)
+    length = float(np.linalg.norm(away))
+    if length < 1e-9:
+        return _BODY_IN_OPTICAL
+    x = away / length
+    y = np.array([z[1] * x[2] - z[2] * x[1], z[2] * x[0] - z[0] * x[2], z[0] * x[1] - z[1] * x[0]])
+    return np.column_stack((x, y, z))
 
 
 def _smallest_rotation(a: Array, b: Array) -> Array:
     """The rotation about a x b that takes unit vector a to unit vector b (Rodrigues)."""
     c = float(a @ b)
     if c < -1.0 + 1e-9:  # half a turn: any axis square to a will do
-        return np.diag([1.0, -1.0, -1.0])
+        axis = np.eye(3)[int(np.argmin(np.abs(a)))]
+        axis = axis - a * float(a @ axis)
+        half_turn: Array = 2.0 * np.outer(axis, axis) / float(axis @ axis) - np.eye(3)
+        return half_turn
     # [a x b]x without np.cross, which costs more than the rest
     k = np.outer(b, a) - np.outer(a, b)
     rotation: Array = np.eye(3) + k + k @ k / (1.0 + c)

@@ -26,6 +26,36 @@ Mask = npt.NDArray[np.bool_]
 #: a strip may be this much wider than computed (matching windows eat into its far side)
 _WIDER = 1.3
 _MARGIN_PX = 6.0
+#: a narrower hole is none of the step beside it
+_NARROWER = 0.5
+
+
+#: columns of colour on either side that the pixel's is compared with
+_COLOUR_PX = 6
+#: difference of the distances in colour to both sides over their sum that decides
+_LIKE_FAR = 0.6
+#: distances in colour, in deviations of a side, up to which it is alike and from which it is not
+_ALIKE, _UNLIKE = 1.5, 3.0
+#: differences of colour below this are noise, of 255
+_COLOUR_NOISE = 6.0
+
+
+def _likeness_to_far(rows: npt.NDArray[np.uint8], u: int, near_end: int, far_end: int) -> float:
+    """In [-1, 1]: 1 where the pixel has the colour of the far side, -1 that of the near one."""
+    own = rows[:, max(0, u - 1) : u + 2].reshape(-1, 3).astype(np.float64)
+    distances = []
+    for end in (near_end, far_end):
+        away = 1 if end > u else -1
+        first, last = sorted((end, end + away * (_COLOUR_PX - 1)))
+        side = rows[:, max(0, first) : last + 1].reshape(-1, 3).astype(np.float64)
+        spread = _COLOUR_NOISE + side.std(axis=0)
+        distances.append(
+            float(np.linalg.norm((np.median(own, axis=0) - np.median(side, axis=0)) / spread))
+        )
+    near, far = distances
+    if near > far and (far > _ALIKE or near < _UNLIKE):
+        return 0.0
+    return (near - far) / (near + far + 0.5)
 
 
 @dataclass(frozen=True)
@@ -49,7 +79,12 @@ def shadow_reach_px(focal_px: float, options: LiftingOptions) -> int:
 
 
 def find_far_side(
-    window: DepthWindow, usable: Mask, pixel: Pixel, focal_px: float, options: LiftingOptions
+    window: DepthWindow,
+    usable: Mask,
+    pixel: Pixel,
+    focal_px: float,
+    options: LiftingOptions,
+    colour_row: npt.NDArray[np.uint8] | None = None,
 ) -> FarSide | None:
     """The far surface, where the pixel lies in the shadow of a nearer one.
 
@@ -58,6 +93,8 @@ def find_far_side(
         usable: ``[h, w]`` those that belong to a surface.
         pixel: without a usable reading of its own.
         focal_px: of the colour image.
+        colour_row: ``[3, W, 3]`` rows of the colour image around the pixel; decides where
+            ``shadow_side`` is "auto" and has a veto elsewhere; None where there is no colour.
 
     Returns:
         None where the hole is not closed on both sides, or is too wide or shows no step.
@@ -70,12 +107,19 @@ def find_far_side(
     ends = (int(left[-1]), int(right[0]))
     z = [float(window.z_m[row, end - window.u0]) for end in ends]
     near, far = (0, 1) if z[0] < z[1] else (1, 0)
-    if options.shadow_side not in ("both", "left" if near == 1 else "right"):
+    if options.shadow_side not in ("auto", "both", "left" if near == 1 else "right"):
         return None
     if z[far] - z[near] < max(options.step_m, 0.02 * z[far]):
         return None
     width_px = ends[1] - ends[0] - 1
     shadow_px = focal_px * options.baseline_m * (1.0 / z[near] - 1.0 / z[far])
     if width_px > _WIDER * shadow_px + _MARGIN_PX:
+        return None
+    if options.shadow_side == "auto" and width_px < _NARROWER * shadow_px - _MARGIN_PX / 2.0:
+        return None  # a shadow is as wide as the step is deep
+    likeness = 0.0
+    if colour_row is not None:
+        likeness = _likeness_to_far(colour_row, round(pixel[0]), ends[near], ends[far])
+    if likeness < (_LIKE_FAR if options.shadow_side == "auto" else -_LIKE_FAR):
         return None
     return FarSide(z[far], (ends[far], row + window.v0), abs(ends[far] - pixel[0]))

@@ -16,7 +16,7 @@ from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.patch import Patch, plane_axes, sample_patch
-from roborefer_ros.lifting.surface import PlaneFit
+from roborefer_ros.lifting.plane_fit import PlaneFit
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

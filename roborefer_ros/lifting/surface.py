@@ -8,7 +8,6 @@ where the noise of a stereo sensor is the same at every distance.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,20 +16,17 @@ import numpy.typing as npt
 from roborefer_ros.frame import Pixel
 from roborefer_ros.lifting.correlation import neighbour_correlation
 from roborefer_ros.lifting.depth_image import DepthWindow, supported
+from roborefer_ros.lifting.flat_patch import WidePatch
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
+from roborefer_ros.lifting.plane_fit import PlaneFit, fit_plane, median
 from roborefer_ros.lifting.shadow import FarSide
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-#: Huber's constant: 95 % efficient on Gaussian noise
-_HUBER_K = 1.345
-
 #: 16 unit vectors (u, v)
 _ANGLES = np.arange(16) * (2.0 * np.pi / 16)
 _DIRECTIONS: Array = np.concatenate((np.cos(_ANGLES), np.sin(_ANGLES)))
-
-_RIDGE = np.diag([0.0, 1e-3, 1e-3])
 
 #: radii (at 1280 px) at which the growth stops to count
 _GROWTH_RADII_PX = (2.0, 3.0, 5.0, 8.0, 14.0, 20.0, 25.0)
@@ -48,28 +44,6 @@ _ON_PLANE_M = 0.006
 
 
 @dataclass(frozen=True)
-class PlaneFit:
-    """``1/z = q + a (u - u_pixel) + b (v - v_pixel)``.
-
-    Attributes:
-        q: inverse depth at the pixel, 1/m.
-        gradient: (a, b), 1/m per pixel.
-        covariance: ``[3, 3]`` of (q, a, b) for readings with a unit standard deviation in
-            1/z; multiply with their variance.
-        rms: weighted RMS residual, 1/m.
-        count: readings that the slope was fitted to.
-        near: those of them that gave the depth.
-    """
-
-    q: float
-    gradient: tuple[float, float]
-    covariance: Array
-    rms: float
-    count: int
-    near: int
-
-
-@dataclass(frozen=True)
 class Surface:
     """What was found at a pixel.
 
@@ -84,6 +58,8 @@ class Surface:
         rim_ratio: where it has none, the share of the hole's rim on another surface.
         correlation: of the errors of neighbouring readings, see ``correlation.py``.
         in_shadow: the pixel lies in the shadow of a near surface and was put on the far one.
+        rim_seen: share of the directions from the pixel in which a reading closes its hole.
+        waves: height of the errors that neighbouring readings share, 1/m; 0 where unknown.
     """
 
     plane: PlaneFit
@@ -96,48 +72,8 @@ class Surface:
     rim_ratio: float
     correlation: float
     in_shadow: bool = False
-
-
-def fit_plane(du: Array, dv: Array, q: Array, sigma_q: float, iterations: int = 3) -> PlaneFit:
-    """Robust plane in inverse depth (IRLS with Huber's weights).
-
-    Args:
-        du, dv: ``[N]`` pixel offsets from the point.
-        q: ``[N]`` inverse depths, 1/m.
-        sigma_q: standard deviation of one reading in 1/m, the scale of the weights.
-    """
-    # A ridge far below any real slope keeps collinear readings solvable.
-    design = np.empty((len(du), 3))
-    design[:, 0], design[:, 1], design[:, 2] = 1.0, du, dv
-    weighted = design
-    weights = np.ones_like(q)
-    for _ in range(iterations):
-        inverse = _inverse_symmetric(design.T @ weighted + _RIDGE)
-        solution = inverse @ (weighted.T @ q)
-        residual = np.abs(q - design @ solution)
-        limit = _HUBER_K * max(sigma_q, 1.4826 * _median(residual))
-        if residual.max() <= limit:  # nothing left to weigh down
-            break
-        weights = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
-        weighted = design * weights[:, None]
-    rms = math.sqrt(float(weights @ residual**2) / float(weights.sum()))
-    a, b = float(solution[1]), float(solution[2])
-    return PlaneFit(float(solution[0]), (a, b), inverse, rms, len(q), len(q))
-
-
-def _inverse_symmetric(m: Array) -> Array:
-    """Inverse of a symmetric ``[3, 3]``; numpy's takes four times as long for so small a one."""
-    (a, b, c), (_, d, e), (_, _, f) = m.tolist()
-    u, v, w = d * f - e * e, c * e - b * f, b * e - c * d
-    x, y, z = a * f - c * c, b * c - a * e, a * d - b * b
-    inverse: Array = np.array([[u, v, w], [v, x, y], [w, y, z]]) / (a * u + b * v + c * w)
-    return inverse
-
-
-def _median(values: Array) -> float:
-    """Upper median, without the checks that make ``np.median`` five times slower."""
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])
+    waves: float = 0.0
+    rim_seen: float = 1.0
 
 
 def find_surface(
@@ -148,6 +84,7 @@ def find_surface(
     *,
     front: bool,
     far_side: FarSide | None = None,
+    wide: WidePatch | None = None,
 ) -> Surface | None:
     """Find the surface at ``pixel``.
 
@@ -157,6 +94,7 @@ def find_surface(
         width_px: of that image, scales the radii.
         front: prefer the nearer of two equally plausible surfaces.
         far_side: the surface to take, where the pixel lies in a shadow that leaves no doubt.
+        wide: readings that the normal's patch may grow over.
 
     Returns:
         None if the window holds no usable reading.
@@ -184,12 +122,18 @@ def find_surface(
     patch_radius, patch = _grow(near_seed, from_seed, options.normal_radius_px, options, scale)
     offsets = _Offsets(window, pixel)
     plane, patch = _fit_twice(offsets, z, usable & (from_seed <= patch_radius), patch, sigma)
+    waves = 0.0
+    if wide is not None and far_side is None:
+        plane, waves = wide.widened(plane, sigma)
     radius, near = _grow(patch, from_seed, 0.0, options, scale)
     plane = _refine_offset(plane, offsets, z, near)
 
     own_reading = bool(near_seed[distance <= _OWN_PIXEL_PX].any())
     valid = np.isfinite(z)
     nearest = float(distance[valid].min())
+    rim_ratio, rim_seen = 0.0, 1.0
+    if not own_reading:
+        rim_ratio, rim_seen = _rim(plane, offsets, z, usable_anywhere, options, sigma)
     return Surface(
         plane=plane,
         inliers=patch,
@@ -198,11 +142,11 @@ def find_surface(
         other_ratio=_other_ratio(plane, offsets, z, distance, nearest, options, scale, sigma),
         rivalry=rivalry,
         own_reading=own_reading,
-        rim_ratio=0.0
-        if own_reading
-        else _rim_ratio(plane, offsets, z, usable_anywhere, options, sigma),
+        rim_ratio=rim_ratio,
+        rim_seen=rim_seen,
         correlation=_correlation(plane, offsets, z, patch, window.spacing_px),
         in_shadow=far_side is not None,
+        waves=waves,
     )
 
 
@@ -247,7 +191,7 @@ def _fit_twice(
     """
     q = 1.0 / z
     du, dv = offsets.of(first)
-    seed_q = _median(q[first])
+    seed_q = median(q[first])
     sigma_q = sigma * seed_q**2
     # good enough to tell what lies on it, from a part of the readings
     stride = max(1, len(du) // _FIRST_FIT)
@@ -275,7 +219,7 @@ def _refine_offset(plane: PlaneFit, offsets: _Offsets, z: Array, near: Mask) -> 
     covariance = plane.covariance.copy()
     covariance[0, 0] = 1.0 / n + float(lever @ plane.covariance[1:, 1:] @ lever)
     rms = float(np.sqrt(np.mean((q - offset) ** 2)))
-    return PlaneFit(offset, plane.gradient, covariance, rms, plane.count, n)
+    return PlaneFit(offset, plane.gradient, covariance, rms, plane.count, n, plane.sampled)
 
 
 def _other_ratio(
@@ -321,7 +265,7 @@ def _seed(
         tolerance = max(options.seed_tolerance_m, 4.0 * options.sigma_z_m(centre, width_px))
         agreeing = z[close & (np.abs(z - centre) <= tolerance)]
         if agreeing.size >= 4:
-            return _median(agreeing), 0.0
+            return median(agreeing), 0.0
     depths, distances = z[usable], distance[usable]
     if depths.size > 24:
         nearest = np.argpartition(distances, 24)[:24]
@@ -340,18 +284,18 @@ def _seed(
     rest = np.delete(weights, best)
     rivalry = float(min(1.0, rest.max() / weights[best])) if rest.size else 0.0
     # the upper median is one of the readings, so that something always lies at the seed
-    return _median(depths[clusters[best]]), rivalry
+    return median(depths[clusters[best]]), rivalry
 
 
-def _rim_ratio(
+def _rim(
     plane: PlaneFit,
     offsets: _Offsets,
     z: Array,
     usable: Mask,
     options: LiftingOptions,
     sigma: float,
-) -> float:
-    """Share of a hole's rim that lies a step off the plane.
+) -> tuple[float, float]:
+    """Share of a hole's rim that lies a step off the plane, and how much of the rim is seen.
 
     A hole within one surface is closed all around by it; one between two surfaces, such as
     the shadow that a near object casts for one of two stereo cameras, shows both.  Looks
@@ -368,10 +312,10 @@ def _rim_ratio(
     first = np.argmax(seen, axis=1)
     hit = np.nonzero(seen.any(axis=1))[0]
     if not hit.size:
-        return 0.0
+        return 0.0, 0.0
     u, v = u[hit, first[hit]], v[hit, first[hit]]
     off = np.abs(z[v, u] - 1.0 / np.maximum(offsets.plane(plane)[v, u], 1e-3))
-    return float(np.mean(off > max(options.step_m, 5.0 * sigma)))
+    return float(np.mean(off > max(options.step_m, 5.0 * sigma))), hit.size / len(_ANGLES)
 
 
 def _grow(

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,3 +66,25 @@ def test_the_hint_turns_z_up_except_for_top_down_grasps():
     assert side[:, 2] == pytest.approx(up)
     top = approach_rotation(np.array(up), up)
     assert top == pytest.approx(approach_rotation(np.array(up)))
+
+
+@given(
+    tilt=st.floats(0.0, 1.4),
+    turn=st.floats(-math.pi, math.pi),
+    pitch=st.floats(0.0, math.pi / 2),
+)
+def test_with_a_hint_the_roll_has_no_jump_over_the_tilt_of_a_support(tilt, turn, pitch):
+    """The rotation changes slower the farther the approach is from coming straight back."""
+    up = np.array([0.0, -math.cos(pitch), -math.sin(pitch)])
+    side = np.cross(up, [1.0, 0.0, 0.0])
+    other = np.cross(up, side)
+    away = math.cos(turn) * side + math.sin(turn) * other
+
+    def pose(angle: float) -> np.ndarray:
+        return approach_rotation(math.cos(angle) * up + math.sin(angle) * away, up)
+
+    a, b = pose(tilt), pose(tilt + 0.002)
+    turned = np.arccos(np.clip((np.trace(a.T @ b) - 1) / 2, -1, 1))
+    # the level direction that the camera looks in is the z axis of a top-down approach
+    back = float(a[:, 0] @ approach_rotation(up, up)[:, 2])
+    assert turned < 0.002 * 3.0 / max(1.0 + back, 0.02)
