@@ -162,7 +162,7 @@ def _covariance(
     var_q = (sigma / z**2) ** 2
     if surface.waves > 0.0:
         readings = plane.sampled or plane.count
-        apart = float(stride_px(frame)) ** 2  # fewer of them hold the same reading
+        apart = float(stride_px(frame))  # fewer of them hold the same reading
         var_q = var_q * max(1.0, _reading_variance_ratio(frame, ray * z) / apart) + (
             shared * ((_WAVES * surface.waves) ** 2 + (_WIDE_WAVES * sigma / z**2) ** 2) * readings
         )
