@@ -221,6 +221,17 @@ def _on_support(
             f"{_spot(pixel)} is on a wall or the side of a thing, as far as the picture tells; "
             "nothing tells which way is up: give it to be sure"
         )
+    return _judged_by_colour(frame, pixel, options, placed, support)
+
+
+def _judged_by_colour(
+    frame: RGBDFrame, pixel: Pixel, options: LiftingOptions, placed: LiftedPoint, support: Support
+) -> LiftedPoint:
+    """The same place with all doubts, those of the colour included.
+
+    Raises:
+        NotFreeSpaceError: colour and missing readings together tell of a thing.
+    """
     look = compare_appearance(
         frame,
         support.wide,
