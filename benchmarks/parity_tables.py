@@ -89,7 +89,9 @@ def wrong_labels(table: dict[str, Any], folder: Path) -> list[str]:
     """Conversations whose ids or labels come out otherwise."""
     source = folder / Path(table["tokenizer"]).parent
     config = RoboReferConfig.from_folder(source)
-    processor = RoboReferProcessor(AutoTokenizer.from_pretrained(source / "llm"), config)
+    processor = RoboReferProcessor(
+        AutoTokenizer.from_pretrained(source / "llm", trust_remote_code=False), config
+    )
     wrong = []
     for case in table["cases"]:
         ids, labels = mask_labels(processor, case["conversation"])

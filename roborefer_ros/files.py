@@ -204,7 +204,7 @@ def parse_json(
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise refusal(f"{where} is not valid JSON: {_reason(error)}") from error
+        raise refusal(f"{where} is not JSON: {_reason(error)}") from error
     level, deepest = [value], 0
     while level:
         level = [

@@ -10,7 +10,6 @@ FOLDER/camera.json          width, height, fx, fy, cx, cy [pixels], depth_scale 
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import MIB, read_bytes, read_json
 from roborefer_ros.frame import CameraIntrinsics
 
 DEFAULT_FRAME = "camera_color_optical_frame"
 
 _RGB_NAMES = ("rgb.png", "rgb.jpg", "rgb.jpeg")
+#: larger than any picture of a camera
+_IMAGE_LIMIT = 256 * MIB
+
 _NUMBERS = ("width", "height", "fx", "fy", "cx", "cy", "depth_scale")
 
 
-class RecordingError(Exception):
+class RecordingError(ConfigurationError):
     """A folder is no recording, or a file of it is broken; the message names the file."""
 
 
@@ -91,13 +95,15 @@ def read_recording(folder: Path) -> Recording:
 
 def _read_camera(path: Path) -> dict[str, Any]:
     try:
-        camera = json.loads(path.read_text(encoding="utf-8"))
+        camera = read_json(path, MIB, RecordingError)
         bad = [
             name
             for name in _NUMBERS
             if not math.isfinite(float(camera[name])) or float(camera[name]) <= 0
         ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except RecordingError:
+        raise
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise RecordingError(
             f"{path}: {type(error).__name__}: {error}; it must hold the numbers "
             f"{', '.join(_NUMBERS)}"
@@ -108,9 +114,13 @@ def _read_camera(path: Path) -> dict[str, Any]:
 
 
 def _read_image(path: Path, how: int, dtype: type) -> npt.NDArray[Any]:
-    image = cv2.imread(str(path), how) if path.is_file() else None
+    data = np.frombuffer(read_bytes(path, _IMAGE_LIMIT, RecordingError), np.uint8)
+    try:
+        image = cv2.imdecode(data, how) if data.size else None
+    except cv2.error:  # more pixels than OpenCV takes
+        image = None
     if image is None:
-        raise RecordingError(f"{path} is missing or not an image")
+        raise RecordingError(f"{path} is not an image")
     if image.dtype != dtype or (dtype is np.uint16 and image.ndim != 2):
         raise RecordingError(
             f"{path} holds {image.dtype} with {image.ndim} dimensions; depth must be one channel "

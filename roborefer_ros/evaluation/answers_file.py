@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +20,9 @@ from roborefer_ros.evaluation.questions import (
     BenchmarkQuestion,
     QuestionId,
 )
+from roborefer_ros.files import MIB, decode_text, parse_json, read_bytes
+
+_LIMIT = 1024 * MIB
 
 #: the reference's keys, in its order
 KEYS = (
@@ -45,6 +47,11 @@ def answer_record(
         text, model_id, question.rgb_path, question.mask_path, question.category, question.step,
     )  # fmt: skip
     return dict(zip(KEYS, values, strict=True))
+
+
+def has_text(record: dict[str, Any]) -> bool:
+    """Whether a line holds an answer where the reference writes it."""
+    return "text" in record
 
 
 class AnswersFile:
@@ -117,7 +124,7 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
         BenchmarkError: it is missing, or a line is not an object with ``question_id``.
     """
     try:
-        return parse_answers(path.read_bytes(), path)
+        return parse_answers(read_bytes(path, _LIMIT, BenchmarkError), path)
     except OSError as error:
         raise BenchmarkError(f"{path} cannot be read: {error}") from error
 
@@ -129,20 +136,18 @@ def parse_answers(data: bytes, path: Path) -> list[dict[str, Any]]:
         BenchmarkError: a line is not an object with ``question_id``.
     """
     records = []
-    for number, line in enumerate(_lines(data), 1):
+    # Not splitlines(): a text may hold other line separators than "\n".
+    for number, line in enumerate(decode_text(data, path, BenchmarkError).split("\n"), 1):
+        if not line.strip():
+            continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            record = parse_json(line, f"{path} line {number}", BenchmarkError)
+        except BenchmarkError as error:
             raise BenchmarkError(
-                f"{path} line {number} is not JSON ({error}); if a run broke off there, run the "
-                "same command again: it goes on and mends the file"
+                f"{error}; if a run broke off there, run the same command again: it goes on and "
+                "mends the file"
             ) from error
         if not isinstance(record, dict) or not isinstance(record.get("question_id"), int | str):
             raise BenchmarkError(f"{path} line {number} is no object with a question_id")
         records.append(record)
     return records
-
-
-def _lines(data: bytes) -> Iterable[bytes]:
-    # Not splitlines(): a text may hold other line separators than "\n".
-    return (line for line in data.split(b"\n") if line.strip())

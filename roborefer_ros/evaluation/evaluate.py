@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from roborefer_ros.arguments import not_negative, positive
 from roborefer_ros.errors import RoboReferError
@@ -40,6 +41,9 @@ from roborefer_ros.pointing.pointer import Pointer
 
 #: schemes whose pointers can be asked a whole text, without a request for points of their own
 _VERBATIM_SCHEMES = ("openai", "transformers", "roborefer-http")
+
+#: schemes whose pointers load weights
+_IN_PROCESS = ("roborefer", "transformers")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +86,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=positive, default=1, help="requests at a time (servers)")
     parser.add_argument(
-        "--max-new-tokens", type=int, default=MAX_NEW_TOKENS, help="longer answers are cut off"
+        "--max-new-tokens", type=positive, default=MAX_NEW_TOKENS, help="longer answers are cut off"
     )
     parser.add_argument(
         "--depth",
@@ -146,7 +150,7 @@ def _run(
             instruct=PROMPTS[arguments.prompts],
             settings={
                 "depth": depth_name,
-                "tokens": str(arguments.max_new_tokens),
+                "tokens": str(_tokens(arguments)),
                 "prompts": arguments.prompts,
             },
             limit=arguments.limit,
@@ -172,7 +176,7 @@ def open_asker(
         batch: questions that a RoboRefer checkpoint in this process answers together.
         workers: requests at a time, for models behind a server.
         device, dtype: see ``open_pointer``.
-        max_new_tokens: of a RoboRefer checkpoint; a longer answer is cut off.
+        max_new_tokens: a longer answer is cut off.
 
     Raises:
         BenchmarkError: batches of another kind of model.
@@ -182,14 +186,21 @@ def open_asker(
         raise BenchmarkError(f"--batch is for roborefer:<checkpoint>; for {spec!r} use --workers")
     if batch > 1 and workers > 1:
         raise BenchmarkError("--batch and --workers exclude each other")
+    if workers > 1 and spec.partition(":")[0] in _IN_PROCESS:
+        raise BenchmarkError(
+            f"--workers is for models behind a server; {spec!r} runs in this process, where each "
+            "worker would load the checkpoint once more: use --batch"
+        )
     with ExitStack() as stack:
         pointers: list[Pointer] = []
         verbatim = spec.partition(":")[0] in _VERBATIM_SCHEMES
+        more: dict[str, Any] = {"verbatim": True} if verbatim else {}
+        if spec.partition(":")[0] != "roborefer-http":  # its contract has no field for it
+            more["max_new_tokens"] = max_new_tokens
         for _ in range(workers):
-            more = {"verbatim": True} if verbatim else {}
             pointers.append(open_pointer(spec, device=device, dtype=dtype, **more))
             stack.callback(pointers[-1].close)
-        if not spec.startswith("roborefer:") or workers > 1:
+        if not spec.startswith("roborefer:"):
             stack.pop_all()
             return PointerAsker(pointers, verbatim)
         from roborefer_ros.pointing.roborefer import RoboReferPointer
@@ -200,6 +211,22 @@ def open_asker(
         stack.pop_all()
         engine = RoboReferEngine(pointer.name, pointer.model, pointer.processor, max_batch=batch)
         return EngineAsker(engine, max_new_tokens)
+
+
+def _tokens(arguments: argparse.Namespace) -> int | str:
+    """The longest answer as it was asked for: ``roborefer-http:`` cannot ask.
+
+    Raises:
+        BenchmarkError: another length than the default for a server that cannot be told.
+    """
+    if not arguments.model.startswith("roborefer-http:"):
+        return int(arguments.max_new_tokens)
+    if arguments.max_new_tokens != MAX_NEW_TOKENS:
+        raise BenchmarkError(
+            "--max-new-tokens: the contract of roborefer-http has no field for it; set it where "
+            "the server is started"
+        )
+    return "the server's"
 
 
 def _depth_source(arguments: argparse.Namespace) -> tuple[DepthSource, str]:

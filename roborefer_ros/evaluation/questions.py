@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import MIB, path_inside, read_bytes
+
 #: an encoded picture: a file, or its bytes (parquet)
 Picture = Path | bytes
 
@@ -24,8 +27,11 @@ _SUFFIX = re.compile(r"\s*(Your answer should be formatted as a list of tuples.*
 
 QuestionId = int | str
 
+#: of one encoded picture
+_PICTURE_LIMIT = 256 * MIB
 
-class BenchmarkError(ValueError):
+
+class BenchmarkError(ConfigurationError):
     """A benchmark's files, or answers to it, cannot be used; the message says which and why."""
 
 
@@ -76,7 +82,7 @@ class BenchmarkQuestion:
     @cached_property
     def cluster(self) -> str:
         """Fingerprint of the picture: questions on the same picture are not independent."""
-        data = self.image if isinstance(self.image, bytes) else self.image.read_bytes()
+        data = _content(self.image)
         return hashlib.sha256(data).hexdigest()[:16]
 
     def rgb(self) -> npt.NDArray[np.uint8]:
@@ -135,20 +141,18 @@ def split_suffix(text: str) -> tuple[str, str]:
     return (text[: match.start()].strip(), match.group(1)) if match else (text.strip(), "")
 
 
-def inside_folder(folder: Path, relative: Any) -> Path:
+def inside_folder(folder: Path, relative: Any, root: Path | None = None) -> Path:
     """The path of a file that a table names.
+
+    Args:
+        folder: What it is relative to.
+        relative: As it stands in the table.
+        root: The benchmark's folder, where links may lead to.
 
     Raises:
         BenchmarkError: no text, missing, or outside the folder (tables are downloads).
     """
-    if not isinstance(relative, str) or not relative:
-        raise BenchmarkError(f"{folder}: {relative!r} is no path")
-    path = folder / relative
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BenchmarkError(f"{folder}: the table names {relative!r}, outside the folder")
-    if not path.is_file():
-        raise BenchmarkError(f"{path} is missing; was the download complete?")
-    return path
+    return path_inside(folder, relative, BenchmarkError, root)
 
 
 def check_unique(questions: Sequence[BenchmarkQuestion]) -> None:
@@ -165,15 +169,21 @@ def check_unique(questions: Sequence[BenchmarkQuestion]) -> None:
         seen.add(key)
 
 
+def _content(picture: Picture) -> bytes:
+    if isinstance(picture, bytes):
+        return picture
+    return read_bytes(picture, _PICTURE_LIMIT, BenchmarkError)
+
+
 def _decoded(picture: Picture, mode: str | None) -> Any:
     from PIL import Image, UnidentifiedImageError
 
+    data = _content(picture)
     try:
-        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+        with Image.open(io.BytesIO(data)) as image:
             return image.convert(mode) if mode else image.copy()
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError) as error:
+    except (
+        UnidentifiedImageError, OSError, Image.DecompressionBombError, ValueError, SyntaxError
+    ) as error:  # fmt: skip
         name = f"{len(picture)} bytes" if isinstance(picture, bytes) else str(picture)
-        hint = ""
-        if isinstance(picture, Path) and picture.read_bytes()[:20].startswith(b"version https://"):
-            hint = "; it is a Git LFS pointer: run `git lfs pull`"
-        raise BenchmarkError(f"{name}: not a readable picture ({error}){hint}") from error
+        raise BenchmarkError(f"{name}: not a readable picture ({error})") from error

@@ -12,7 +12,8 @@ RoboSpatial-Home                  annotations.json with images/, or parquet
 from __future__ import annotations
 
 import ast
-import json
+import glob
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ from roborefer_ros.evaluation.questions import (
     inside_folder,
     split_suffix,
 )
+from roborefer_ros.files import MIB, open_regular, parse_json, read_json, read_text
+
+#: of a JSON table, and of the pictures of one parquet file
+_TABLE_LIMIT, _PARQUET_LIMIT = 256 * MIB, 2048 * MIB
+
+_MOST_ROWS, _BATCH_ROWS = 1_000_000, 16
 
 REFSPATIAL = "RefSpatial-Bench"
 REFSPATIAL_EXPAND = "RefSpatial-Expand-Bench"
@@ -97,8 +104,8 @@ def _read_raw(folder: Path, tables: list[Path]) -> tuple[str, list[BenchmarkQues
     for table in sorted(tables, key=lambda path: _split_rank(path.parent.name)):
         split = _SPLITS.get(table.parent.name.lower(), table.parent.name)
         for row in _rows(table):
-            image = inside_folder(table.parent, row.get("rgb_path"))
-            mask = inside_folder(table.parent, row.get("mask_path"))
+            image = inside_folder(table.parent, row.get("rgb_path"), folder)
+            mask = inside_folder(table.parent, row.get("mask_path"), folder)
             questions.append(_refspatial(split, row, image, mask, table.parent))
     if questions and all(q.split == WHERE2PLACE for q in questions):
         return WHERE2PLACE, questions
@@ -153,7 +160,7 @@ def _where2place_table(folder: Path) -> list[Path]:
 def _read_where2place(folder: Path, tables: list[Path]) -> tuple[str, list[BenchmarkQuestion]]:
     questions = []
     # Not splitlines(): a question may hold other line separators than "\n".
-    lines = tables[0].read_text(encoding="utf-8").split("\n")
+    lines = read_text(tables[0], _TABLE_LIMIT, BenchmarkError).split("\n")
     for number, line in enumerate(lines):
         if not line.strip():
             continue
@@ -162,9 +169,10 @@ def _read_where2place(folder: Path, tables: list[Path]) -> tuple[str, list[Bench
         image = inside_folder(folder, f"images/{name}")
         # Masks carry the image's number; their file type differs between copies.
         stem = Path(name).stem
-        masks = sorted((folder / "masks").glob(f"{stem}.*"))
+        masks = sorted((folder / "masks").glob(f"{glob.escape(stem)}.*"))
         if not masks:
             raise BenchmarkError(f"{folder / 'masks'} holds no mask {stem}.*")
+        inside_folder(folder, f"masks/{masks[0].name}")
         questions.append(
             _where2place(row.get("question_id", number), row.get("text", ""), image, masks[0],
                          f"images/{name}", f"masks/{masks[0].name}", row.get("category"))
@@ -266,9 +274,53 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
             "reading parquet needs pyarrow; install it with `pip install 'roborefer_ros[eval]'`"
         ) from error
     try:
-        yield from pyarrow.parquet.read_table(file).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise BenchmarkError(f"{file} cannot be read: {error}") from error
+        with open_regular(file, BenchmarkError) as opened:
+            table = pyarrow.parquet.ParquetFile(pyarrow.PythonFile(opened, mode="r"))
+            _check_parquet(table.metadata, file)
+            used, pictures = 0, {}  # type: int, dict[bytes, bytes]
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+                used += batch.nbytes
+                if used > _PARQUET_LIMIT:
+                    raise BenchmarkError(_too_large(file, used))
+                yield from (_shared(row, pictures) for row in batch.to_pylist())
+    except (pyarrow.ArrowException, OSError, MemoryError, ValueError) as error:
+        if isinstance(error, BenchmarkError):
+            raise
+        said = (str(error).splitlines() or [""])[0][:300]
+        raise BenchmarkError(f"{file} cannot be read: {said}") from error
+
+
+def _shared(row: dict[str, Any], pictures: dict[bytes, bytes]) -> dict[str, Any]:
+    """The row with one copy in memory of pictures that several rows repeat."""
+    for value in row.values():
+        if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+            value["bytes"] = pictures.setdefault(value["bytes"], value["bytes"])
+    return row
+
+
+def _check_parquet(metadata: Any, file: Path) -> None:
+    """Refuse what would unpack to far more than it is, before anything is unpacked.
+
+    A column chunk is decoded in one piece, whatever the batches; its header tells its size.
+
+    Raises:
+        BenchmarkError
+    """
+    if metadata.num_rows > _MOST_ROWS:
+        raise BenchmarkError(f"{file} has {metadata.num_rows} rows, at most {_MOST_ROWS} are read")
+    total = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        total += max(
+            group.total_byte_size,
+            sum(group.column(c).total_uncompressed_size for c in range(group.num_columns)),
+        )
+    if total > _PARQUET_LIMIT:
+        raise BenchmarkError(_too_large(file, total))
+
+
+def _too_large(file: Path, size: int) -> str:
+    return f"{file} unpacks to {size} bytes or more, at most {_PARQUET_LIMIT} are read"
 
 
 def _bytes(value: Any, file: Path) -> bytes:
@@ -284,8 +336,13 @@ def _picture_path(value: Any, default: str) -> str:
 
 
 def _split_of(file: Path) -> str:
-    """``location`` of ``data/location-00000-of-00001.parquet``."""
-    return file.stem.partition("-")[0].lower()
+    """``location`` of ``data/location-00000-of-00001.parquet`` and of the hub's own conversion,
+    ``default/location/0000.parquet`` (or ``default/partial-location/0000.parquet``).
+    """
+    name = file.stem.partition("-")[0].lower()
+    if not re.fullmatch(r"\d+", name):
+        return name
+    return file.parent.name.lower().removeprefix("partial-")
 
 
 def _split_rank(name: str) -> int:
@@ -304,14 +361,11 @@ def _rows(table: Path) -> list[dict[str, Any]]:
 
 
 def _json(path: Path) -> Any:
-    return _parsed(path.read_text(encoding="utf-8"), str(path))
+    return read_json(path, _TABLE_LIMIT, BenchmarkError)
 
 
 def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise BenchmarkError(f"{where} is not JSON: {error}") from error
+    return parse_json(text, where, BenchmarkError)
 
 
 _Found = Callable[[Path], list[Path]]

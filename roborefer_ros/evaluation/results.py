@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roborefer_ros.evaluation.answers_file import read_answers
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.evaluation.answers_file import has_text, read_answers
 from roborefer_ros.evaluation.lifted import LiftedSummary, SpatialScore, lift_answers, summarize_3d
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.scoring import AnswerReader, AnswerScores, score_answer
@@ -22,6 +22,7 @@ from roborefer_ros.evaluation.statistics import (
     summarize,
     summarize_by,
 )
+from roborefer_ros.files import read_json
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,17 @@ def score_files(
         questions = {q.question_id: q for q in benchmark.of_split(split)}
         records = read_answers(file)
         total += len(questions)
+        _check_keys(file, records)
         ids = [record["question_id"] for record in records]
         if len(set(ids)) < len(ids):
-            warnings.append(f"{split}: {len(ids) - len(set(ids))} questions were answered twice")
+            warnings.append(
+                f"{split}: {len(ids) - len(set(ids))} lines answer a question that has its answer "
+                "already; the first counts"
+            )
+            records = list({r["question_id"]: r for r in reversed(records)}.values())[::-1]
+        without = sum(not has_text(record) for record in records)
+        if without:
+            warnings.append(f'{split}: {without} lines hold no "text" and count as no answer')
         if len(set(ids)) < len(questions):
             warnings.append(f"{split}: {len(questions) - len(set(ids))} of {len(questions)} "
                             "questions have no answer")  # fmt: skip
@@ -113,11 +122,25 @@ def score_files(
     )  # fmt: skip
 
 
+def _check_keys(file: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Answers of other programs may stand under another key; they are not scored as misses.
+
+    Raises:
+        BenchmarkError: no line holds ``text``.
+    """
+    if records and not any(map(has_text, records)):
+        keys = sorted({str(key)[:40] for record in records[:100] for key in record})[:20]
+        raise BenchmarkError(
+            f'no line of {file} holds its answer under "text" (keys found: {", ".join(keys)}); '
+            "rename the key that holds the model's answer"
+        )
+
+
 def run_settings(path: Path) -> dict[str, str]:
     """What ``run.json`` tells of the way of asking; empty for answers of other programs."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(path)
+    except ConfigurationError:
         return {}
     if not isinstance(content, dict):
         return {}
@@ -153,7 +176,13 @@ def answers_files(path: Path) -> list[Path]:
     Raises:
         BenchmarkError: there is none.
     """
-    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    try:
+        files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+        wrong = [file for file in files if not file.is_file()]
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{str(path)[:80]!r} is not a usable path: {error}"[:300]) from error
+    if wrong:
+        raise BenchmarkError(f"{wrong[0]} is not a regular file")
     if not files:
         raise BenchmarkError(f"{path} holds no answers (*.jsonl)")
     return files

@@ -22,6 +22,7 @@ from roborefer_ros.evaluation.questions import (
     BenchmarkError,
     BenchmarkQuestion,
 )
+from roborefer_ros.files import read_json, write_text
 from roborefer_ros.pointing.families import Family
 
 #: so many failures in a row end the run: the server is gone, the GPU is full
@@ -158,7 +159,7 @@ def check_folder(folder: Path, benchmark: Benchmark, settings: Mapping[str, str]
     this = {"benchmark": benchmark.name, **settings}
     if path.exists():
         try:
-            other = dict(json.loads(path.read_text(encoding="utf-8")))
+            other = dict(read_json(path, refusal=BenchmarkError))
         except (ValueError, TypeError) as error:
             raise BenchmarkError(f"{path} is broken ({error}); choose another --out") from error
         for key, value in this.items():
@@ -170,4 +171,4 @@ def check_folder(folder: Path, benchmark: Benchmark, settings: Mapping[str, str]
         return
     folder.mkdir(parents=True, exist_ok=True)
     content = json.dumps({**this, "data": str(benchmark.source)}, indent=2)
-    path.write_text(content + "\n", encoding="utf-8")
+    write_text(path, content + "\n")

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.evaluation.answers_file import read_answers
 from roborefer_ros.evaluation.questions import BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.results import Results, answers_files, score_files, text_table
@@ -93,14 +94,9 @@ def write_report(results: Results, path: Path) -> None:
 
 def model_of(files: Sequence[Path]) -> str:
     """The model's name: ``model_id`` of the first line, else the folder's name."""
-    with files[0].open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                name = json.loads(line).get("model_id")
-            except (ValueError, AttributeError):
-                break
-            if name:
-                return str(name)
+    for record in read_answers(files[0]):
+        if record.get("model_id"):
+            return str(record["model_id"])
     return files[0].resolve().parent.name
 
 

@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from torch.nn import functional
-from transformers import DepthAnythingForDepthEstimation
+from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
 from roborefer_ros.errors import (
     CheckpointInvalidError,
@@ -26,8 +25,11 @@ from roborefer_ros.errors import (
     ModelFailedError,
     ModelOutOfMemoryError,
 )
+from roborefer_ros.files import MIB, read_json
 from roborefer_ros.models.depth_anything_weights import read_original
 from roborefer_ros.models.roborefer.checkpoint import torch_dtype
+from roborefer_ros.models.roborefer.configuration import check_numbers
+from roborefer_ros.models.roborefer.weights import read_weights
 
 #: Apache-2.0; Base and Large are better and CC BY-NC 4.0
 DEFAULT_SOURCE = "depth-anything/Depth-Anything-V2-Small-hf"
@@ -178,6 +180,11 @@ def to_8_bit(depth: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
 
 def _open(source: str | Path, revision: str | None) -> Any:
     path = Path(source).expanduser()
+    if "metric" in path.name.lower():
+        raise CheckpointInvalidError(
+            f"{source} is, by its name, a metric network, where far is large; RoboRefer needs "
+            f"relative inverse depth: use {DEFAULT_SOURCE}"
+        )
     if path.suffix in (".pth", ".pt"):
         config, weights = read_original(path)
         return _from_pretrained(None, str(path), config=config, state_dict=weights)
@@ -187,8 +194,42 @@ def _open(source: str | Path, revision: str | None) -> Any:
             f"there is no depth network {str(source)!r}; give a hub id such as {DEFAULT_SOURCE}, "
             "a folder of transformers, or a .pth file of the authors"
         )
-    where = str(source) if is_hub_id else str(path)
-    return _from_pretrained(where, where, revision=revision or "main", use_safetensors=True)
+    folder = _download(str(source), revision) if is_hub_id else path
+    return _from_folder(folder, str(source))
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=["config.json", "model*.safetensors*"]
+            )
+        )
+    except Exception as error:  # the hub client raises a dozen unrelated classes
+        raise CheckpointNotFoundError(
+            f"the depth network {hub_id} is neither a folder nor reachable on the Hugging Face "
+            f"hub ({type(error).__name__}: {_first_line(error)}); check the name and the network, "
+            "download it elsewhere and give the folder, or set depth_source to 'sensor'"
+        ) from error
+
+
+def _from_folder(folder: Path, source: str) -> Any:
+    """A network in transformers' layout; its files are read within limits and never mapped."""
+    config_file = folder / "config.json"
+    values = read_json(config_file, 16 * MIB, CheckpointInvalidError)
+    if not isinstance(values, dict) or values.get("model_type") != "depth_anything":
+        raise CheckpointInvalidError(f"{config_file} does not describe Depth-Anything")
+    check_numbers(values, config_file)
+    weights = read_weights(folder)
+    try:
+        config = DepthAnythingConfig.from_dict(values)
+    except Exception as error:  # the classes that transformers raises vary
+        raise CheckpointInvalidError(
+            f"{config_file} does not describe a network: {_first_line(error)}"
+        ) from error
+    return _from_pretrained(None, source, config=config, state_dict=weights)
 
 
 def _from_pretrained(name: str | None, source: str, **options: Any) -> Any:
@@ -196,22 +237,15 @@ def _from_pretrained(name: str | None, source: str, **options: Any) -> Any:
     loader: Any = DepthAnythingForDepthEstimation
     try:
         network, info = loader.from_pretrained(
-            name, dtype=torch.float32, output_loading_info=True, **options
+            name,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
         )
-    except (SafetensorError, ValueError, RuntimeError, TypeError, KeyError) as error:
+    except Exception as error:  # impossible dimensions fail anywhere in torch and transformers
         raise CheckpointInvalidError(
             f"{source} cannot be read as Depth-Anything-V2: {_first_line(error)}"
-        ) from error
-    except Exception as error:  # OSError for anything missing, the hub client's own classes
-        if Path(source).is_dir():
-            raise CheckpointInvalidError(
-                f"{source} is no complete Depth-Anything-V2 in transformers' layout "
-                f"(config.json, model.safetensors): {_first_line(error)}"
-            ) from error
-        raise CheckpointNotFoundError(
-            f"the depth network {source} is neither a folder nor reachable on the Hugging Face "
-            f"hub ({type(error).__name__}: {_first_line(error)}); check the name and the network, "
-            "download it elsewhere and give the folder, or set depth_source to 'sensor'"
         ) from error
     broken = sorted({*info["missing_keys"], *(str(k) for k in info.get("mismatched_keys", ()))})
     if broken:

@@ -7,9 +7,9 @@ The names are those of the ``-hf`` repositories on the hub, which every transfor
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import torch
 from transformers import DepthAnythingConfig, Dinov2Config
 
 from roborefer_ros.errors import CheckpointInvalidError, CheckpointNotFoundError
+from roborefer_ros.files import is_lfs_pointer, lfs_message, open_regular
+from roborefer_ros.models.safetensors_file import check_values
 
 #: number of blocks -> those whose output is used, counted from 1 (ViT-S and -B, -L, -g)
 _TAPS = {12: [3, 6, 9, 12], 24: [5, 12, 18, 24], 40: [10, 20, 30, 40]}
@@ -63,8 +65,7 @@ def read_original(path: Path) -> tuple[DepthAnythingConfig, Weights]:
     """Read a ``.pth`` without running what may be in it.
 
     Returns:
-        The configuration, from the weights' shapes, and the renamed weights (on the CPU,
-        mapped from the file).
+        The configuration, from the weights' shapes, and the renamed weights, on the CPU.
 
     Raises:
         CheckpointNotFoundError: there is no such file.
@@ -73,9 +74,16 @@ def read_original(path: Path) -> tuple[DepthAnythingConfig, Weights]:
     if not path.is_file():
         raise CheckpointNotFoundError(f"there is no depth network file {path}")
     try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        # Read, not mapped: a mapped file that shrinks would end the process.
+        with open_regular(path, CheckpointInvalidError) as file:
+            if is_lfs_pointer(file.read(1024)):
+                raise CheckpointInvalidError(lfs_message(path))
+            file.seek(0)
+            content = torch.load(
+                io.BufferedReader(file),  # type: ignore[type-var]
+                map_location="cpu",
+                weights_only=True,
+            )
     except pickle.UnpicklingError as error:
         raise CheckpointInvalidError(
             f"{path} is damaged or holds more than weights, which could be code; it was not run. "
@@ -87,6 +95,9 @@ def read_original(path: Path) -> tuple[DepthAnythingConfig, Weights]:
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()
     ):
         raise CheckpointInvalidError(f"{path} is not a plain table of weights")
+    for name, tensor in content.items():
+        if tensor.is_floating_point():
+            check_values(tensor, str(path), name)
     try:
         return _configuration(content), rename(content)
     except (KeyError, IndexError, ValueError) as error:

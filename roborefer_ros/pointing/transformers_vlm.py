@@ -37,7 +37,11 @@ from roborefer_ros.errors import (
     ModelOutOfMemoryError,
     RoboReferError,
 )
+from roborefer_ros.files import read_json
 from roborefer_ros.frame import Mode
+from roborefer_ros.models.roborefer.configuration import check_numbers
+from roborefer_ros.models.roborefer.tokenizing import check_files
+from roborefer_ros.models.safetensors_file import SafetensorsFile
 from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, with_agreement
 from roborefer_ros.pointing.families import FAMILIES, answer_from_text, family_named, family_of
 from roborefer_ros.pointing.formats import ImageSize
@@ -318,7 +322,15 @@ def _load_config(source: str, hub: dict[str, Any]) -> Any:
         raise CheckpointNotFoundError(f"there is no folder {source}")
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise CheckpointInvalidError(f"{source} has no config.json; download the checkpoint whole")
-    return _guarded(source, lambda: AutoConfig.from_pretrained(source, **hub))
+    if Path(source).is_dir():
+        check_files(Path(source))
+        for file in sorted(Path(source).glob("*.safetensors")):
+            SafetensorsFile(file).close()  # headers: damaged, cut off, a Git LFS pointer
+        config_file = Path(source) / "config.json"
+        check_numbers(read_json(config_file, refusal=CheckpointInvalidError), config_file)
+    return _guarded(
+        source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False, **hub)
+    )
 
 
 def _load_model(source: str, device: torch.device, dtype: str, hub: dict[str, Any]) -> Any:
@@ -329,6 +341,7 @@ def _load_model(source: str, device: torch.device, dtype: str, hub: dict[str, An
         source,
         dtype=getattr(torch, dtype),
         use_safetensors=True,
+        trust_remote_code=False,
         output_loading_info=True,
         **hub,
     )

@@ -33,7 +33,7 @@ def load_processor(source: str, config: Any, **hub: Any) -> Any:
         OSError, ValueError: what transformers raises for missing or broken files.
     """
     try:
-        processor = AutoProcessor.from_pretrained(source, **hub)
+        processor = AutoProcessor.from_pretrained(source, trust_remote_code=False, **hub)
     except (ImportError, ValueError) as error:
         if "torchvision" not in str(error).lower():
             raise
@@ -63,7 +63,7 @@ def _without_torchvision(source: str, config: Any, hub: dict[str, Any], cause: E
             return super().check_argument_for_proper_class(argument_name, argument)
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **hub)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)
         parts = {
             "image_processor": _image_processor(source, config, hub),
             "tokenizer": tokenizer,
@@ -78,8 +78,8 @@ def _without_torchvision(source: str, config: Any, hub: dict[str, Any], cause: E
 
 def _image_processor(source: str, config: Any, hub: dict[str, Any]) -> Any:
     if config.model_type == "molmo2":
-        return _molmo2_image_processor().from_pretrained(source, **hub)
-    return AutoImageProcessor.from_pretrained(source, backend="pil", **hub)
+        return _molmo2_image_processor().from_pretrained(source, trust_remote_code=False, **hub)
+    return AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False, **hub)
 
 
 def _molmo2_image_processor() -> Any:

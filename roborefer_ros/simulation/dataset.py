@@ -26,6 +26,8 @@ import numpy as np
 from tqdm import tqdm
 
 from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.files import MIB, read_json, write_text
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.simulation.geometry import seen_objects
 from roborefer_ros.simulation.instructions import make_questions
@@ -102,9 +104,7 @@ def _make_shard(
         first = shard * _SHARD
         entries = (make_sample(folder, first + i, seed, size, questions) for i in range(count))
         text = json.dumps([e for e in entries if e is not None])
-        partial = path.with_suffix(".partial")
-        partial.write_text(text)
-        partial.replace(path)
+        write_text(path, text)
     return count
 
 
@@ -112,9 +112,9 @@ def _check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Note what the folder's scenes were made with; refuse to mix."""
     path = folder / "settings.json"
     if not path.exists():
-        path.write_text(json.dumps(settings))
+        write_text(path, json.dumps(settings))
         return
-    there = json.loads(path.read_text())
+    there = read_json(path)
     if there != settings:
         raise ValueError(f"{folder} holds scenes made with {there}; choose another folder")
 
@@ -162,9 +162,9 @@ def generate(
             bar.update(job.result())
     entries = []
     for shard, count in enumerate(counts):
-        entries += json.loads(_shard_path(folder, shard, count).read_text())
+        entries += read_json(_shard_path(folder, shard, count))
     target = folder / "questions.json"
-    target.write_text(json.dumps(entries))
+    write_text(target, json.dumps(entries))
     return target
 
 
@@ -195,10 +195,10 @@ def main(argv: list[str] | None = None) -> int:
             arguments.questions,
             arguments.workers,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RoboReferError) as error:
         print(f"roborefer simulate: {error}", file=sys.stderr)
         return 1
-    entries = json.loads(path.read_text())
+    entries = read_json(path, 1024 * MIB)
     turns = sum(len(e["questions"]) for e in entries)
     print(f"{len(entries)} scenes, {turns} questions: {path}")
     return 0

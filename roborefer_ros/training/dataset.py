@@ -9,7 +9,6 @@ trained as if it were the first, and they share the image (see ``packing``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from roborefer_ros.files import MIB, path_inside, read_json
+
+_TABLE_LIMIT = 1024 * MIB
 
 _PLACEHOLDERS = ("<image>", "<depth>", "<vila/video>")
 
@@ -49,18 +52,19 @@ def read_samples(root: Path) -> list[Sample]:
     """Read ``root/questions.json``.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        ConfigurationError: there is no such file, it is not JSON, or a picture is missing or
+            outside the data set.
         ValueError: a sample lacks a field, or turns do not alternate human, gpt.
     """
     path = root / "questions.json"
-    entries = json.loads(path.read_text())
+    entries = read_json(path, _TABLE_LIMIT)
     try:
-        return [_sample(entry) for entry in entries]
+        return [_sample(entry, root) for entry in entries]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no list of conversations: {error!r}") from error
 
 
-def _sample(entry: dict[str, Any]) -> Sample:
+def _sample(entry: dict[str, Any], root: Path) -> Sample:
     conversation = entry["conversations"]
     if len(conversation) % 2:
         raise ValueError(f"sample {entry['id']!r}: {len(conversation)} turns do not pair up")
@@ -73,12 +77,18 @@ def _sample(entry: dict[str, Any]) -> Sample:
         kind = kinds[index // 2] if index // 2 < len(kinds) else ""
         turns.append(Turn(strip_placeholders(human["value"]), gpt["value"].strip(), kind))
     return Sample(
-        image=Path("image") / entry["image"],
-        depth=Path("depth") / entry["depth"] if entry.get("depth") else None,
-        instance=Path("instance") / entry["instance"] if entry.get("instance") else None,
+        image=_inside(root, "image", entry["image"]),
+        depth=_inside(root, "depth", entry["depth"]) if entry.get("depth") else None,
+        instance=_inside(root, "instance", entry["instance"]) if entry.get("instance") else None,
         turns=tuple(turns),
         instances=tuple(entry.get("instances", ())),
     )
+
+
+def _inside(root: Path, folder: str, name: Any) -> Path:
+    """Relative path of a picture that the table names."""
+    path_inside(root / folder, name, root=root)
+    return Path(folder) / name
 
 
 def strip_placeholders(text: str) -> str:

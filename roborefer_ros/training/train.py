@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import itertools
-import json
 import math
 import sys
 import time
@@ -26,7 +26,17 @@ from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from roborefer_ros.arguments import amount, not_negative, positive
+from roborefer_ros.errors import CheckpointInvalidError, RoboReferError
+from roborefer_ros.files import (
+    MIB,
+    open_regular,
+    read_json,
+    replaced_file,
+    replaced_folder,
+    restore_folder,
+)
 from roborefer_ros.models.roborefer.modeling import RoboRefer
+from roborefer_ros.models.roborefer.tokenizing import check_files
 from roborefer_ros.training.curve import draw_curve
 from roborefer_ros.training.dataset import Sample, read_samples
 from roborefer_ros.training.loader import BatchLoader
@@ -95,12 +105,28 @@ class Trainer:
     def _tokenizer(self, samples: Sequence[Sample]) -> Any:
         """That of the run so far, since its weights depend on it; else learned from the text."""
         folder = self.out / "tokenizer"
+        restore_folder(folder)
         if folder.exists():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            return self._stored_tokenizer(folder)
         texts = (t for s in samples for turn in s.turns for t in (turn.question, turn.answer))
         tokenizer = train_tokenizer(texts, self.recipe.vocabulary)
-        tokenizer.save_pretrained(folder)
+        with replaced_folder(folder) as partial:
+            tokenizer.save_pretrained(partial)
         return tokenizer
+
+    def _stored_tokenizer(self, folder: Path) -> Any:
+        try:
+            check_files(folder)
+            if not (folder / "tokenizer.json").exists():
+                raise CheckpointInvalidError(f"{folder} holds no tokenizer.json")
+            return AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # tokenizers raises bare Exception
+            raise CheckpointInvalidError(
+                f"the run's tokenizer in {folder} cannot be read ({error}); the weights depend on "
+                "it: restore it from a copy, or begin anew with another --out"
+            ) from error
 
     def run(self, steps: int, minutes: float, save_every: int) -> None:
         """Train until ``steps`` or ``minutes`` (whichever is given and first) are reached."""
@@ -214,24 +240,41 @@ class Trainer:
             "optimisers": [o.state_dict() for o in self.optimisers],
             "progress": asdict(self.progress),
         }
-        partial = self.out / (_STATE + ".partial")
-        torch.save(state, partial)
-        partial.replace(self.out / _STATE)  # an interruption leaves the old state or the new one
+        # The checkpoint first: a run that is killed between the two goes on from the old state,
+        # whose best loss is that of the old checkpoint or worse, and exports again.
         if is_best:
             self.export(self.out / "checkpoint")
+        with replaced_file(self.out / _STATE) as partial:
+            torch.save(state, partial)
         text = ", ".join(f"{k} {v:.3f}" for k, v in parts.items() if not math.isnan(v))
         tqdm.write(f"step {self.progress.step}: validation {text}", file=sys.stderr)
 
     def _resume(self) -> None:
+        restore_folder(self.out / "checkpoint")
         path = self.out / _STATE
         if not path.exists():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.objective.load_state_dict(state["objective"])
-        self.average.load_state_dict(state["average"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.progress = Progress(**state["progress"])
+        try:
+            with open_regular(path, CheckpointInvalidError) as file:
+                state = torch.load(
+                    io.BufferedReader(file),  # type: ignore[type-var]
+                    map_location=self.device,
+                    weights_only=True,
+                )
+            self.objective.load_state_dict(state["objective"])
+            self.average.load_state_dict(state["average"])
+            for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(saved)
+            self.progress = Progress(**state["progress"])
+        except CheckpointInvalidError:
+            raise
+        except Exception as error:  # damaged files fail anywhere in torch and pickle
+            said = (str(error).strip().splitlines() or [""])[0][:300]
+            raise CheckpointInvalidError(
+                f"the state of the run in {path} is damaged or of another recipe "
+                f"({type(error).__name__}: {said}); restore it from a copy, use the recipe that it "
+                "was made with, or begin anew with another --out"
+            ) from error
         print(f"going on from step {self.progress.step} of {path}", file=sys.stderr)
 
 
@@ -269,10 +312,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     try:
-        changes = json.loads(arguments.recipe.read_text()) if arguments.recipe else {}
+        changes = read_json(arguments.recipe, 16 * MIB) if arguments.recipe else {}
         recipe = Recipe(**changes)
         trainer = Trainer(arguments.data, arguments.out, recipe, arguments.device, arguments.limit)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, RoboReferError) as error:
         print(f"roborefer train: {error}", file=sys.stderr)
         return 1
     size = sum(p.numel() for p in trainer.model.parameters())

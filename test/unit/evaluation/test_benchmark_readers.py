@@ -155,7 +155,7 @@ def edited(folder: Path, **changes: object) -> Path:
         ({"rgb_path": "../../../../etc/passwd"}, "outside the folder"),
         ({"mask_path": "/etc/passwd"}, "outside the folder"),
         ({"rgb_path": "image/99.png"}, "99.png is missing"),
-        ({"mask_path": 5}, "no path"),
+        ({"mask_path": 5}, "not a path"),
         ({"prompt": None}, "has no 'prompt'"),
         ({"id": 1}, "two questions 1"),
         ({"id": [7]}, r"has \[7\] as its 'id'"),
@@ -228,3 +228,51 @@ def test_split_suffix() -> None:
     assert split_suffix(f"Find it. {POINT_SUFFIX}") == ("Find it.", POINT_SUFFIX)
     assert split_suffix(f"Find it.{POINT_SUFFIX}") == ("Find it.", POINT_SUFFIX)
     assert split_suffix("Is it so?") == ("Is it so?", "")
+
+
+def _row(number: int, picture: bytes) -> dict[str, object]:
+    image = {"bytes": picture, "path": None}
+    return {"id": number, "prompt": "the mug", "suffix": "", "image": image, "mask": image}
+
+
+def test_the_hubs_conversion_to_parquet_names_its_splits_by_folders(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for folder in ("default/location", "default/partial-unseen"):
+        (tmp_path / folder).mkdir(parents=True)
+        table = pyarrow.Table.from_pylist([_row(0, b"x")])
+        parquet.write_table(table, tmp_path / folder / "0000.parquet")
+    assert open_benchmark(tmp_path).splits == ("Location", "Unseen")
+
+
+def test_parquet_that_unpacks_to_far_more_is_refused_unread(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"id": [0], "prompt": ["a"], "image": [b"\0" * 250_000_000]})
+    file = tmp_path / "location.parquet"
+    with parquet.ParquetWriter(file, table.schema, compression="zstd") as writer:
+        for _ in range(9):
+            writer.write_table(table)
+    assert file.stat().st_size < 10_000_000
+    with pytest.raises(BenchmarkError, match="unpacks to"):
+        open_benchmark(tmp_path)
+
+
+def test_pictures_that_rows_repeat_are_kept_once(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [_row(number, b"p" * 1000) for number in range(50)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "location.parquet")
+    pictures = {id(q.image) for q in open_benchmark(tmp_path).questions}
+    assert len(pictures) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "utf-8-sig"])
+def test_tables_in_other_encodings(tmp_path: Path, encoding: str) -> None:
+    split = tmp_path / "set" / "Location"
+    split.mkdir(parents=True)
+    text = '[{"id": 0, "prompt": "\u676f"}]'
+    (split / "question.json").write_bytes(text.encode(encoding))
+    message = "is not a path" if encoding == "utf-8-sig" else r"question\.json is not UTF-8.*offset"
+    with pytest.raises(BenchmarkError, match=message):
+        open_benchmark(tmp_path / "set")

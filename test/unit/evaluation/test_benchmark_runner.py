@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from roborefer_ros.errors import BackendUnreachableError, ModelOutOfMemoryError
+from roborefer_ros.evaluation import evaluate
 from roborefer_ros.evaluation.answers_file import KEYS, AnswersFile
 from roborefer_ros.evaluation.askers import PointerAsker, no_depth, predicted_depth
 from roborefer_ros.evaluation.evaluate import main, open_asker
@@ -386,3 +387,19 @@ def test_the_rest_of_a_broken_line_is_cut_off(tmp_path: Path) -> None:
         assert file.answered == {0}
         file.append({"question_id": 1})
     assert path.read_text() == '{"question_id": 0}\n{"question_id": 1}\n'
+
+
+def test_checkpoints_of_this_process_are_loaded_once() -> None:
+    for spec in ("roborefer:demo", "transformers:/no/such"):
+        with pytest.raises(BenchmarkError, match="--batch"):
+            evaluate.open_asker(spec, workers=2)
+
+
+def test_a_length_that_cannot_be_asked_for_is_refused() -> None:
+    arguments = evaluate._arguments(
+        ["--model", "roborefer-http://h", "--data", "x", "--max-new-tokens", "7"]
+    )
+    with pytest.raises(BenchmarkError, match="no field"):
+        evaluate._tokens(arguments)
+    arguments.max_new_tokens = 512
+    assert evaluate._tokens(arguments) == "the server's"

@@ -143,7 +143,8 @@ def test_missing_and_double_answers_are_told(benchmark: Benchmark, tmp_path: Pat
     line = json.dumps({"question_id": 0, "text": "x"})
     (tmp_path / "Placement.jsonl").write_text(f"{line}\n{line}\n")
     results = score_files(benchmark, [tmp_path / "Placement.jsonl"], ROBOREFER, "m")
-    assert any("answered twice" in w for w in results.warnings)
+    assert any("1 lines answer a question that has its answer" in w for w in results.warnings)
+    assert len(results.answers) == 1
 
 
 @pytest.mark.parametrize(
@@ -219,3 +220,12 @@ def test_point_in_a_notched_polygon(x: float, y: float, inside: bool) -> None:
     polygon = [(0.1, 0.1), (0.5, 0.4), (0.9, 0.1), (0.9, 0.8), (0.1, 0.8)]
     assert in_polygon(x, y, np.array(polygon)) is inside
     assert in_polygon(x, y, np.array([*polygon, polygon[0]])) is inside
+
+
+def test_answers_under_another_key_are_not_scored_as_misses(
+    benchmark: Benchmark, tmp_path: Path
+) -> None:
+    file = tmp_path / "Placement.jsonl"
+    file.write_text(json.dumps({"question_id": 0, "output": f"[{HIT}]"}) + "\n")
+    with pytest.raises(BenchmarkError, match="keys found: output, question_id"):
+        score_files(benchmark, [file], ROBOREFER, "m")

@@ -267,3 +267,29 @@ def test_the_node_finds_it() -> None:
     estimator: DepthEstimator = DepthAnything(TINY, device="cpu", dtype="auto")
     picture = estimator(np.zeros((28, 42, 3), np.uint8))
     assert picture.shape == (28, 42) and picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "name", ["depth_anything_v2_metric_hypersim_vits.pth", "Depth-Anything-V2-Metric-vkitti.pth"]
+)
+def test_metric_weights_are_refused_by_their_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(TINY.read_bytes())
+    with pytest.raises(CheckpointInvalidError, match="metric"):
+        DepthAnything(tmp_path / name, device="cpu")
+
+
+def test_weights_that_are_pointers_pipes_or_not_finite(hub_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "lfs.pth").write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+    with pytest.raises(CheckpointInvalidError, match="git lfs pull"):
+        DepthAnything(tmp_path / "lfs.pth", device="cpu")
+    weights = torch.load(TINY, weights_only=True)
+    weights["pretrained.norm.bias"] = torch.full_like(weights["pretrained.norm.bias"], np.nan)
+    torch.save(weights, tmp_path / "nan.pth")
+    with pytest.raises(CheckpointInvalidError, match="not finite"):
+        DepthAnything(tmp_path / "nan.pth", device="cpu")
+    (tmp_path / "set").mkdir()
+    folder = copied(hub_folder, tmp_path / "set")
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(CheckpointInvalidError, match="named pipe"):
+        DepthAnything(folder, device="cpu")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.training.dataset import (
     patch_targets,
     read_samples,
@@ -34,6 +35,9 @@ def test_placeholders_are_removed_with_one_newline_each(text, expected):
 def _write(folder, conversations):
     entry = {"id": "a", "image": "a.png", "depth": "a.png", "conversations": conversations}
     (folder / "questions.json").write_text(json.dumps([entry]))
+    for name in ("image", "depth"):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "a.png").touch()
 
 
 def test_turns_are_taken_apart(tmp_path):
@@ -80,3 +84,19 @@ def test_tiles_are_those_of_the_processor(tmp_path):
     tile = read_tile(tmp_path / "a.png", 42, "RGB")
     expected = np.asarray(processing.resize(Image.fromarray(picture), 42, 42))
     np.testing.assert_array_equal(tile, expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../../secret.png", "a\0b", "x" * 5000, "link.png"]
+)
+def test_a_table_names_no_picture_outside_its_data_set(tmp_path, name):
+    (tmp_path / "secret.png").touch()
+    folder = tmp_path / "data"
+    folder.mkdir()
+    _write(folder, [])
+    (folder / "image" / "link.png").symlink_to("../../secret.png")
+    entries = json.loads((folder / "questions.json").read_text())
+    entries[0]["image"] = name
+    (folder / "questions.json").write_text(json.dumps(entries))
+    with pytest.raises(ConfigurationError, match="outside|not a usable path"):
+        read_samples(folder)

@@ -26,7 +26,7 @@ WRITTEN = [f"Locate it.{blank}{text}" for blank in ("", " ") for text in (POINT_
 
 
 def test_the_bundled_network_reads_every_spelling_alike() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(LLM)
+    tokenizer = AutoTokenizer.from_pretrained(LLM, trust_remote_code=False)
     embeddings = load_file(LLM / "model.safetensors")["model.embed_tokens.weight"]
     rows = [embeddings[tokenizer.encode(text)] for text in WRITTEN]
     assert len(rows[0]) < len(tokenizer.encode("Locate it.")) + 2

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from roborefer_ros.errors import RoboReferError  # noqa: E402
+from roborefer_ros.errors import CheckpointInvalidError, RoboReferError  # noqa: E402
 from roborefer_ros.pointing.factory import open_pointer  # noqa: E402
 from roborefer_ros.simulation.dataset import generate  # noqa: E402
 from roborefer_ros.training.recipe import Recipe  # noqa: E402
@@ -127,3 +128,37 @@ def test_what_cannot_be_trained_with_is_named(
     paths = ["--data", str(tmp_path), "--out", str(out), "--recipe", str(chosen)]
     assert main([*paths, "--steps", "1"]) == 1
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda out: (out / "state.pt").write_bytes(b"PK"), "state.pt is damaged"),
+        (lambda out: (out / "state.pt").write_bytes(b""), "state.pt is damaged"),
+        (lambda out: torch.save({"progress": 3}, out / "state.pt"), "state.pt is damaged"),
+        (lambda out: [f.unlink() for f in (out / "tokenizer").iterdir()], "no tokenizer.json"),
+        (lambda out: (out / "tokenizer" / "tokenizer.json").write_text("{"), "tokenizer"),
+    ],
+)
+def test_a_damaged_run_is_named(
+    data: Path, tmp_path: Path, spoil: Callable[[Path], object], says: str
+) -> None:
+    Trainer(data, tmp_path / "run", Recipe(**TINY), "cpu")._save()
+    spoil(tmp_path / "run")
+    with pytest.raises(CheckpointInvalidError, match=says):
+        Trainer(data, tmp_path / "run", Recipe(**TINY), "cpu")
+
+
+def test_a_run_that_ends_between_export_and_state_exports_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state never tells of a best loss whose checkpoint was not written."""
+    trainer = Trainer(data, tmp_path / "run", Recipe(**TINY), "cpu")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(Trainer, "export", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        trainer._save()
+    assert not (tmp_path / "run" / "state.pt").exists()
+    again = Trainer(data, tmp_path / "run", Recipe(**TINY), "cpu")
+    assert again.progress.best_loss == float("inf")
+    again._save()
+    assert (tmp_path / "run" / "checkpoint" / "config.json").exists()
