@@ -116,6 +116,23 @@ _NODE = (
         "Configure and activate at start-up without a lifecycle manager.",
         read_only=True,
     ),
+    Spec(
+        "bond_heartbeat_period",
+        0.0,
+        "Time between heartbeats to a lifecycle manager [s], as of Nav2's nodes (0.1 there); needs "
+        "the package bond. 0: no bond, and the manager's bond_timeout must be 0.0.",
+        minimum=0.0,
+        maximum=60.0,
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "bond_timeout",
+        4.0,
+        "Silence of the manager after which the node warns and goes on without the bond [s].",
+        minimum=0.1,
+        maximum=3600.0,
+        when=_MODEL_WHEN,
+    ),
     # --- goals
     Spec(
         "target_frame",

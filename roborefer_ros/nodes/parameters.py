@@ -53,6 +53,8 @@ class NodeOptions:
     max_new_tokens: int
     warm_up: bool
     auto_activate: bool
+    bond_heartbeat_period: float
+    bond_timeout: float
     target_frame: str
     up_frame: str
     goal_timeout_s: float

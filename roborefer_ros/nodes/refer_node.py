@@ -41,6 +41,7 @@ from std_msgs.msg import String
 
 from roborefer_ros.errors import NodeFaultError, NodeInactiveError, RoboReferError
 from roborefer_ros.nodes.background_loading import BackgroundLoad
+from roborefer_ros.nodes.bond import Bond
 from roborefer_ros.nodes.camera_input import CameraInput
 from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
 from roborefer_ros.nodes.goal_runner import Answer, GoalRunner, NodeParts
@@ -119,6 +120,7 @@ class ReferNode(LifecycleNode):
         self.transition_lock = threading.RLock()
         self._closing = False
         self._load: BackgroundLoad[ReferPipeline] | None = None
+        self._bond: Bond | None = None
         #: why a thread of the node ended by itself; the next transition ends in an error then
         self._fault: NodeFaultError | None = None
         self._camera: CameraInput | None = None
@@ -197,6 +199,8 @@ class ReferNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         options = self.options()
         started_s = time.monotonic()
+        if options.bond_heartbeat_period > 0.0:
+            self._bond = Bond(self, options.bond_heartbeat_period, options.bond_timeout)
         self.get_logger().info(f"loading '{options.model}' ...")
         self._server.fail_with(
             NodeInactiveError(
@@ -211,6 +215,7 @@ class ReferNode(LifecycleNode):
         except RoboReferError as error:
             # Goals get the reason rather than just "inactive".
             self._server.fail_with(error)
+            self._break_bond()
             raise
         if pipeline is None:  # nobody waits for it any more
             return TransitionCallbackReturn.FAILURE
@@ -280,6 +285,7 @@ class ReferNode(LifecycleNode):
                 self.get_logger().error(f"after a fault:\n{traceback.format_exc()}")
 
     def _release_model(self, reason: str, timeout_s: float = 30.0) -> None:
+        self._break_bond()
         stopped = self._server.stop(reason, timeout_s)
         parts, self._parts = self._parts, None
         if parts is None:
@@ -296,6 +302,11 @@ class ReferNode(LifecycleNode):
         cuda = getattr(sys.modules.get("torch"), "cuda", None)
         if cuda is not None and cuda.is_available():
             cuda.empty_cache()
+
+    def _break_bond(self) -> None:
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            bond.close()
 
     def _release_all(self) -> None:
         camera, self._camera = self._camera, None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -176,6 +177,17 @@ def test_closing_does_not_wait_for_weights(graph: Make) -> None:
     loaded.set()
     wait_until(lambda: g.pointer.closed == 1)
     g.node.close = lambda: None
+
+
+def test_a_bond_without_its_messages_is_told(graph: Make) -> None:
+    """They come with a distribution; without them the node says what to install."""
+    if importlib.util.find_spec("bond") is not None:
+        assert graph(bond_heartbeat_period=0.1).refer().error_code == 0
+        return
+    g = graph(activate=False, bond_heartbeat_period=0.1)
+    g.node.trigger_configure()
+    g.node.trigger_activate()
+    assert g.state == INACTIVE and "ros-$ROS_DISTRO-bond" in g.node.problem
 
 
 def test_closing_frees_the_model_once(graph: Make) -> None:
