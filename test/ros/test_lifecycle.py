@@ -24,6 +24,7 @@ from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomic
 from refer_graph import Graph, graph_fixture, wait, wait_until  # noqa: F401
 
 from roborefer_ros.errors import CheckpointNotFoundError
+from roborefer_ros.nodes.background_loading import BackgroundLoad
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.refer_node import ReferNode
 from roborefer_ros.pipeline import ReferPipeline
@@ -451,3 +452,18 @@ def start_node(*arguments: str) -> subprocess.Popen[str]:
     assert process.stderr is not None
     assert process.stderr.readline()
     return process
+
+
+def test_a_model_that_was_handed_over_is_not_closed_by_its_load() -> None:
+    """Who waited owns it: closed once, at the end of the node."""
+
+    class Model:
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    load = BackgroundLoad(Model)
+    model = load.wait()
+    load.abandon()
+    assert model is not None and model.closed == 0
