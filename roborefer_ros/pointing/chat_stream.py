@@ -34,6 +34,7 @@ class ChatReply:
         reasoning: thoughts that the server sent apart from it.
         token_ends: length of the text at the end of each token, where the server told tokens.
         logprobs: natural log probability of each of them.
+        refusal: why the model does not answer, where the server tells it apart.
         finish_reason: ``stop``, ``length``, ...; empty while the reply is incomplete.
     """
 
@@ -52,6 +53,7 @@ class ChatReply:
         self._done = False
         self.text = ""
         self.reasoning = ""
+        self.refusal = ""
         self.token_ends: list[int] = []
         self.logprobs: list[float] = []
         self.finish_reason = ""
@@ -93,6 +95,16 @@ class ChatReply:
             error.answer = self.text
             raise error
 
+    def why_nothing(self) -> str:
+        """Why a complete reply holds no answer or half of one; empty when nothing is known."""
+        if self.refusal:
+            return f"the model refused: {self.refusal[:300]!r}"
+        return {
+            "content_filter": "the server's content filter stopped the answer; say it differently",
+            "length": "the answer reached its greatest length (finish_reason length); allow more "
+            "with max_tokens=",
+        }.get(self.finish_reason, "")
+
     def _take_line(self, line: bytes) -> None:
         field, _, value = line.strip().partition(b":")
         if field != b"data":
@@ -115,18 +127,25 @@ class ChatReply:
                 f"{self._redact(str(said))[:300]!r}"
             )
         choices = event.get("choices")
+        if part == "delta" and choices is None:
+            return  # pings, usage figures, names of events
         if not isinstance(choices, list):
             raise self._bad("has no 'choices'")
         if not choices:
             return  # usage figures at the end of a stream
         choice = choices[0]
-        if not isinstance(choice, dict) or not isinstance(choice.get(part, {}), dict):
+        if not isinstance(choice, dict):
+            raise self._bad("has no object as its first choice")
+        # null stands for nothing: some servers end their streams with it.
+        message = choice.get(part) or {}
+        if not isinstance(message, dict):
             raise self._bad(f"has no '{part}' in its first choice")
-        message = choice.get(part, {})
+        said, thought = _parts(message.get("content"))
         self.reasoning += self._redact(
-            _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+            _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or thought
         )
-        added = self._redact(_text(message.get("content")))
+        self.refusal += self._redact(_text(message.get("refusal")))
+        added = self._redact(said)
         self._take_logprobs(choice.get("logprobs"), added)
         if added:
             self.text += added
@@ -167,3 +186,21 @@ def _token_length(token: dict[str, Any], decoder: codecs.IncrementalDecoder) -> 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _parts(content: Any) -> tuple[str, str]:
+    """Text and thoughts of a message's content: a text, or a list of parts (Mistral, Anthropic)."""
+    if not isinstance(content, list):
+        return _text(content), ""
+    said, thought = "", ""
+    for part in content:
+        if isinstance(part, str):
+            said += part
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") in ("text", "output_text", "text_delta", None):
+            said += _text(part.get("text"))
+        elif part.get("type") in ("thinking", "reasoning", "thinking_delta"):
+            inner = part.get("thinking", part.get("reasoning", part.get("text")))
+            thought += _parts(inner)[0]
+    return said, thought

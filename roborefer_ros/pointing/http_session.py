@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import ipaddress
 import json
 import logging
 import os
 import queue
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -31,11 +31,13 @@ from roborefer_ros.errors import (
     BackendTimeoutError,
     BackendUnreachableError,
     CanceledError,
+    ConfigurationError,
     DeadlineExceededError,
     DependencyMissingError,
     InvalidPointerSpecError,
     RoboReferError,
 )
+from roborefer_ros.pointing.proxies import is_loopback, proxy_for, shown
 
 try:
     import httpx
@@ -124,6 +126,9 @@ class HttpSession:
         base_url: ``http(s)://host[:port][/path]``.
         key: sent as a bearer token; appears in no message.
         limits: see ``HttpLimits``.
+
+    Raises:
+        ConfigurationError: the environment names a proxy that is none.
     """
 
     def __init__(
@@ -136,21 +141,32 @@ class HttpSession:
         headers = {"Accept-Encoding": "identity", "User-Agent": "roborefer_ros"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-            if base_url.startswith("http:") and not _is_loopback(urlsplit(base_url).hostname or ""):
+            if base_url.startswith("http:") and not is_loopback(urlsplit(base_url).hostname or ""):
                 _logger.warning(
                     "the API key travels to %s without encryption; use tls=true", base_url
                 )
+        proxy = proxy_for(base_url, os.environ)
+        self._through = f" through the proxy {shown(proxy)}" if proxy else ""
+        try:
+            self._client = httpx.AsyncClient(
+                headers=headers,
+                follow_redirects=False,  # a key must not travel to another host
+                timeout=httpx.Timeout(self._limits.silence_s, connect=self._limits.connect_s),
+                limits=httpx.Limits(keepalive_expiry=30.0),
+                trust_env=False,  # see ``proxies``; certificates as httpx has them
+                proxy=proxy,
+                verify=_certificates(),
+            )
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
+            raise ConfigurationError(
+                f"requests to {base_url}{self._through} cannot be sent ({type(error).__name__}); "
+                "check the proxy's variables (socks5:// needs `pip install httpx[socks]`)"
+            ) from error
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="roborefer-http", daemon=True
         )
         self._thread.start()
-        self._client = httpx.AsyncClient(
-            headers=headers,
-            follow_redirects=False,  # a key must not travel to another host
-            timeout=httpx.Timeout(self._limits.silence_s, connect=self._limits.connect_s),
-            limits=httpx.Limits(keepalive_expiry=30.0),
-        )
 
     def close(self) -> None:
         """Close the connections and end the thread."""
@@ -315,7 +331,7 @@ class HttpSession:
         if isinstance(error, httpx.ConnectTimeout):
             raise _RetryableError(
                 BackendTimeoutError(
-                    f"{self._base_url} did not accept a connection within "
+                    f"{self._base_url} did not accept a connection{self._through} within "
                     f"{self._limits.connect_s:g} s; check address, network and firewall"
                 )
             ) from error
@@ -326,8 +342,9 @@ class HttpSession:
         if isinstance(error, httpx.TransportError) and not has_data:
             raise _RetryableError(
                 BackendUnreachableError(
-                    f"no connection to {self._base_url} ({name}: {self._clean(str(error))}); is "
-                    "the server running, and are host and port right?"
+                    f"no connection to {self._base_url}{self._through} "
+                    f"({name}: {self._clean(str(error))}); is the server "
+                    "running, and are host and port right?"
                 )
             ) from error
         if isinstance(error, httpx.HTTPError):
@@ -341,7 +358,7 @@ class HttpSession:
 
     def _raise_status(self, head: _Head, body: bytes) -> None:
         said = self._clean(_error_message(body))
-        where = f"{self._base_url} answered HTTP {head.status}"
+        where = f"{self._base_url} answered{self._through} HTTP {head.status}"
         if 400 <= head.status < 500:
             hint = {
                 401: "set the API key in the environment (see docs/models.md)",
@@ -398,11 +415,21 @@ def parse_json(body: bytes, server: str, redact: Callable[[str], str] = str) -> 
         ) from error
 
 
-def _is_loopback(host: str) -> bool:
+def _certificates() -> ssl.SSLContext | bool:
+    """Those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR`` where one is set, else httpx' own.
+
+    Raises:
+        ConfigurationError: they cannot be read.
+    """
+    file, folder = (os.environ.get(name) or None for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    if file is None and folder is None:
+        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return ssl.create_default_context(cafile=file, capath=folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read ({error})"
+        ) from error
 
 
 def _error_message(body: bytes) -> str:

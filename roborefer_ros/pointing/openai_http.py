@@ -16,6 +16,7 @@ from roborefer_ros.errors import (
     BackendBadReplyError,
     BackendRejectedError,
     InvalidPointerSpecError,
+    NoPointInAnswerError,
 )
 from roborefer_ros.frame import Mode
 from roborefer_ros.pointing import formats
@@ -148,9 +149,9 @@ class OpenAIPointer:
 
         def ask(temperature: float, on_text: Callable[[str], None]) -> PointerAnswer:
             reply = self._chat({**body, "temperature": temperature}, waits, on_text)
-            return answer_from_text(
+            return _explained(
+                reply,
                 family,
-                reply.text,
                 size,
                 max_points=max_points,
                 token_ends=reply.token_ends,
@@ -159,7 +160,6 @@ class OpenAIPointer:
                     "encode": encoded - started,
                     "remote": time.perf_counter() - encoded,
                 },
-                reasoning=reply.reasoning,
             )
 
         return with_agreement(
@@ -249,3 +249,18 @@ class OpenAIPointer:
                 "spec: ?model=NAME"
             )
         return names[0]
+
+
+def _explained(
+    reply: ChatReply, family: Family, size: tuple[int, int], **options: Any
+) -> PointerAnswer:
+    """The answer in a reply; if there is none, the server's reason is in the error."""
+    try:
+        return answer_from_text(family, reply.text, size, reasoning=reply.reasoning, **options)
+    except NoPointInAnswerError as error:
+        why = reply.why_nothing()
+        if not why:
+            raise
+        explained = type(error)(f"{error}: {why}")
+        explained.answer = error.answer or reply.refusal
+        raise explained from error

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roborefer_ros.errors import BackendBadReplyError, BackendFailedError
+from roborefer_ros.errors import BackendBadReplyError, BackendFailedError, NoPointInAnswerError
 from roborefer_ros.pointing.chat_stream import ChatReply
+from roborefer_ros.pointing.families import FAMILIES
 from roborefer_ros.pointing.http_session import HttpSession
+from roborefer_ros.pointing.openai_http import _explained
 
 STREAM = "text/event-stream"
 
@@ -111,3 +113,63 @@ def test_what_is_no_reply(body: bytes) -> None:
     with pytest.raises(BackendBadReplyError):
         reply.feed(body, STREAM)
         reply.finish()
+
+
+STOP = event(delta={}, finish_reason="stop") + b"data: [DONE]\n\n"
+SAID = event(delta={"content": "[(0.25, 0.75)]"})
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        SAID + event(delta=None, finish_reason="stop"),
+        event(delta=None) + SAID + STOP,
+        event(delta={"content": None}) + SAID + event() + STOP,
+        event(delta={"content": [{"type": "text", "text": "[(0.25, 0.75)]"}]}) + STOP,
+        event(delta={"content": [{"text": "[(0.25, "}, "0.75)]"]}) + STOP,
+        SAID + b'data: {"type": "ping"}\n\n' + STOP,
+        SAID + b'data: {"usage": {"total_tokens": 9}}\n\n' + STOP,
+        SAID + b'data: {"choices": null}\n\n' + STOP,
+        b": OPENROUTER PROCESSING\n\nevent: ping\ndata:\n\n" + SAID + STOP,
+        b'data: {"choices": [], "prompt_filter_results": []}\n\n' + SAID + STOP,
+        event(
+            delta={
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "(0.1, 0.1)"}]}
+                ]
+            }
+        )
+        + SAID
+        + STOP,
+    ],
+)
+def test_what_servers_send_besides_does_no_harm(stream: bytes) -> None:
+    reply = ChatReply("server")
+    reply.feed(stream, STREAM)
+    reply.finish()
+    assert reply.text == "[(0.25, 0.75)]"
+    assert reply.finish_reason == "stop"
+
+
+def test_thinking_parts_are_thoughts() -> None:
+    reply = ChatReply("server")
+    part = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    reply.feed(event(delta={"content": [part]}) + SAID + STOP, STREAM)
+    assert reply.reasoning == "hm"
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (event(delta={"refusal": "I cannot help"}) + STOP, "refused: 'I cannot help'"),
+        (event(delta={}, finish_reason="content_filter"), "content filter"),
+        (event(delta={"content": "The"}, finish_reason="length"), "max_tokens"),
+    ],
+)
+def test_refused_and_cut_answers_tell_why(events: bytes, said: str) -> None:
+    reply = ChatReply("server")
+    reply.feed(events, STREAM)
+    reply.finish()
+    assert said in reply.why_nothing()
+    with pytest.raises(NoPointInAnswerError, match=said):
+        _explained(reply, FAMILIES["tuples"], (64, 48))
