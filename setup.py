@@ -6,7 +6,13 @@ from setuptools import find_packages, setup
 
 package_name = "roborefer_ros"
 
-model = ["torch>=2.6", "transformers>=5.6,<6", "safetensors>=0.4", "tokenizers>=0.22"]
+model = [
+    "jinja2>=3.1",
+    "torch>=2.6",
+    "transformers>=5.6,<6",
+    "safetensors>=0.4",
+    "tokenizers>=0.22",
+]
 vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1", "simplejpeg>=1.7"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
