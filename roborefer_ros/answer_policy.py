@@ -7,9 +7,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from roborefer_ros.errors import InvalidGoalError, OutOfWorkspaceError
-from roborefer_ros.frame import PointFlag, ReferResult, RejectedPoint
+from roborefer_ros.errors import (
+    InvalidGoalError,
+    LowConfidenceError,
+    LowModelConfidenceError,
+    OutOfWorkspaceError,
+    PointOutsideRegionError,
+    UpUnknownError,
+)
+from roborefer_ros.frame import Mode, PointFlag, ReferredPoint, ReferResult, RejectedPoint
 from roborefer_ros.lifting import LiftingOptions, flag_workspace
+from roborefer_ros.pointing.region import Region
 
 Refusal = Literal["refuse", "flag"]
 
@@ -31,6 +39,9 @@ class AnswerPolicy:
         placing_without_up: What is done with a placing goal where the direction of gravity is
             unknown.
         on_out_of_workspace: What is done with points outside the workspace.
+        region: Part of the image outside which points are rejected; None for all of it.
+        crop_to_region: Whether the model sees only the region's bounding rectangle.
+        why_no_up: What was tried to find the direction of gravity, for the error.
     """
 
     max_points: int = 0
@@ -39,6 +50,9 @@ class AnswerPolicy:
     accept_partial: bool = False
     placing_without_up: Refusal = "refuse"
     on_out_of_workspace: Refusal = "flag"
+    region: Region | None = None
+    crop_to_region: bool = False
+    why_no_up: str = ""
 
     def __post_init__(self) -> None:
         for name in ("min_confidence", "min_model_confidence"):
@@ -50,6 +64,62 @@ class AnswerPolicy:
                 raise InvalidGoalError(
                     f"{name} must be one of {', '.join(REFUSALS)}, not '{getattr(self, name)}'"
                 )
+
+
+def check_up(mode: Mode, lifting: LiftingOptions, policy: AnswerPolicy) -> None:
+    """Refuse a placing goal where nothing tells where up is.
+
+    Raises:
+        UpUnknownError: that is the case, and the policy does not say to flag it.
+    """
+    if mode == Mode.FREE_SPACE and lifting.up is None and policy.placing_without_up == "refuse":
+        tried = f" ({policy.why_no_up})" if policy.why_no_up else ""
+        raise UpUnknownError(
+            f"a place is asked for, and nothing tells where up is{tried}: a wall could be taken "
+            "for a table. Set the parameter up_frame to a frame whose z points up (base_link), or "
+            "target_frame, or lifting.up, or remap the topic imu to the camera's; "
+            "placing_without_up:=flag answers all the same, flagged and below 0.5"
+        )
+
+
+def check_2d(
+    normalised: tuple[float, float], model_confidence: float | None, policy: AnswerPolicy
+) -> None:
+    """Check a point of the model before it is lifted.
+
+    Raises:
+        PointOutsideRegionError: it lies outside the region of the goal.
+        LowModelConfidenceError: the model doubts it.
+    """
+    x, y = normalised
+    if policy.region is not None and not policy.region.contains(normalised):
+        raise PointOutsideRegionError(
+            f"the model's point ({x:.3f}, {y:.3f}) lies outside the region of the goal; widen the "
+            "region, name the thing more exactly, or show the model the region only "
+            "(crop_to_region)"
+        )
+    if model_confidence is not None and model_confidence < policy.min_model_confidence:
+        raise LowModelConfidenceError(
+            f"the model's confidence in its point ({x:.3f}, {y:.3f}) is {model_confidence:.2f}, "
+            f"below {policy.min_model_confidence:g} (min_model_confidence): it may not see what "
+            "was asked for; say it in other words, or move the camera"
+        )
+
+
+def check_confidence(point: ReferredPoint, policy: AnswerPolicy) -> None:
+    """Check a point that was lifted.
+
+    Raises:
+        LowConfidenceError: it is less likely right than the policy asks.
+    """
+    if point.confidence < policy.min_confidence:
+        model = point.model_confidence
+        raise LowConfidenceError(
+            f"the confidence of the point at pixel ({point.pixel[0]:.0f}, {point.pixel[1]:.0f}) is "
+            f"{point.confidence:.2f} (model {'unknown' if model is None else f'{model:.2f}'}, "
+            f"geometry {point.geometry_confidence:.2f}), below {policy.min_confidence:g} "
+            "(min_confidence); say it in other words, or move the camera"
+        )
 
 
 def within_workspace(

@@ -229,6 +229,8 @@ class ReferResult:
             empty.
         depth_used: where the depth picture that the model saw came from: ``sensor``, the name of
             the depth network, ``server``, or ``none``.
+        up_source: what told where up is: ``up_frame``, ``target_frame``, ``imu``, ``lifting.up``;
+            empty where nothing did.
     """
 
     points: tuple[ReferredPoint, ...]
@@ -241,6 +243,7 @@ class ReferResult:
     warnings: ResultWarning = ResultWarning.NONE
     rejected: tuple[RejectedPoint, ...] = ()
     depth_used: str = ""
+    up_source: str = ""
 
     def failure(self, accept_partial: bool = False) -> RoboReferError | None:
         """Why this is not an answer: the error of the model's first point, where it was rejected.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.answer_policy import AnswerPolicy
+from roborefer_ros.answer_policy import AnswerPolicy, check_2d, check_confidence, check_up
 from roborefer_ros.errors import (
     InstructionTooLongError,
     InvalidInstructionError,
@@ -31,6 +31,7 @@ from roborefer_ros.frame import (
     RGBDFrame,
 )
 from roborefer_ros.lifting import LiftingOptions, is_aligned, lift_point, register_depth
+from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibration
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
@@ -88,11 +89,15 @@ class ReferPipeline:
         depth_estimator: Maker of the model's depth picture from RGB (the reference's way);
             None converts the sensor's depth instead.
         depth_name: Name of that estimator, for results.
+        calibration: Confidence of a point from the model's and the geometry's.
+        is_demo: Whether the model is the bundled network, which knows simulated scenes only.
     """
 
     pointer: Pointer
     depth_estimator: DepthEstimator | None = None
     depth_name: str = "depth network"
+    calibration: Calibration = UNCALIBRATED
+    is_demo: bool = False
 
     def refer(
         self,
@@ -167,15 +172,21 @@ class ReferPipeline:
             on_stage(stage)
             return time.perf_counter()
 
+        check_up(reading.mode, lifting, policy)
         timings: dict[str, float] = {}
+        crop = None
+        if policy.region is not None and policy.crop_to_region:
+            crop = policy.region.crop(frame.width, frame.height)
+        rows, columns = crop.slices if crop else (slice(None), slice(None))
+        rgb = np.ascontiguousarray(frame.rgb[rows, columns])
 
         started = enter("depth")
-        relative_depth, depth_used = self._relative_depth(frame, lifting)
+        relative_depth, depth_used = self._relative_depth(frame, rgb, (rows, columns), lifting)
         timings["depth"] = time.perf_counter() - started
 
         enter("infer")
         answer = self.pointer.point(
-            frame.rgb,
+            rgb,
             relative_depth,
             instruction,
             reading.mode,
@@ -185,6 +196,8 @@ class ReferPipeline:
             on_text=on_text,
         )
         timings.update(answer.timings_s)
+        if crop is not None:
+            answer = replace(answer, points=tuple(crop.to_whole(p) for p in answer.points))
 
         started = enter("lift")
         points, rejected = self._lift(frame, answer, reading, lifting, policy)
@@ -197,7 +210,7 @@ class ReferPipeline:
             timings,
             mode=reading.mode,
             mode_reason=reading.reason,
-            warnings=ResultWarning.TWO_STEPS if reading.two_steps else ResultWarning.NONE,
+            warnings=self._warnings(reading),
             rejected=rejected,
             depth_used=depth_used,
         )
@@ -206,18 +219,26 @@ class ReferPipeline:
         """Free the model."""
         self.pointer.close()
 
+    def _warnings(self, reading: InstructionReading) -> ResultWarning:
+        warnings = ResultWarning.TWO_STEPS if reading.two_steps else ResultWarning.NONE
+        return warnings | ResultWarning.DEMO_MODEL if self.is_demo else warnings
+
     def _relative_depth(
-        self, frame: RGBDFrame, lifting: LiftingOptions
+        self,
+        frame: RGBDFrame,
+        rgb: npt.NDArray[np.uint8],
+        window: tuple[slice, slice],
+        lifting: LiftingOptions,
     ) -> tuple[npt.NDArray[np.uint8] | None, str]:
         """The picture that the model sees of the depth, and where it came from."""
         if not self.pointer.uses_depth:
             return None, "none"
         if self.depth_estimator is not None:
-            return self.depth_estimator(frame.rgb), self.depth_name
+            return self.depth_estimator(rgb), self.depth_name
         if is_aligned(frame):
-            return relative_depth_from_metric(frame.depth.metres()), "sensor"
+            return relative_depth_from_metric(frame.depth.metres(*window)), "sensor"
         # The model sees colour and depth as one picture: both must show the same pixel grid.
-        return relative_depth_from_metric(register_depth(frame, lifting)), "sensor"
+        return relative_depth_from_metric(register_depth(frame, lifting)[window]), "sensor"
 
     def _lift(
         self,
@@ -235,20 +256,36 @@ class ReferPipeline:
             pixel, flag = pixel_from_normalised(normalised, frame.width, frame.height)
             trust = answer.confidences[index] if answer.confidences else None
             try:
+                check_2d(normalised, trust, policy)
                 point = lift_point(frame, pixel, lifting, reading.mode)
+                referred = point.to_referred(pixel, normalised, frame.frame_id)
+                referred = replace(referred, flags=referred.flags | flag, index=index)
+                referred = self._trusted(referred, trust, reading.mode, lifting)
+                check_confidence(referred, policy)
             except RoboReferError as error:
                 error.answer = answer.text
                 error.mode, error.mode_reason = reading.mode, reading.reason
                 rejected.append(RejectedPoint(pixel, normalised, error, trust, index))
                 continue
-            referred = point.to_referred(pixel, normalised, frame.frame_id)
-            lifted.append(
-                replace(
-                    referred,
-                    flags=referred.flags | flag,
-                    model_confidence=trust,
-                    geometry_confidence=referred.confidence,
-                    index=index,
-                )
-            )
+            lifted.append(referred)
         return tuple(lifted), tuple(rejected)
+
+    def _trusted(
+        self, point: ReferredPoint, trust: float | None, mode: Mode, lifting: LiftingOptions
+    ) -> ReferredPoint:
+        """The point with its three confidences and what follows from how it was found."""
+        flags = point.flags | (PointFlag.DEMO_MODEL if self.is_demo else PointFlag.NONE)
+        geometry = point.confidence
+        if mode == Mode.FREE_SPACE and lifting.up is None:
+            flags |= PointFlag.UP_UNKNOWN
+            geometry = min(geometry, JUST_BELOW)
+        both = self.calibration.confidence(trust, geometry, mode)
+        if flags & PointFlag.UP_UNKNOWN:
+            both = min(both, JUST_BELOW)
+        return replace(
+            point,
+            flags=flags,
+            confidence=both,
+            model_confidence=trust,
+            geometry_confidence=geometry,
+        )

@@ -25,8 +25,17 @@ from roborefer_ros.errors import (
     FrameMismatchError,
     RoboReferError,
     SizeMismatchError,
+    UnknownError,
 )
-from roborefer_ros.frame import ReferredPoint, ReferResult, RejectedPoint, RGBDFrame
+from roborefer_ros.frame import Mode, ReferredPoint, ReferResult, RejectedPoint, RGBDFrame
+from roborefer_ros.lifting.tool_poses import (
+    Candidate,
+    ToolConvention,
+    candidates,
+    place_rotation,
+    quaternion_xyzw,
+    rotation_of,
+)
 from roborefer_ros.nodes import interfaces
 from roborefer_ros.nodes.camera_info import intrinsics_from_message
 from roborefer_ros.nodes.camera_topics import DEPTH_INFO, TopicNames
@@ -181,14 +190,38 @@ def pose_from_point(point: ReferredPoint) -> Pose:
     return pose
 
 
-def point_message(point: ReferredPoint, stamp: TimeMsg) -> interfaces.ReferredPoint:
-    """One answer point."""
+def _stamped(
+    position_m: npt.NDArray[np.float64], rotation: npt.NDArray[np.float64], header: Header
+) -> PoseStamped:
+    msg = PoseStamped(header=header)
+    p, q = msg.pose.position, msg.pose.orientation
+    p.x, p.y, p.z = (float(v) for v in position_m)
+    q.x, q.y, q.z, q.w = (float(v) for v in quaternion_xyzw(rotation))
+    return msg
+
+
+def point_message(
+    point: ReferredPoint,
+    stamp: TimeMsg,
+    mode: Mode = Mode.OBJECT,
+    tool: ToolConvention = ToolConvention(),  # noqa: B008 (frozen)
+) -> interfaces.ReferredPoint:
+    """One answer point.
+
+    Raises:
+        UnknownError: it holds a number that is not finite.
+    """
     msg = interfaces.ReferredPoint()
     msg.u, msg.v = (float(v) for v in point.pixel)
     msg.x_normalised, msg.y_normalised = (float(v) for v in point.normalised)
-    msg.pose = PoseStamped(
-        header=Header(stamp=stamp, frame_id=point.frame_id), pose=pose_from_point(point)
-    )
+    header = Header(stamp=stamp, frame_id=point.frame_id)
+    check_finite(point)
+    position, rotation = np.asarray(point.position_m), rotation_of(point.orientation_xyzw)
+    turned = tool.rotation(rotation)
+    msg.pose = _stamped(position, turned, header)
+    msg.pre_pose = _stamped(tool.before(position, rotation), turned, header)
+    if mode == Mode.FREE_SPACE:
+        msg.place_pose = _stamped(position, place_rotation(rotation), header)
     msg.covariance = np.ascontiguousarray(point.covariance, dtype=np.float64).reshape(36)
     msg.valid_depth_ratio = float(point.valid_depth_ratio)
     msg.nearest_reading_px = float(point.nearest_reading_px)
@@ -199,6 +232,41 @@ def point_message(point: ReferredPoint, stamp: TimeMsg) -> interfaces.ReferredPo
     msg.support_flatness = math.nan if point.flatness_m is None else float(point.flatness_m)
     msg.model_confidence = -1.0 if point.model_confidence is None else float(point.model_confidence)
     return msg
+
+
+def check_finite(point: ReferredPoint) -> None:
+    """Nothing that is not finite may reach a planner.
+
+    Raises:
+        UnknownError: position, orientation, covariance or confidence hold such a number.
+    """
+    parts = {
+        "position": point.position_m,
+        "orientation": point.orientation_xyzw,
+        "covariance": point.covariance,
+        "confidence": (point.confidence, point.geometry_confidence),
+    }
+    for name, values in parts.items():
+        numbers = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(numbers).all() or (name == "orientation" and not numbers.any()):
+            raise UnknownError(
+                f"the {name} of the point at pixel ({point.pixel[0]:.0f}, {point.pixel[1]:.0f}) "
+                f"is not finite: {numbers.tolist()}; please report it with the image"
+            )
+
+
+def candidate_message(
+    candidate: Candidate, frame_id: str, stamp: TimeMsg, tool: ToolConvention
+) -> interfaces.PoseCandidate:
+    """One way to reach a point."""
+    header, turned = Header(stamp=stamp, frame_id=frame_id), tool.rotation(candidate.rotation)
+    before = tool.before(candidate.position_m, candidate.rotation)
+    return interfaces.PoseCandidate(
+        pose=_stamped(candidate.position_m, turned, header),
+        pre_pose=_stamped(before, turned, header),
+        point_index=candidate.point,
+        cost=candidate.cost,
+    )
 
 
 def rejected_message(point: RejectedPoint) -> interfaces.RejectedPoint:
@@ -212,7 +280,12 @@ def rejected_message(point: RejectedPoint) -> interfaces.RejectedPoint:
 
 
 def result_message(
-    result: ReferResult, timings_s: Mapping[str, float], error: RoboReferError | None = None
+    result: ReferResult,
+    timings_s: Mapping[str, float],
+    error: RoboReferError | None = None,
+    *,
+    tool: ToolConvention = ToolConvention(),  # noqa: B008 (frozen)
+    up: npt.ArrayLike | None = None,
 ) -> interfaces.ReferPoint.Result:
     """The action result of an answer, or of a goal that failed.
 
@@ -220,16 +293,25 @@ def result_message(
         result: What was found, all of it or as much as there was before the failure.
         timings_s: Seconds per stage, beside the result's own.
         error: Reason of a failure; None on success.
+        tool: Convention of the poses.
+        up: ``[3]`` direction against gravity in the frame of the points; None where unknown.
+
+    Raises:
+        UnknownError: a number that is not finite would leave the node.
     """
     stamp = stamp_message(result.stamp_ns)
     msg = interfaces.ReferPoint.Result()
-    msg.points = [point_message(point, stamp) for point in result.points]
+    msg.points = [point_message(point, stamp, result.mode, tool) for point in result.points]
+    msg.candidates = [
+        candidate_message(one, result.points[one.point].frame_id, stamp, tool)
+        for one in candidates(result.points, result.mode, up)
+    ]
     msg.rejected_points = [rejected_message(point) for point in result.rejected]
     msg.answer = result.answer
     msg.mode = int(result.mode)
     msg.mode_reason = result.mode_reason
     msg.warnings = int(result.warnings)
-    msg.depth_used = result.depth_used
+    msg.depth_used, msg.up_source = result.depth_used, result.up_source
     msg.image_stamp = stamp
     msg.timings = timing_messages({**result.timings_s, **timings_s})
     if error is None:

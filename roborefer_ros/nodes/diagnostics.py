@@ -17,6 +17,7 @@ from roborefer_ros.errors import RoboReferError
 from roborefer_ros.nodes.camera_health import FAST_DDS_HINT
 from roborefer_ros.nodes.camera_info import doubts, intrinsics_from_message
 from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.model_loading import is_bundled
 
 #: errors that say nothing about the node's health: the request's own, cancelled, rejected
 _HARMLESS = range(2501, 2520)
@@ -195,6 +196,12 @@ class Diagnostics:
         values = {"state": state, "model": spec, "problem": problem or "none"}
         if state == "active":
             values.update(_gpu_memory())
+            if is_bundled(spec):
+                message = (
+                    "the bundled demonstration network answers; it knows simulated scenes only "
+                    "(set the parameter model)"
+                )
+                return self._status("model", DiagnosticStatus.WARN, message, values)
             return self._status("model", DiagnosticStatus.OK, "ready", values)
         if problem:
             return self._status("model", DiagnosticStatus.ERROR, f"{state}: {problem}", values)

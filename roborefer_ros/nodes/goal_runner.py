@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from roborefer_ros.errors import (
 from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.temporal import DepthHistory
+from roborefer_ros.lifting.tool_poses import ToolConvention
 from roborefer_ros.nodes.camera_input import CameraInput
 from roborefer_ros.nodes.camera_topics import DEPTH_INFO, CameraMessages
 from roborefer_ros.nodes.conversions import (
@@ -30,6 +32,7 @@ from roborefer_ros.nodes.conversions import (
     result_message,
     stamp_ns,
 )
+from roborefer_ros.nodes.imu_input import Gravity, ImuInput
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.nodes.refer_action import Outcome, ReferGoal
 from roborefer_ros.nodes.transforms import (
@@ -42,6 +45,9 @@ from roborefer_ros.nodes.transforms import (
 from roborefer_ros.pipeline import ReferPipeline, check_instruction
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import check_interrupts
+from roborefer_ros.pointing.region import Region
+
+Direction = tuple[float, float, float]
 
 #: transforms below these leave depth aligned with colour
 _SAME_PLACE_M = 0.0005
@@ -81,18 +87,30 @@ class NodeParts:
         camera: Source of frames.
         transforms: Source of transforms.
         pipeline: Model and lifting.
+        imu: Source of gravity, where the camera has one.
     """
 
     camera: CameraInput
     transforms: Transforms
     pipeline: ReferPipeline
+    imu: ImuInput | None = None
 
 
-def policy_of(goal: ReferGoal, options: NodeOptions) -> AnswerPolicy:
-    """The rules of a goal: its own, else those of the parameters."""
+def policy_of(request: Any, options: NodeOptions) -> AnswerPolicy:
+    """The rules of a goal: its own, else those of the parameters.
+
+    Raises:
+        InvalidGoalError: a field is out of its range.
+    """
     return AnswerPolicy(
-        max_points=int(goal.request.max_points),
-        accept_partial=bool(goal.request.accept_partial),
+        max_points=int(request.max_points),
+        min_confidence=request.min_confidence or options.min_confidence,
+        min_model_confidence=request.min_model_confidence or options.min_model_confidence,
+        accept_partial=bool(request.accept_partial),
+        placing_without_up=options.placing_without_up,
+        on_out_of_workspace=options.on_out_of_workspace,
+        region=Region.from_numbers(request.region),
+        crop_to_region=bool(request.crop_to_region),
     )
 
 
@@ -109,12 +127,30 @@ class GoalRunner:
         try:
             answer = self._answer()
             self._goal.timings_s["total"] = time.monotonic() - self._goal.accepted_s
-            return Outcome(result_message(answer.target, self._goal.timings_s), answer)
+            result = result_message(
+                answer.target,
+                self._goal.timings_s,
+                tool=self._tool,
+                up=_turned(answer.options.lifting.up, answer.target_T_camera),
+            )
+            return Outcome(result, answer)
         except Exception as error:
             numbered = self._goal.numbered(error)
             self._goal.timings_s["total"] = time.monotonic() - self._goal.accepted_s
-            result = result_message(self._found, self._goal.timings_s, numbered)
+            result = self._failure(numbered)
             return Outcome(result, bug=None if numbered is error else error)
+
+    def _failure(self, error: RoboReferError) -> Any:
+        """The message of a goal that failed, with all that is known."""
+        try:
+            return result_message(self._found, self._goal.timings_s, error, tool=self._tool)
+        except RoboReferError:  # points that must not leave the node
+            found = replace(self._found, points=())
+            return result_message(found, self._goal.timings_s, error)
+
+    @property
+    def _tool(self) -> ToolConvention:
+        return ToolConvention(self._options.approach_axis, self._options.approach_offset_m)
 
     def _answer(self) -> Answer:
         """Find, lift and move the points.
@@ -127,12 +163,16 @@ class GoalRunner:
         text = check_instruction(request.instruction, options.max_instruction_length)
         reading = read_instruction(text, Mode(request.mode))
         self._found = replace(self._found, mode=reading.mode, mode_reason=reading.reason)
-        policy = policy_of(goal, options)
+        policy = policy_of(request, options)
         frame = self._frame()
         self._found = replace(self._found, frame_id=frame.frame_id, stamp_ns=frame.stamp_ns)
-        options = replace(options, lifting=self._lifting(frame))
+        up, policy = self._up(frame, policy)
+        options = replace(options, lifting=replace(options.lifting, up=up))
         self._check_optical(frame)
-        found = self._refer(frame, text, reading, options.lifting, policy)
+        found = replace(
+            self._refer(frame, text, reading, options.lifting, policy),
+            up_source=self._found.up_source,
+        )
         # Until they are in the requested frame there are no points to report.
         self._found = replace(found, points=())
         failed = found.failure(policy.accept_partial)
@@ -178,13 +218,42 @@ class GoalRunner:
         except MemoryError as error:
             raise ModelOutOfMemoryError(f"out of memory while answering: {error}") from error
 
-    def _lifting(self, frame: RGBDFrame) -> LiftingOptions:
-        """The thresholds, with up as the camera sees it."""
-        lifting = self._options.lifting
-        if not self._options.up_frame:
-            return lifting
-        x, y, z = self._lookup(self._options.up_frame, frame)[2, :3]
-        return replace(lifting, up=(float(x), float(y), float(z)))
+    def _up(self, frame: RGBDFrame, policy: AnswerPolicy) -> tuple[Direction | None, AnswerPolicy]:
+        """Where up is as the camera sees it, and the policy with what was tried in vain.
+
+        Raises:
+            TransformUnavailableError, TransformExtrapolationError: the frame that should tell it
+                is not connected to the camera's.
+        """
+        options = self._options
+        upright = options.target_frame or self._goal.request.target_frame
+        if not options.target_frame_is_upright or upright.endswith(("_optical_frame", "_optical")):
+            upright = ""
+        for frame_id, source in ((options.up_frame, "up_frame"), (upright, "target_frame")):
+            if frame_id and frame_id != frame.frame_id:
+                return self._known(self._z_axis(frame_id, source, frame), source), policy
+        tried = ""
+        if self._parts.imu is not None:
+            gravity = self._parts.imu.filter.estimate(frame.stamp_ns)
+            if isinstance(gravity, Gravity):
+                pose = self._lookup(gravity.frame_id, frame)
+                return self._known(_direction(pose[:3, :3].T @ gravity.up), "imu"), policy
+            tried = gravity
+        if options.lifting.up is not None:
+            return self._known(options.lifting.up, "lifting.up"), policy
+        return None, replace(policy, why_no_up=tried)
+
+    def _known(self, up: Direction, source: str) -> Direction:
+        self._found = replace(self._found, up_source=source)
+        return up
+
+    def _z_axis(self, frame_id: str, source: str, frame: RGBDFrame) -> Direction:
+        try:
+            return _direction(self._lookup(frame_id, frame)[2, :3])
+        except (TransformUnavailableError, TransformExtrapolationError) as error:
+            raise type(error)(
+                f"where up is should come from {source} '{frame_id}': {error}"
+            ) from error
 
     def _frame(self) -> RGBDFrame:
         goal, options = self._goal, self._options
@@ -319,6 +388,20 @@ class GoalRunner:
             deadline=self._goal.deadline,
             cancelled=self._goal.is_cancelled,
         )
+
+
+def _direction(vector: npt.NDArray[np.float64]) -> Direction:
+    x, y, z = (float(v) for v in vector)
+    return (x, y, z)
+
+
+def _turned(
+    up: Direction | None, target_T_camera: npt.NDArray[np.float64] | None
+) -> Direction | None:
+    """A direction of the camera's frame in the frame of the answer."""
+    if up is None or target_T_camera is None:
+        return up
+    return _direction(target_T_camera[:3, :3] @ np.asarray(up))
 
 
 def _moved(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import importlib.resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
+from roborefer_ros.pointing.calibration import UNCALIBRATED, Calibration, read_calibration
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
 
 #: trained on the converted depth of the simulated camera
@@ -70,6 +73,9 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         pipeline = ReferPipeline(
             pointer=pointer,
             depth_estimator=estimator,
+            depth_name=options.depth_network,
+            calibration=calibration_of(options.model),
+            is_demo=is_bundled(options.model),
         )
         if options.warm_up:
             _warm_up(pipeline)
@@ -92,6 +98,35 @@ def _model_spec(options: NodeOptions) -> str:
     ):
         return f"{scheme}?{query}&depth=server" if query else f"{scheme}?depth=server"
     return options.model
+
+
+def is_bundled(spec: str) -> bool:
+    """Whether a model is the bundled network, by its name or by its folder."""
+    folder = _checkpoint_folder(spec)
+    return folder is not None and folder.resolve() == _bundled_folder().resolve()
+
+
+def calibration_of(spec: str) -> Calibration:
+    """The calibration that comes with a model; ``UNCALIBRATED`` where none does.
+
+    Raises:
+        CheckpointInvalidError: its file is not usable.
+    """
+    folder = _checkpoint_folder(spec)
+    return UNCALIBRATED if folder is None else read_calibration(folder)
+
+
+def _checkpoint_folder(spec: str) -> Path | None:
+    """The local folder of a ``roborefer:`` model."""
+    scheme, _, source = spec.partition(":")
+    place = source.partition("?")[0]
+    if scheme != "roborefer" or not place:
+        return None
+    return _bundled_folder() if place == "demo" else Path(place).expanduser()
+
+
+def _bundled_folder() -> Path:
+    return Path(str(importlib.resources.files("roborefer_ros") / "demo_brain"))
 
 
 def _depth_source(options: NodeOptions) -> str:

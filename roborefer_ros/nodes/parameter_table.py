@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from roborefer_ros.answer_policy import REFUSALS
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.options import CHOICES, option_descriptions, option_ranges
+from roborefer_ros.lifting.tool_poses import APPROACH_AXES
 
 LIFTING_PREFIX = "lifting."
 
@@ -145,7 +147,59 @@ _NODE = (
         "",
         "Frame whose z axis points up, e.g. 'base_link': tells the lifting where up is (tilt of "
         "supports, roll of poses, places in the air), also for a moving camera. Empty: "
-        "lifting.up holds.",
+        "target_frame tells it (see target_frame_is_upright), else the topic imu where it is "
+        "remapped, else lifting.up.",
+    ),
+    Spec(
+        "target_frame_is_upright",
+        True,
+        "The z axis of target_frame points up (REP-103), so that it tells where up is where "
+        "up_frame is empty. Set it to false for the frame of a tool or of a tilted mount.",
+    ),
+    Spec(
+        "placing_without_up",
+        "refuse",
+        "A goal that asks for a place where nothing tells where up is (up_frame, target_frame, "
+        "imu, lifting.up): 'refuse' ends it in error 2566, 'flag' answers with FLAG_UP_UNKNOWN "
+        "and a confidence below 0.5.",
+        choices=REFUSALS,
+    ),
+    Spec(
+        "min_confidence",
+        0.0,
+        "Points with less confidence are rejected (error 2568), where the goal names no limit; "
+        "0.5 keeps what can be acted on.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Spec(
+        "min_model_confidence",
+        0.2,
+        "Points that the model itself trusts less are rejected (error 2553), where the goal names "
+        "no limit; 0 rejects none. Models that tell no confidence are not judged.",
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Spec(
+        "on_out_of_workspace",
+        "flag",
+        "Points outside lifting.workspace_m: 'flag' sets FLAG_OUT_OF_WORKSPACE, 'refuse' rejects "
+        "them (error 2567).",
+        choices=REFUSALS,
+    ),
+    Spec(
+        "approach_axis",
+        "x",
+        "Axis of the resulting poses that points along the approach: 'x' (graspnetAPI, AnyGrasp) "
+        "or 'z' (Contact-GraspNet, the Panda hand, most MoveIt tool frames).",
+        choices=APPROACH_AXES,
+    ),
+    Spec(
+        "approach_offset_m",
+        0.10,
+        "Distance of the pre-grasp and pre-place poses from their poses, against the approach [m].",
+        minimum=0.0,
+        maximum=1.0,
     ),
     Spec(
         "goal_timeout_s",

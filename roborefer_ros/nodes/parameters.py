@@ -27,8 +27,10 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from roborefer_ros.answer_policy import Refusal
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.lifting import LiftingOptions
+from roborefer_ros.lifting.tool_poses import ApproachAxis
 from roborefer_ros.models.depth_network import parse_depth_network
 from roborefer_ros.nodes.parameter_checks import nearest
 from roborefer_ros.nodes.parameter_table import (
@@ -57,6 +59,13 @@ class NodeOptions:
     bond_timeout: float
     target_frame: str
     up_frame: str
+    target_frame_is_upright: bool
+    placing_without_up: Refusal
+    min_confidence: float
+    min_model_confidence: float
+    on_out_of_workspace: Refusal
+    approach_axis: ApproachAxis
+    approach_offset_m: float
     goal_timeout_s: float
     max_queued_goals: int
     max_instruction_length: int

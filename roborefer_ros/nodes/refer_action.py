@@ -38,6 +38,7 @@ from roborefer_ros.nodes.action_qos import service_qos
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pointing.answers import answer_so_far
+from roborefer_ros.pointing.region import Region
 
 #: pause before a feedback message that only brings more text, seconds
 _TEXT_PERIOD_S = 0.1
@@ -185,7 +186,8 @@ def check_request(request: Any) -> None:
             "timeout must be a number of seconds from 0 (the node's default), not "
             f"{request.timeout}"
         )
-    # raises InvalidGoalError itself
+    # both raise InvalidGoalError themselves
+    Region.from_numbers(request.region)
     AnswerPolicy(
         min_confidence=request.min_confidence, min_model_confidence=request.min_model_confidence
     )

@@ -45,6 +45,7 @@ from roborefer_ros.nodes.bond import Bond
 from roborefer_ros.nodes.camera_input import CameraInput
 from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
 from roborefer_ros.nodes.goal_runner import Answer, GoalRunner, NodeParts
+from roborefer_ros.nodes.imu_input import ImuInput
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.model_loading import open_pipeline
 from roborefer_ros.nodes.parameter_checks import (
@@ -125,6 +126,7 @@ class ReferNode(LifecycleNode):
         self._fault: NodeFaultError | None = None
         self._camera: CameraInput | None = None
         self._transforms: Transforms | None = None
+        self._imu: ImuInput | None = None
         self._visualization: Visualization | None = None
         self._parts: NodeParts | None = None
         self._statistics = GoalStatistics()
@@ -186,6 +188,7 @@ class ReferNode(LifecycleNode):
         options = self.options()
         self._transforms = Transforms(self)
         self._visualization = Visualization(self)
+        self._imu = ImuInput(self) if ImuInput.is_wanted(self) else None
         self._camera = CameraInput(self, options, self._transforms.clear, self._on_fault)
         self.get_logger().info(
             f"configured; camera topics: {', '.join(t.name for t in self._camera.topics)}"
@@ -220,7 +223,7 @@ class ReferNode(LifecycleNode):
         if pipeline is None:  # nobody waits for it any more
             return TransitionCallbackReturn.FAILURE
         assert self._camera is not None and self._transforms is not None
-        self._parts = NodeParts(self._camera, self._transforms, pipeline)
+        self._parts = NodeParts(self._camera, self._transforms, pipeline, self._imu)
         self.problem = ""
         self._server.open()
         self.get_logger().info(
@@ -312,7 +315,8 @@ class ReferNode(LifecycleNode):
         camera, self._camera = self._camera, None
         visualization, self._visualization = self._visualization, None
         transforms, self._transforms = self._transforms, None
-        for part in (camera, visualization, transforms):
+        imu, self._imu = self._imu, None
+        for part in (camera, visualization, transforms, imu):
             if part is not None:
                 part.close()
 

@@ -21,7 +21,7 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from roborefer_ros.errors import NoDepthAtPointError
-from roborefer_ros.frame import ReferredPoint
+from roborefer_ros.frame import ReferredPoint, ResultWarning
 from roborefer_ros.lifting import Cloud, crop_cloud, grow_segment
 from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
 from roborefer_ros.nodes.goal_runner import Answer
@@ -129,6 +129,8 @@ def markers(answer: Answer, header: Header, lifetime_s: float) -> MarkerArray:
     text.pose = pose_from_point(answer.target.points[0])
     text.pose.position.z += 0.05
     text.text = answer.instruction[:120]
+    if answer.target.warnings & ResultWarning.DEMO_MODEL:
+        text.text += "\nDEMO MODEL: knows simulated scenes only"
     return array_
 
 

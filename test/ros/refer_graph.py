@@ -41,6 +41,7 @@ class ScriptedPointer:
 
     Attributes:
         points: what it answers.
+        confidences: its trust in them, or none.
         error: raised instead.
         token_s, tokens: how long it pretends to decode; it polls between tokens as models do.
         running: set while it decodes.
@@ -50,6 +51,7 @@ class ScriptedPointer:
 
     def __init__(self, points: tuple[tuple[float, float], ...] = ((0.5, 0.5),)) -> None:
         self.points = points
+        self.confidences: tuple[float, ...] = ()
         self.error: Exception | None = None
         self.tokens, self.token_s = 1, 0.0
         self.uses_depth = True
@@ -86,7 +88,7 @@ class ScriptedPointer:
         finally:
             self.running.clear()
         text = str(list(self.points))
-        return PointerAnswer(text=text, points=self.points, timings_s={"decode": 0.001})
+        return PointerAnswer(text, self.points, self.confidences, timings_s={"decode": 0.001})
 
     def close(self) -> None:
         """Count."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
+from rclpy.parameter import Parameter
 from refer_graph import (
     CAMERA_FRAME,
     FOCAL,
@@ -305,7 +306,7 @@ def _ambiguous(make: Make) -> Any:
 
 @provokes("TRANSFORM_UNAVAILABLE")
 def _no_transform(make: Make) -> Any:
-    result = make().refer(target_frame="base_link")
+    result = make(target_frame_is_upright=False).refer(target_frame="base_link")
     assert CAMERA_FRAME in result.error_msg and "base_link" in result.error_msg
     assert result.answer
     return result
@@ -393,6 +394,58 @@ def _invalid_transform(make: Make) -> Any:
     assert "1e+300" in result.error_msg and "base_link" in result.error_msg
     assert graph.refer().error_code == 0
     return result
+
+
+@provokes("LOW_MODEL_CONFIDENCE")
+def _doubtful_model(make: Make) -> Any:
+    graph = make()
+    graph.pointer.confidences = (0.1,)
+    result = graph.refer()
+    assert "0.5, 0.5" in result.answer and "min_model_confidence" in result.error_msg
+    assert graph.refer(min_model_confidence=0.05).error_code == 0
+    graph.pointer.confidences = (0.9,)
+    assert graph.refer(min_model_confidence=0.95).error_code == result.error_code
+    assert graph.refer().error_code == 0
+    return result
+
+
+@provokes("LOW_CONFIDENCE")
+def _doubtful(make: Make) -> Any:
+    graph = make(min_confidence=0.5)
+    graph.pointer.confidences = (0.4,)
+    result = graph.refer()
+    assert result.answer and "0.40" in result.error_msg
+    assert graph.refer(min_confidence=0.3).error_code == 0
+    return result
+
+
+@provokes("POINT_OUTSIDE_REGION")
+def _outside_region(make: Make) -> Any:
+    graph = make()
+    assert graph.refer(region=[0.4, 0.4, 0.6, 0.6]).error_code == 0
+    result = graph.refer(region=[0.0, 0.0, 0.4, 1.0])
+    assert result.answer
+    return result
+
+
+@provokes("UP_UNKNOWN")
+def _no_up(make: Make) -> Any:
+    graph = make()
+    result = graph.refer("put it down here")
+    for name in ("up_frame", "target_frame", "lifting.up", "imu", "placing_without_up"):
+        assert name in result.error_msg
+    assert graph.refer("the red mug").error_code == 0
+    return result
+
+
+@provokes("OUT_OF_WORKSPACE")
+def _out_of_reach(make: Make) -> Any:
+    graph = make(**{"lifting.workspace_m": [-1.0, -1.0, 0.0, 1.0, 1.0, 0.5]})
+    flagged = graph.refer()
+    assert flagged.error_code == 0
+    assert flagged.points[0].flags & flagged.points[0].FLAG_OUT_OF_WORKSPACE
+    graph.node.set_parameters([Parameter("on_out_of_workspace", value="refuse")])
+    return graph.refer()
 
 
 def test_every_number_has_a_case() -> None:

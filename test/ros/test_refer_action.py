@@ -67,7 +67,9 @@ def cancel(handle: Any) -> int:
 
 def test_fields_of_the_goal_reach_the_model(graph: Callable[..., Graph]) -> None:
     """Mode and max_points; blanks around the instruction go."""
-    g = graph(pointer=ScriptedPointer(((0.2, 0.5), (0.5, 0.5), (0.8, 0.5))))
+    g = graph(
+        pointer=ScriptedPointer(((0.2, 0.5), (0.5, 0.5), (0.8, 0.5))), placing_without_up="flag"
+    )
     goal = {"mode": ReferPoint.Goal.MODE_FREE_SPACE, "max_points": 2}
     result = g.refer("  beside the plate ", **goal)
     assert result.error_code == 0, result.error_msg
@@ -162,7 +164,7 @@ def test_cancel_while_waiting_for_a_frame(graph: Callable[..., Graph]) -> None:
 
 def test_cancel_while_waiting_for_a_transform(graph: Callable[..., Graph]) -> None:
     """Also the wait for TF is given up; the model's text is in the result."""
-    g = graph(transform_timeout_s=9.0)
+    g = graph(transform_timeout_s=9.0, target_frame_is_upright=False)
     handle = g.send(target_frame="nowhere")
     wait_until(lambda: any(f.state == ReferPoint.Feedback.TRANSFORMING for f in g.feedback))
     assert cancel(handle) == 1

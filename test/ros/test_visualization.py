@@ -200,23 +200,31 @@ def test_no_median_of_a_camera_that_moves(graph: Make, target_frame: str, moves:
         assert z == pytest.approx([1.0] * 6, abs=0.0015)
 
 
-@pytest.mark.parametrize("up_frame", ["base_link", ""])
-def test_up_comes_from_a_frame(graph: Make, up_frame: str) -> None:
+@pytest.mark.parametrize("source", ["up_frame", "target_frame", ""])
+def test_up_comes_from_a_frame(graph: Make, source: str) -> None:
     """For a camera that looks straight down the wall is a level table; unknown without."""
     down = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
-    g = graph(up_frame=up_frame)
+    g = graph(
+        up_frame="base_link" if source == "up_frame" else "",
+        target_frame_is_upright=source == "target_frame",
+        placing_without_up="flag",
+    )
     broadcaster = with_transform(g, tuple(float(v) for v in quaternion_xyzw(down)))
     result = g.refer("the free space", mode=int(Mode.FREE_SPACE), target_frame="base_link")
     assert result.error_code == 0, result.error_msg
     (point,) = result.points
     assert point.support_flatness == pytest.approx(0.0, abs=0.002)
-    if up_frame:
+    assert result.up_source == source
+    if source:
         assert point.support_tilt == pytest.approx(0.0, abs=0.02)
+        assert not point.flags & point.FLAG_UP_UNKNOWN
     else:
         assert np.isnan(point.support_tilt)
+        assert point.flags & point.FLAG_UP_UNKNOWN and point.confidence < 0.5
     del broadcaster
 
 
 def test_an_up_frame_that_nobody_publishes(graph: Make) -> None:
     result = graph(up_frame="nowhere").refer()
     assert result.error_code == 2580 and "nowhere" in result.error_msg
+    assert "up_frame" in result.error_msg
