@@ -36,6 +36,7 @@ class EchoPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        verbatim: bool = False,
     ) -> PointerAnswer:
         """See ``Pointer.point``."""
         on_text(instruction)

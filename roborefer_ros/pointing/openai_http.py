@@ -131,6 +131,7 @@ class OpenAIPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        verbatim: bool = False,
     ) -> PointerAnswer:
         """See ``Pointer.point``."""
         waits = {"deadline": deadline, "cancelled": cancelled}
@@ -144,7 +145,7 @@ class OpenAIPointer:
             qwen2_size(width, height) if family.parse is formats.parse_pixels else (width, height)
         )
         picture = encode_base64(resized(rgb, size), self._image_format)
-        body = self._body(family, picture, instruction)
+        body = self._body(family, picture, instruction, verbatim)
         encoded = time.perf_counter()
 
         def ask(temperature: float, on_text: Callable[[str], None]) -> PointerAnswer:
@@ -173,9 +174,12 @@ class OpenAIPointer:
         """Close the connections."""
         self._session.close()
 
-    def _body(self, family: Family, picture: str, instruction: str) -> dict[str, Any]:
+    def _body(
+        self, family: Family, picture: str, instruction: str, verbatim: bool
+    ) -> dict[str, Any]:
         image = {"url": f"data:image/{self._image_format};base64,{picture}"}
-        text = instruction if self._verbatim else family.prompt(instruction)
+        whole = self._verbatim or verbatim
+        text = instruction if whole else family.prompt(instruction)
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [

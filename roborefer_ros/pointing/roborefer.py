@@ -141,6 +141,7 @@ class RoboReferPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        verbatim: bool = False,
     ) -> PointerAnswer:
         """See ``Pointer.point``.
 
@@ -157,7 +158,8 @@ class RoboReferPointer:
         timings: dict[str, float] = {}
         try:
             check()
-            embeds = self._prompt(rgb, depth, instruction, timings, check)
+            text = instruction if verbatim else roborefer_prompt(instruction)
+            embeds = self._prompt(rgb, depth, text, timings, check)
             answer = with_agreement(
                 ask(None, on_text),
                 lambda index: ask(index, lambda _: None),
@@ -196,7 +198,7 @@ class RoboReferPointer:
         self,
         rgb: Picture,
         depth: Picture | None,
-        instruction: str,
+        text: str,
         timings: dict[str, float],
         check: Callable[[], None],
     ) -> torch.Tensor:
@@ -204,7 +206,7 @@ class RoboReferPointer:
         lap = self._stopwatch(timings)
         pictures = (rgb,) if depth is None else (rgb, depth)
         seen = self._seen if self._seen is not None and self._seen.holds(pictures) else None
-        inputs = self.processor(roborefer_prompt(instruction), [rgb], list(pictures[1:]))
+        inputs = self.processor(text, [rgb], list(pictures[1:]))
         lap("preprocess")
         if seen is None:
             self._seen = None  # its memory is free before the new rows are made

@@ -100,6 +100,7 @@ class RoboReferHttpPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        verbatim: bool = False,
     ) -> PointerAnswer:
         """See ``Pointer.point``; the server does not stream, so the text comes at once."""
         started = time.perf_counter()
@@ -109,7 +110,7 @@ class RoboReferHttpPointer:
             "image_url": [encode_base64(rgb)],
             "depth_url": [encode_base64(depth) for depth in depths],
             "enable_depth": int(bool(depths) or self._depth == "server"),
-            "text": instruction if self._verbatim else family.prompt(instruction),
+            "text": instruction if verbatim or self._verbatim else family.prompt(instruction),
         }
         encoded = time.perf_counter()
         raw = self._session.exchange("POST", "/query", body, deadline=deadline, cancelled=cancelled)

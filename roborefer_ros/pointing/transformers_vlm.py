@@ -137,6 +137,7 @@ class TransformersPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        verbatim: bool = False,
     ) -> PointerAnswer:
         """See ``Pointer.point``; cancellation is looked at between tokens."""
 
@@ -149,7 +150,7 @@ class TransformersPointer:
         try:
             check()
             started = time.perf_counter()
-            inputs, size = self._inputs(rgb, instruction)
+            inputs, size = self._inputs(rgb, instruction, verbatim)
             timings = {"preprocess": time.perf_counter() - started}
             return with_agreement(
                 ask(None, on_text),
@@ -175,12 +176,12 @@ class TransformersPointer:
             torch.cuda.empty_cache()
 
     def _inputs(
-        self, rgb: npt.NDArray[np.uint8], instruction: str
+        self, rgb: npt.NDArray[np.uint8], instruction: str, verbatim: bool = False
     ) -> tuple[dict[str, torch.Tensor], ImageSize]:
         """The model's inputs, and ``(width, height)`` of the image that it sees."""
         picture = Image.fromarray(np.ascontiguousarray(rgb))
         text = self._harmless(instruction)
-        if not self._verbatim:
+        if not (verbatim or self._verbatim):
             text = self._family.prompt(text)
         if self._family.uses_chat_template:
             content = [{"type": "image"}, {"type": "text", "text": text}]

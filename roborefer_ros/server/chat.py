@@ -155,9 +155,15 @@ def _delta(delta: dict[str, str]) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
-def _usage(answer: EngineAnswer) -> dict[str, int]:
-    # Prompts are counted in rows of pictures rather than tokens; nobody is billed for them.
-    return {"prompt_tokens": 0, "completion_tokens": answer.tokens, "total_tokens": answer.tokens}
+def _usage(answer: EngineAnswer) -> dict[str, int] | None:
+    """Counted where the model counts; else nothing, rather than a number that is none."""
+    if answer.tokens is None or answer.prompt_tokens is None:
+        return None
+    return {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.tokens,
+        "total_tokens": answer.prompt_tokens + answer.tokens,
+    }
 
 
 def _event(value: dict[str, Any]) -> str:

@@ -19,7 +19,6 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.frame import Mode
 from roborefer_ros.pointing.pointer import NormalisedPoint, Pointer
-from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server.pictures import Picture
 
 
@@ -64,7 +63,9 @@ class EngineAnswer:
         points, confidences: in it, as in ``PointerAnswer``; empty for texts.
         no_point: why an instruction was answered without a point, else None.
         timings_s: seconds per stage.
-        tokens: generated; 0 where the model does not tell.
+        tokens: generated; None where the model does not tell.
+        prompt_tokens: rows of the prompt, those of the pictures included; None where the model
+            does not tell.
         cut_off: the answer reached its greatest length.
     """
 
@@ -73,7 +74,8 @@ class EngineAnswer:
     confidences: tuple[float, ...] = ()
     no_point: RoboReferError | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
-    tokens: int = 0
+    tokens: int | None = None
+    prompt_tokens: int | None = None
     cut_off: bool = False
 
 
@@ -135,12 +137,13 @@ class PointerEngine:
             answer = self._pointer.point(
                 query.images[0].pixels,
                 query.depths[0].pixels if query.depths else None,
-                query.text if query.is_instruction else without_suffix(query.text),
+                query.text,
                 query.mode,
                 max_points=query.max_points,
                 deadline=query.deadline,
                 cancelled=query.cancel.is_set,
                 on_text=query.on_text or (lambda _: None),
+                verbatim=not query.is_instruction,
             )
         except (NoPointInAnswerError, PointOutsideImageError) as error:
             return EngineAnswer(text=error.answer, no_point=error)
@@ -150,18 +153,8 @@ class PointerEngine:
             points=answer.points,
             confidences=answer.confidences,
             timings_s=answer.timings_s,
-            tokens=0 if logprobs is None else len(logprobs),
+            tokens=None if logprobs is None else len(logprobs),
         )
-
-
-def without_suffix(text: str) -> str:
-    """A text of the reference's clients without its request for points: Pointers add their own.
-
-    The reference's demo has two blanks in one place of it, so blanks are not compared.
-    """
-    words, suffix = text.split(), POINT_SUFFIX.split()
-    glued = " ".join(words)
-    return glued.removesuffix(" ".join(suffix)).strip() or text
 
 
 def numbered(error: Exception) -> RoboReferError:

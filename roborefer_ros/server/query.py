@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from roborefer_ros.errors import InvalidGoalError, InvalidPointerSpecError, RoboReferError
+from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, RoboReferError
 from roborefer_ros.frame import Mode
 from roborefer_ros.pipeline import pixel_from_normalised
 from roborefer_ros.pointing.http_session import HttpLimits, HttpSession, api_key, parse_json
@@ -88,12 +88,12 @@ def _check_out(path: Path) -> None:
     """Before a model is asked.
 
     Raises:
-        InvalidGoalError: the marked picture could not be written.
+        ConfigurationError: the marked picture could not be written.
     """
     if path.suffix.lower() not in _WRITTEN:
-        raise InvalidGoalError(f"--out {path} must end in one of {', '.join(_WRITTEN)}")
+        raise ConfigurationError(f"--out {path} must end in one of {', '.join(_WRITTEN)}")
     if not path.parent.is_dir():
-        raise InvalidGoalError(f"--out {path}: there is no folder {path.parent}; make it first")
+        raise ConfigurationError(f"--out {path}: there is no folder {path.parent}; make it first")
 
 
 def mark(rgb: npt.NDArray[np.uint8], points: Sequence[Found]) -> Image.Image:
@@ -122,7 +122,7 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
     depth = None if options.depth is None else _read(options.depth)
     is_metric = depth is not None and _is_sixteen_bit(depth)
     if options.intrinsics and not is_metric:
-        raise InvalidGoalError(
+        raise ConfigurationError(
             "--intrinsics needs metric depth: a 16-bit PNG with --depth (--unit-m per unit)"
         )
     if is_metric:
@@ -130,7 +130,7 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
         return _ask_typed(options, depth)
     grey = None if depth is None else decode_grey(depth, _MAX_PIXELS, str(options.depth)).pixels
     if grey is not None and grey.shape != rgb.shape[:2]:
-        raise InvalidGoalError(
+        raise ConfigurationError(
             f"{options.depth} is {grey.shape[1]}x{grey.shape[0]}, {options.image} "
             f"{rgb.shape[1]}x{rgb.shape[0]}; the depth picture must be aligned with the image"
         )

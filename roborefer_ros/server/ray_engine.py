@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ import yaml
 from roborefer_ros.errors import (
     BackendUnreachableError,
     CanceledError,
+    ConfigurationError,
     DeadlineExceededError,
     DependencyMissingError,
-    InvalidGoalError,
     RoboReferError,
 )
 from roborefer_ros.server.clients import Client
@@ -40,6 +40,9 @@ _POLL_S = 0.05
 
 #: a query is given to so many replicas, should one after the other die under it
 _ATTEMPTS = 5
+
+#: of a query: another process has another clock, and cannot call or be told by this one
+_STAYS_HERE = {"deadline", "cancel", "on_text"}
 
 _logger = logging.getLogger(__name__)
 
@@ -64,18 +67,18 @@ def read_options(path: Path) -> RayOptions:
     """Read the YAML file.
 
     Raises:
-        InvalidGoalError: it cannot be read, or holds other keys.
+        ConfigurationError: it cannot be read, or holds other keys.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         options = RayOptions(**values)
     except (OSError, yaml.YAMLError, TypeError) as error:
-        raise InvalidGoalError(
+        raise ConfigurationError(
             f"{path} is no configuration for --ray ({error}); it may hold address, concurrency "
             "and deployment, see docs/server.md"
         ) from error
     if not isinstance(options.deployment, dict) or options.concurrency < 1:
-        raise InvalidGoalError(f"{path}: deployment must be a mapping, concurrency at least 1")
+        raise ConfigurationError(f"{path}: deployment must be a mapping, concurrency at least 1")
     return options
 
 
@@ -107,13 +110,13 @@ class Replica:
         return {**{name: getattr(engine, name) for name in names}, "pid": os.getpid()}
 
     async def answer(
-        self, fields: dict[str, Any], left_s: float | None
+        self, values: dict[str, Any], left_s: float | None
     ) -> EngineAnswer | RoboReferError:
         """One query; numbered errors are returned, since Ray would wrap raised ones."""
         deadline = None if left_s is None else time.monotonic() + left_s
         job = None
         try:
-            job = self._scheduler.submit(Client("front"), Query(**fields, deadline=deadline))
+            job = self._scheduler.submit(Client("front"), Query(**values, deadline=deadline))
             return await asyncio.wrap_future(job.result)
         except RoboReferError as error:
             return error
@@ -233,9 +236,6 @@ class RayEngine:
 
 
 def _fields(query: Query) -> dict[str, Any]:
-    """What of a query another process needs."""
-    names = (
-        *("text", "images", "depths", "is_instruction", "mode", "max_points", "max_new_tokens"),
-        *("temperature", "seed"),
-    )
+    """What of a query travels to another process: all of it but what belongs to this one."""
+    names = {field.name for field in fields(Query)} - _STAYS_HERE
     return {name: getattr(query, name) for name in names}

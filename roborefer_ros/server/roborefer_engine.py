@@ -64,6 +64,7 @@ class _Work:
     pictures: tuple[tuple[str, bytes], ...] = ()
     prefix_ids: tuple[int, ...] = ()
     prefix_rows: int = 0
+    prompt_tokens: int = 0
     seen_before: bool = False
     timings_s: dict[str, float] = field(default_factory=dict)
 
@@ -189,6 +190,7 @@ class RoboReferEngine:
             done(work.index, self._outcome(work, row))
 
         assert work.embeds is not None
+        work.prompt_tokens = len(work.embeds)
         return Row(
             embeds=work.embeds[prefix.length :] if prefix else work.embeds,
             prefix=prefix,
@@ -313,6 +315,7 @@ class RoboReferEngine:
         facts: dict[str, Any] = {
             "timings_s": work.timings_s,
             "tokens": len(row.ids),
+            "prompt_tokens": work.prompt_tokens,
             "cut_off": row.cut_off,
         }
         if not query.is_instruction:

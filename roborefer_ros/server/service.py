@@ -392,7 +392,7 @@ class Service:
             answer = await self._outcome(job, gone)
         finally:
             self.scheduler.cancel(job)  # nothing happens if it is complete
-        self.metrics.tokens.inc(answer.tokens)
+        self.metrics.tokens.inc(answer.tokens or 0)
         for stage, seconds in answer.timings_s.items():
             self.metrics.stage_seconds.labels(stage).observe(seconds)
         return answer

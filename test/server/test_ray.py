@@ -19,7 +19,7 @@ from serving import TINY, Start  # type: ignore[import-not-found]
 
 pytest.importorskip("ray")
 
-from roborefer_ros.errors import InvalidGoalError  # noqa: E402
+from roborefer_ros.errors import ConfigurationError  # noqa: E402
 from roborefer_ros.server.ray_engine import RayOptions, read_options  # noqa: E402
 
 CONFIGURATION = """
@@ -109,5 +109,5 @@ def test_configuration_is_checked(tmp_path: Path) -> None:
     assert options.deployment["num_replicas"] == 2
     for text in ("replicas: 2", "[1]", "{", "concurrency: 0", "deployment: 3"):
         file.write_text(text)
-        with pytest.raises(InvalidGoalError, match="ray.yaml"):
+        with pytest.raises(ConfigurationError, match="ray.yaml"):
             read_options(file)

@@ -31,7 +31,6 @@ from roborefer_ros.server.engine import (  # noqa: E402
     PointerEngine,
     Query,
     numbered,
-    without_suffix,
 )
 from roborefer_ros.server.pictures import Picture  # noqa: E402
 from roborefer_ros.server.roborefer_engine import RoboReferEngine  # noqa: E402
@@ -327,17 +326,37 @@ def test_any_pointer_answers_one_by_one() -> None:
     assert isinstance(outcomes[2], InvalidGoalError)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (f"Point to it. {POINT_SUFFIX}", "Point to it."),
-        (f"Point to it.{POINT_SUFFIX.replace(' where', '  where')}", "Point to it."),
-        ("What colour is it?", "What colour is it?"),
-        (POINT_SUFFIX, POINT_SUFFIX),
-    ],
-)
-def test_suffix_of_reference_clients_is_taken_off(text: str, expected: str) -> None:
-    assert without_suffix(text) == expected
+class Listens(EchoPointer):
+    """Notes what it is asked, and whether as it is."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool]] = []
+
+    def point(
+        self, rgb: Any, relative_depth: Any, instruction: str, *args: Any, **more: Any
+    ) -> Any:
+        self.asked.append((instruction, more["verbatim"]))
+        return super().point(rgb, relative_depth, instruction, *args, **more)
+
+
+def test_texts_reach_any_pointer_as_they_were_written() -> None:
+    texts = ["What  colour is\nthe mug? (0.1, 0.2)", f"Point to it. (0.1, 0.2) {POINT_SUFFIX}"]
+    pointer, image = Listens(), picture(1, 10, 10)
+    queries = [Query(text, (image,)) for text in texts]
+    run(PointerEngine(pointer), [*queries, Query("(0.1, 0.2)", (image,), is_instruction=True)])
+    assert pointer.asked == [(texts[0], True), (texts[1], True), ("(0.1, 0.2)", False)]
+
+
+def test_prompts_are_counted(checkpoint: Any) -> None:
+    engine = RoboReferEngine("tiny", *checkpoint)
+    image = picture(1, 48, 64)
+    short, long = run(
+        engine,
+        [Query(text, (image,), max_new_tokens=3) for text in ("?", "? and what is beside it")],
+    )
+    bare = run(engine, [Query("?", (), max_new_tokens=3)])[0]
+    assert long.prompt_tokens > short.prompt_tokens > bare.prompt_tokens > 0
+    assert short.tokens <= 3 and short.cut_off == (short.tokens == 3)
 
 
 def test_memory_errors_are_numbered() -> None:
