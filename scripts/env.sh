@@ -12,6 +12,15 @@ _roborefer_root=$(cd "$(dirname "$_roborefer_file")/.." && pwd)
 if [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ]; then unset _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH; fi
 
 . "$_roborefer_root/.venv/bin/activate"
+# With ROS 2 from wheels, colcon and CMake find the packages of ROS 2 in the virtual environment.
+if [ -z "${ROS_DISTRO:-}" ]; then
+  case ":${AMENT_PREFIX_PATH:-}:" in *":$VIRTUAL_ENV:"*) ;; *)
+    export AMENT_PREFIX_PATH="$VIRTUAL_ENV${AMENT_PREFIX_PATH:+:$AMENT_PREFIX_PATH}" ;;
+  esac
+  case ":${CMAKE_PREFIX_PATH:-}:" in *":$VIRTUAL_ENV:"*) ;; *)
+    export CMAKE_PREFIX_PATH="$VIRTUAL_ENV${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}" ;;
+  esac
+fi
 if [ -f "$_roborefer_root/install/local_setup.$_roborefer_shell" ]; then
   . "$_roborefer_root/install/local_setup.$_roborefer_shell"
 else
