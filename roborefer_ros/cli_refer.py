@@ -37,6 +37,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--target-frame", default="", help="of the poses; default: the node's")
     parser.add_argument("--max-points", type=not_negative, default=0, help="0 keeps all")
     parser.add_argument("--timeout", type=float, default=0.0, help="[s]; 0: the node's")
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, help="[0, 1]; 0: the node's parameter"
+    )
+    parser.add_argument(
+        "--accept-partial",
+        action="store_true",
+        help="take later points where the model's first one was rejected",
+    )
+    parser.add_argument(
+        "--region",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="SHARE",
+        help="x_min y_min x_max y_max, or x y of each corner, over the image's edges [0, 1]",
+    )
     parser.add_argument("--action", default=DEFAULT_ACTION, help="name of the action")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args(argv)
@@ -51,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 max_points=arguments.max_points,
                 timeout_s=arguments.timeout,
                 on_feedback=_Progress(),
+                min_confidence=arguments.min_confidence,
+                accept_partial=arguments.accept_partial,
+                region=arguments.region,
             )
     except RoboReferError as error:
         if arguments.json:
@@ -68,7 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             "mode": Mode(result.mode).name.lower(),
             "mode_reason": result.mode_reason,
             "warnings": [w.name for w in ResultWarning if w and w & result.warnings],
+            "up_source": result.up_source,
             "points": rows,
+            "rejected_points": [_rejected(point) for point in result.rejected_points],
             "timings_s": timings,
         }
         print(json.dumps(reply))
@@ -76,8 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{Mode(result.mode).name.lower()}: {result.mode_reason}", file=sys.stderr)
         if result.warnings & ResultWarning.TWO_STEPS:
             print("the instruction holds two actions; this is for the first", file=sys.stderr)
+        if result.warnings & ResultWarning.DEMO_MODEL:
+            print("the bundled demonstration network answered", file=sys.stderr)
         for row in rows:
             print(_line(row))
+        for point in result.rejected_points:
+            print(
+                f"rejected pixel {point.u:.0f}, {point.v:.0f}: error {point.error_code}: "
+                f"{point.error_msg}",
+                file=sys.stderr,
+            )
     return 0
 
 
@@ -101,18 +130,31 @@ def _row(point: Any) -> dict[str, Any]:
         "orientation_xyzw": [q.x, q.y, q.z, q.w],
         "frame_id": point.pose.header.frame_id,
         "confidence": point.confidence,
+        "geometry_confidence": point.geometry_confidence,
         "model_confidence": point.model_confidence if point.model_confidence >= 0 else None,
         "flags": [flag.name for flag in PointFlag if flag and flag & point.flags],
+    }
+
+
+def _rejected(point: Any) -> dict[str, Any]:
+    return {
+        "pixel": [point.u, point.v],
+        "model_confidence": point.model_confidence if point.model_confidence >= 0 else None,
+        "error_code": point.error_code,
+        "error_msg": point.error_msg,
     }
 
 
 def _line(row: dict[str, Any]) -> str:
     x, y, z = row["position_m"]
     u, v = row["pixel"]
+    known = row["model_confidence"]
+    model = "unknown" if known is None else f"{known:.2f}"
     flags = f"  {', '.join(row['flags'])}" if row["flags"] else ""
     return (
         f"x {x:+.3f}  y {y:+.3f}  z {z:+.3f} m in {row['frame_id']}  (pixel {u:.0f}, {v:.0f}; "
-        f"confidence {row['confidence']:.2f}){flags}"
+        f"confidence {row['confidence']:.2f}: model {model}, geometry "
+        f"{row['geometry_confidence']:.2f}){flags}"
     )
 
 

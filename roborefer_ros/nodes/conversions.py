@@ -181,13 +181,13 @@ def check_frame_ids(
 # --- results ---------------------------------------------------------------------------
 
 
-def pose_from_point(point: ReferredPoint) -> Pose:
-    """Position and approach orientation."""
-    pose = Pose()
-    pose.position.x, pose.position.y, pose.position.z = (float(v) for v in point.position_m)
-    q = pose.orientation
-    q.x, q.y, q.z, q.w = (float(v) for v in point.orientation_xyzw)
-    return pose
+def pose_from_point(
+    point: ReferredPoint,
+    tool: ToolConvention = ToolConvention(),  # noqa: B008 (frozen)
+) -> Pose:
+    """Position and approach orientation, in a convention of tools."""
+    rotation = tool.rotation(rotation_of(point.orientation_xyzw))
+    return _stamped(np.asarray(point.position_m), rotation, Header()).pose
 
 
 def _stamped(

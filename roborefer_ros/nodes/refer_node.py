@@ -40,6 +40,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from roborefer_ros.errors import NodeFaultError, NodeInactiveError, RoboReferError
+from roborefer_ros.lifting.tool_poses import ToolConvention
 from roborefer_ros.nodes.background_loading import BackgroundLoad
 from roborefer_ros.nodes.bond import Bond
 from roborefer_ros.nodes.camera_input import CameraInput
@@ -362,7 +363,12 @@ class ReferNode(LifecycleNode):
         if options.publish_target_tf and self._transforms is not None:
             first = answer.target.points[0]
             self._transforms.broadcast(
-                target_transform(first, answer.target.stamp_ns, options.target_tf_frame)
+                target_transform(
+                    first,
+                    answer.target.stamp_ns,
+                    options.target_tf_frame,
+                    ToolConvention(options.approach_axis),
+                )
             )
 
     def _on_done(self, goal: ReferGoal, outcome: Outcome) -> None:

@@ -23,6 +23,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from roborefer_ros.errors import NoDepthAtPointError
 from roborefer_ros.frame import ReferredPoint, ResultWarning
 from roborefer_ros.lifting import Cloud, crop_cloud, grow_segment
+from roborefer_ros.lifting.tool_poses import ToolConvention
 from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
 from roborefer_ros.nodes.goal_runner import Answer
 from roborefer_ros.nodes.transforms import rotation_matrix
@@ -62,7 +63,8 @@ class Visualization:
         options = answer.options
         stamp = stamp_message(answer.target.stamp_ns)
         header = Header(stamp=stamp, frame_id=answer.target.points[0].frame_id)
-        poses = [pose_from_point(point) for point in answer.target.points]
+        tool = ToolConvention(options.approach_axis)
+        poses = [pose_from_point(point, tool) for point in answer.target.points]
         self._pose.publish(PoseStamped(header=header, pose=poses[0]))
         self._points.publish(PoseArray(header=header, poses=poses))
         if self._markers.get_subscription_count():
@@ -93,9 +95,11 @@ def _in_target_frame(cloud: Cloud, answer: Answer) -> Cloud:
     return cloud if pose is None else cloud.moved(pose)
 
 
-def target_transform(point: ReferredPoint, stamp_ns: int, child: str) -> TransformStamped:
+def target_transform(
+    point: ReferredPoint, stamp_ns: int, child: str, tool: ToolConvention
+) -> TransformStamped:
     """The target as a TF frame."""
-    pose = pose_from_point(point)
+    pose = pose_from_point(point, tool)
     msg = TransformStamped(child_frame_id=child)
     msg.header = Header(stamp=stamp_message(stamp_ns), frame_id=point.frame_id)
     msg.transform.translation = Vector3(x=pose.position.x, y=pose.position.y, z=pose.position.z)

@@ -9,7 +9,7 @@ curve (Platt, "Probabilistic Outputs for Support Vector Machines", 1999) of the 
 
 The result is used as follows: a point of ``ACT_ABOVE`` or more can be acted on.  Points whose
 probability lies below the calibration's ``act_line`` stay under it, whatever their probability, so
-that the points above it are right in at least 95 % of cases.
+that the points above it are right in about 95 % of cases (docs/models.md has the figures).
 """
 
 from __future__ import annotations

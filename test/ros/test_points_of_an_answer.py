@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import array
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import PoseStamped
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from refer_graph import (
     CAMERA_FRAME,
     HEIGHT,
@@ -22,6 +25,8 @@ from refer_graph import (
 )
 from sensor_msgs.msg import PointCloud2
 
+from roborefer_ros.lifting import lift_point
+from roborefer_ros.lifting.tool_poses import rotation_of
 from roborefer_ros.nodes.interfaces import ReferPoint
 
 Make = Callable[..., Graph]
@@ -110,3 +115,38 @@ def test_parameters_are_read_once_per_change(graph: Make) -> None:
     refused = g.node.set_parameters([Parameter("frame_timeout_s", value=3000.0)])
     assert not refused[0].successful
     assert g.node.options().frame_timeout_s == before.frame_timeout_s
+
+
+@pytest.mark.parametrize(("axis", "column"), [("x", 0), ("z", 2)])
+def test_poses_leave_the_node_in_the_planners_convention(
+    graph: Make, axis: str, column: int
+) -> None:
+    """A wall 1 m ahead: the approach is the camera's z, whichever axis of the tool carries it."""
+    g = graph(approach_axis=axis, approach_offset_m=0.2)
+    poses: list[PoseStamped] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    g.client_node.create_subscription(PoseStamped, "/roborefer/target_pose", poses.append, latched)
+    result = g.refer()
+    q = result.pose.pose.orientation
+    approach = rotation_of((q.x, q.y, q.z, q.w))[:, column]
+    assert approach == pytest.approx([0.0, 0.0, 1.0], abs=0.02)
+    before = result.points[0].pre_pose.pose.position
+    assert before.z == pytest.approx(result.pose.pose.position.z - 0.2, abs=0.005)
+    assert result.points[0].place_pose.header.frame_id == ""
+    costs = [candidate.cost for candidate in result.candidates]
+    assert len(costs) == 2 and costs == sorted(costs)
+    assert result.candidates[0].pose == result.pose
+    wait_until(lambda: bool(poses))
+    assert poses[-1] == result.pose
+
+
+def test_numbers_that_are_not_finite_do_not_leave_the_node(
+    graph: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> Any:
+        return replace(lift_point(*args), covariance=np.full((6, 6), np.nan))
+
+    monkeypatch.setattr("roborefer_ros.pipeline.lift_point", broken)
+    result = graph().refer()
+    assert result.error_code == Result.UNKNOWN
+    assert "covariance" in result.error_msg and not result.points
