@@ -186,8 +186,8 @@ class ReferPointClient:
         if not self.wait_for_server(_DISCOVERY_S):
             raise NodeInactiveError(
                 f"no action server {self.action_name} appeared within {_DISCOVERY_S:g} s; start "
-                "it (ros2 launch roborefer_ros roborefer.launch.py; without a camera: roborefer "
-                "demo --stay), and check its namespace and ROS_DOMAIN_ID"
+                "it (ros2 launch roborefer_ros roborefer.launch.py model:=...; without a camera: "
+                "roborefer demo --stay), and check its namespace and ROS_DOMAIN_ID"
             )
         goal = ReferPoint.Goal(
             instruction=instruction,
