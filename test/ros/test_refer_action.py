@@ -291,7 +291,7 @@ def test_a_client_that_vanishes_leaves_the_node_alive(graph: Callable[..., Graph
     wait_until(g.pointer.running.is_set)
     client.destroy()
     executor.remove_node(other)
-    assert g.refer("here").error_code == 0
+    assert g.refer("the mug").error_code == 0
     assert len(g.pointer.calls) == 2
 
 
