@@ -16,6 +16,7 @@ model = [
 vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1", "simplejpeg>=1.7"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
+datagen = [*sim, "shapely>=2.1"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
 ray = [*serve, "ray[serve]>=2.52"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
@@ -66,12 +67,13 @@ setup(
         "vlm": vlm,
         "remote": remote,
         "sim": sim,
+        "datagen": datagen,
         "serve": serve,
         "ray": ray,
         "eval": evaluate,
         "test": test,
         "dev": dev,
-        "all": vlm + remote + sim + serve + evaluate,
+        "all": vlm + remote + datagen + serve + evaluate,
     },
     zip_safe=False,
     entry_points={
