@@ -27,6 +27,7 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.files import MIB, read_json
 from roborefer_ros.models.depth_anything_weights import read_original
+from roborefer_ros.models.hub import is_hub_id, snapshot
 from roborefer_ros.models.roborefer.checkpoint import torch_dtype
 from roborefer_ros.models.roborefer.configuration import check_numbers
 from roborefer_ros.models.roborefer.weights import read_weights
@@ -188,31 +189,20 @@ def _open(source: str | Path, revision: str | None) -> Any:
     if path.suffix in (".pth", ".pt"):
         config, weights = read_original(path)
         return _from_pretrained(None, str(path), config=config, state_dict=weights)
-    is_hub_id = not path.is_dir() and not path.is_absolute() and str(source).count("/") == 1
-    if not path.is_dir() and not is_hub_id:
+    if not path.is_dir() and not is_hub_id(str(source)):
         raise CheckpointNotFoundError(
             f"there is no depth network {str(source)!r}; give a hub id such as {DEFAULT_SOURCE}, "
             "a folder of transformers, or a .pth file of the authors"
         )
-    folder = _download(str(source), revision) if is_hub_id else path
-    return _from_folder(folder, str(source))
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                hub_id, revision=revision, allow_patterns=["config.json", "model*.safetensors*"]
-            )
+    if not path.is_dir():
+        path = snapshot(
+            str(source),
+            revision,
+            ["config.json", "model*.safetensors*"],
+            what="the depth network ",
+            otherwise="download it elsewhere and give the folder, or set depth_source to 'sensor'",
         )
-    except Exception as error:  # the hub client raises a dozen unrelated classes
-        raise CheckpointNotFoundError(
-            f"the depth network {hub_id} is neither a folder nor reachable on the Hugging Face "
-            f"hub ({type(error).__name__}: {_first_line(error)}); check the name and the network, "
-            "download it elsewhere and give the folder, or set depth_source to 'sensor'"
-        ) from error
+    return _from_folder(path, str(source))
 
 
 def _from_folder(folder: Path, source: str) -> Any:

@@ -212,13 +212,14 @@ class SafetensorsFile:
         )
 
 
-def check_values(tensor: torch.Tensor, where: str, name: str) -> None:
+def check_values(tensor: torch.Tensor, where: str, name: str, zeros: bool = False) -> None:
     """Refuse weights that no training leaves behind.  One pass over the tensor.
 
     Args:
         tensor: Of a floating-point type, where it will be used.
         where: Its file, for the message.
         name: Its name; one that ends in ``weight`` must not be all zero.
+        zeros: Whether it may be all zero nevertheless.
 
     Raises:
         CheckpointInvalidError: a value is NaN or infinite, or all are zero.
@@ -231,7 +232,7 @@ def check_values(tensor: torch.Tensor, where: str, name: str) -> None:
             f"{where}: {name} holds values that are not finite in {tensor.dtype}; the training "
             "diverged or the file is damaged (or, in float16, use bfloat16 or float32)"
         )
-    if low == high == 0.0 and name.endswith("weight"):
+    if low == high == 0.0 and not zeros and name.endswith("weight"):
         raise CheckpointInvalidError(
             f"{where}: {name} is zero throughout, which no trained network holds; the file was "
             "not written to its end, or holds no weights"

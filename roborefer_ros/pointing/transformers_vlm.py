@@ -13,40 +13,36 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import transformers
 from PIL import Image
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    GenerationConfig,
-    LogitsProcessor,
-    StoppingCriteria,
-)
+from transformers import LogitsProcessor, StoppingCriteria
 
 from roborefer_ros.errors import (
-    CheckpointInvalidError,
-    CheckpointNotFoundError,
     InvalidPointerSpecError,
     ModelFailedError,
     ModelOutOfMemoryError,
     RoboReferError,
 )
-from roborefer_ros.files import read_json
 from roborefer_ros.frame import Mode
-from roborefer_ros.models.roborefer.configuration import check_numbers
-from roborefer_ros.models.roborefer.tokenizing import check_files
-from roborefer_ros.models.safetensors_file import SafetensorsFile
 from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, with_agreement
 from roborefer_ros.pointing.families import FAMILIES, answer_from_text, family_named, family_of
 from roborefer_ros.pointing.formats import ImageSize
 from roborefer_ros.pointing.pointer import PointerAnswer, check_interrupts
 from roborefer_ros.pointing.spec import count, positive_int, read_options
+from roborefer_ros.pointing.vlm_loading import (
+    check_tokenizer,
+    guarded,
+    load_config,
+    load_frame,
+    load_model,
+    plain_generation,
+    resolve_device,
+    resolve_folder,
+)
 from roborefer_ros.pointing.vlm_processor import load_processor
 
 _READERS: dict[str, Callable[[str], Any]] = {
@@ -55,15 +51,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "samples": count,
     "max_tokens": positive_int,
 }
-
-#: what a checkpoint's generation_config.json may decide; it must not sample or penalise
-_KEPT_GENERATION = (
-    "eos_token_id",
-    "pad_token_id",
-    "bos_token_id",
-    "decoder_start_token_id",
-    "forced_bos_token_id",
-)
 
 
 class TransformersPointer:
@@ -99,9 +86,9 @@ class TransformersPointer:
         options = read_options(query, _READERS)
         self._samples: int = options.get("samples", 0)
         self._max_new_tokens: int = options.get("max_tokens", max_new_tokens)
-        self._device = _resolve_device(device)
-        hub = {"revision": options["revision"]} if "revision" in options else {}
-        config = _load_config(place, hub)
+        self._device = resolve_device(device)
+        folder = resolve_folder(place, options.get("revision"))
+        config = load_config(folder)
         family = (
             family_named(options["family"])
             if "family" in options
@@ -113,13 +100,11 @@ class TransformersPointer:
                 f"with ?family=, one of {', '.join(FAMILIES)}"
             )
         self._family = family
-        self._processor = _guarded(place, lambda: load_processor(place, config, **hub))
-        if family.uses_chat_template and not getattr(self._processor, "chat_template", None):
-            raise CheckpointInvalidError(
-                f"{place} has no chat template (chat_template.jinja); download it whole"
-            )
-        self._model = _guarded(place, lambda: _load_model(place, self._device, dtype, hub))
-        self._generation = _plain_generation(self._model, self._processor.tokenizer)
+        self._processor = guarded(folder, lambda: load_processor(folder, config))
+        self._frame = load_frame(self._processor, folder) if family.uses_chat_template else None
+        self._model = load_model(folder, config, self._device, dtype)
+        check_tokenizer(self._processor.tokenizer, self._model, folder)
+        self._generation = plain_generation(folder, self._model, self._processor.tokenizer)
         self._model.generation_config = self._generation
 
     @property
@@ -183,13 +168,7 @@ class TransformersPointer:
         text = self._harmless(instruction)
         if not (verbatim or self._verbatim):
             text = self._family.prompt(text)
-        if self._family.uses_chat_template:
-            content = [{"type": "image"}, {"type": "text", "text": text}]
-            text = self._processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-            )
-        else:
-            text = self._family.image_token + text
+        text = self._frame.around(text) if self._frame else self._family.image_token + text
         inputs = dict(self._processor(text=[text], images=[picture], return_tensors="pt"))
         inputs.pop("labels", None)
         size = picture.size
@@ -305,90 +284,3 @@ class _Watch(StoppingCriteria):
             progress.on_text(text)
         progress.check()
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
-
-
-def _resolve_device(device: str) -> torch.device:
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelFailedError(
-            f"device {device!r} was asked for, but torch sees no CUDA GPU; use device:=cpu or "
-            "install a CUDA build of torch (`roborefer doctor` shows what torch sees)"
-        )
-    return torch.device(device)
-
-
-def _load_config(source: str, hub: dict[str, Any]) -> Any:
-    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
-        raise CheckpointNotFoundError(f"there is no folder {source}")
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise CheckpointInvalidError(f"{source} has no config.json; download the checkpoint whole")
-    if Path(source).is_dir():
-        check_files(Path(source))
-        for file in sorted(Path(source).glob("*.safetensors")):
-            SafetensorsFile(file).close()  # headers: damaged, cut off, a Git LFS pointer
-        config_file = Path(source) / "config.json"
-        check_numbers(read_json(config_file, refusal=CheckpointInvalidError), config_file)
-    return _guarded(
-        source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False, **hub)
-    )
-
-
-def _load_model(source: str, device: torch.device, dtype: str, hub: dict[str, Any]) -> Any:
-    if dtype == "auto":
-        dtype = "bfloat16" if device.type == "cuda" else "float32"
-    auto_model: Any = AutoModelForImageTextToText
-    model, report = auto_model.from_pretrained(
-        source,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **hub,
-    )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise CheckpointInvalidError(
-            f"{source} lacks {len(missing)} of the model's weights, e.g. {missing[0]}; download "
-            "it again"
-        )
-    return model.to(device).eval()
-
-
-def _guarded(source: str, load: Callable[[], Any]) -> Any:
-    """Run a loading step; what it raises becomes a numbered error."""
-    try:
-        return load()
-    except RoboReferError:
-        raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ModelOutOfMemoryError(
-            f"memory ran out while loading {source}; use a smaller model or dtype bfloat16"
-        ) from error
-    except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        # A folder is there, so that its content is to blame; a hub id may not exist at all.
-        if isinstance(error, OSError) and not Path(source).is_dir():
-            raise CheckpointNotFoundError(
-                f"{source} is neither a folder nor a model that can be fetched ({said})"
-            ) from error
-        raise CheckpointInvalidError(
-            f"{source} cannot be loaded by transformers {transformers.__version__} "
-            f"({type(error).__name__}: {said})"
-        ) from error
-
-
-def _plain_generation(model: Any, tokenizer: Any) -> GenerationConfig:
-    """Greedy unless asked otherwise: only the checkpoint's token ids are kept.
-
-    ``generate`` fills what its caller leaves unset from the model's own configuration, which
-    for most checkpoints samples and penalises repetition.
-    """
-    stored = model.generation_config
-    kept = {name: getattr(stored, name, None) for name in _KEPT_GENERATION}
-    if kept["eos_token_id"] is None:
-        kept["eos_token_id"] = tokenizer.eos_token_id
-    if kept["pad_token_id"] is None:
-        stop = kept["eos_token_id"]
-        kept["pad_token_id"] = stop[0] if isinstance(stop, (list, tuple)) else stop
-    return GenerationConfig(**{name: value for name, value in kept.items() if value is not None})

@@ -9,6 +9,7 @@ with a torch of their own; a pointer shows still images only, so those parts are
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,13 +20,12 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from roborefer_ros.errors import CheckpointInvalidError, DependencyMissingError
 
 
-def load_processor(source: str, config: Any, **hub: Any) -> Any:
+def load_processor(folder: Path, config: Any) -> Any:
     """Load the processor of a checkpoint.
 
     Args:
-        source: folder or hub id.
-        config: its configuration, as transformers loaded it.
-        **hub: ``revision`` and the like, for every part.
+        folder: Its files, already looked at.
+        config: Its configuration, as transformers loaded it.
 
     Raises:
         CheckpointInvalidError: the checkpoint has no processor for images and text.
@@ -33,24 +33,26 @@ def load_processor(source: str, config: Any, **hub: Any) -> Any:
         OSError, ValueError: what transformers raises for missing or broken files.
     """
     try:
-        processor = AutoProcessor.from_pretrained(source, trust_remote_code=False, **hub)
+        processor = AutoProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except (ImportError, ValueError) as error:
         if "torchvision" not in str(error).lower():
             raise
-        processor = _without_torchvision(source, config, hub, error)
+        processor = _without_torchvision(folder, config, error)
     if not hasattr(processor, "tokenizer") or not hasattr(processor, "image_processor"):
         raise CheckpointInvalidError(
-            f"{source} has no processor for images and text (found {type(processor).__name__}); "
+            f"{folder} has no processor for images and text (found {type(processor).__name__}); "
             "it must hold preprocessor_config.json and the tokenizer's files"
         )
     return processor
 
 
-def _without_torchvision(source: str, config: Any, hub: dict[str, Any], cause: Exception) -> Any:
+def _without_torchvision(folder: Path, config: Any, cause: Exception) -> Any:
     """The same processor for images and text, without its video part."""
     base: Any = PROCESSOR_MAPPING.get(type(config), None)
     if base is None:
-        raise _torchvision_missing(source) from cause
+        raise _torchvision_missing(folder) from cause
 
     class ImageOnlyProcessor(base):
         """Accepts that there is no video processor."""
@@ -63,9 +65,11 @@ def _without_torchvision(source: str, config: Any, hub: dict[str, Any], cause: E
             return super().check_argument_for_proper_class(argument_name, argument)
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False, **hub)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         parts = {
-            "image_processor": _image_processor(source, config, hub),
+            "image_processor": _image_processor(folder, config),
             "tokenizer": tokenizer,
             "chat_template": getattr(tokenizer, "chat_template", None),
         }
@@ -73,13 +77,17 @@ def _without_torchvision(source: str, config: Any, hub: dict[str, Any], cause: E
             parts["video_processor"] = None
         return ImageOnlyProcessor(**parts)
     except (ImportError, TypeError, AttributeError) as error:
-        raise _torchvision_missing(source) from error
+        raise _torchvision_missing(folder) from error
 
 
-def _image_processor(source: str, config: Any, hub: dict[str, Any]) -> Any:
+def _image_processor(folder: Path, config: Any) -> Any:
     if config.model_type == "molmo2":
-        return _molmo2_image_processor().from_pretrained(source, trust_remote_code=False, **hub)
-    return AutoImageProcessor.from_pretrained(source, backend="pil", trust_remote_code=False, **hub)
+        return _molmo2_image_processor().from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    return AutoImageProcessor.from_pretrained(
+        folder, backend="pil", local_files_only=True, trust_remote_code=False
+    )
 
 
 def _molmo2_image_processor() -> Any:
@@ -119,8 +127,8 @@ def _molmo2_image_processor() -> Any:
     return TorchMolmo2ImageProcessor
 
 
-def _torchvision_missing(source: str) -> DependencyMissingError:
+def _torchvision_missing(folder: Path) -> DependencyMissingError:
     return DependencyMissingError(
-        f"{source} needs torchvision; pip install 'roborefer_ros[vlm]', with a torchvision that "
+        f"{folder} needs torchvision; pip install 'roborefer_ros[vlm]', with a torchvision that "
         "matches your build of torch"
     )

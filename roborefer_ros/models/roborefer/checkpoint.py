@@ -24,6 +24,7 @@ from roborefer_ros.errors import (
     ModelOutOfMemoryError,
 )
 from roborefer_ros.files import replaced_folder
+from roborefer_ros.models.hub import snapshot
 from roborefer_ros.models.roborefer.configuration import PARTS, RoboReferConfig, part_folders
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
@@ -179,7 +180,7 @@ def resolve_folder(source: str | Path, revision: str | None = None) -> Path:
                 f"there is no checkpoint folder {str(source)!r}; give a folder in RoboRefer's "
                 "layout or a hub id such as Zhoues/RoboRefer-2B-SFT"
             )
-        folder = _download(str(source), revision)
+        folder = snapshot(str(source), revision, ["*.json", "*.txt", "*.safetensors", "*.jinja"])
     return folder / "model" if (folder / "model").is_dir() else folder
 
 
@@ -196,24 +197,6 @@ def torch_dtype(name: str | torch.dtype, device: torch.device) -> torch.dtype:
     if name not in _DTYPES:
         raise CheckpointInvalidError(f"dtype {name!r} is none of auto, {', '.join(_DTYPES)}")
     return _DTYPES[name]
-
-
-def _download(hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        path = snapshot_download(
-            hub_id,
-            revision=revision,
-            allow_patterns=["*.json", "*.txt", "*.safetensors", "*.jinja"],
-        )
-    except Exception as error:  # the hub client raises a dozen unrelated classes
-        raise CheckpointNotFoundError(
-            f"{hub_id} is neither a folder nor reachable on the Hugging Face hub "
-            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}); check the name and the "
-            "network, or download it elsewhere and give the folder"
-        ) from error
-    return Path(path)
 
 
 def _restore_buffers(model: RoboRefer, config: RoboReferConfig, device: torch.device) -> None:

@@ -124,6 +124,33 @@ def _check_vocabulary(tokenizer: Any, rows: int, folder: Path) -> None:
         )
 
 
+def check_writes(tokenizer: Any, rows: int | None, folder: Path) -> None:
+    """Make sure that a tokenizer of any family can write prompts for a model.
+
+    Args:
+        tokenizer: Of transformers.
+        rows: Of the model's embedding; None where that cannot be told.
+        folder: Where it was read, for the message.
+
+    Raises:
+        CheckpointInvalidError: it cannot write words and digits, or has more tokens than rows.
+    """
+    ids = tokenizer.encode(_SAMPLE, add_special_tokens=False)
+    most = rows if rows is not None else max([0, *ids]) + 1
+    if len(tokenizer) > most + _MOST_ADDED and rows is not None:
+        raise CheckpointInvalidError(
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens, more than the {rows} rows of "
+            "the model's embedding: it belongs to another model"
+        )
+    written = tokenizer.decode(ids) if ids and max(ids) < most else ""
+    # Some put a space before the first word, or write without capitals.
+    if "".join(written.split()).lower() != "".join(_SAMPLE.split()).lower():
+        raise CheckpointInvalidError(
+            f"the tokenizer in {folder} cannot write {_SAMPLE!r}: its vocabulary is incomplete or "
+            "another model's; copy its files from the original checkpoint"
+        )
+
+
 def fit_vocabulary(model: RoboRefer, tokenizer: Any) -> None:
     """Add missing media tokens; make the embedding as long as the tokenizer, as the reference."""
     vocabulary = tokenizer.get_vocab()

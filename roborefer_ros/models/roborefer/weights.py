@@ -71,7 +71,7 @@ def plan_part(part: nn.Module, folder: Path, tied: bool = False) -> Plan:
                 check_once(found, name, path)
                 _check_tensor(path, key, entry, expected[name])
                 plan.sources[file].append((key, name))
-        _check_stray(folder, found)
+        check_stray(folder, found)
     except BaseException:
         plan.close()
         raise
@@ -155,7 +155,7 @@ def read_weights(folder: Path, files: list[Path] | None = None) -> dict[str, tor
                 if result[name].is_floating_point() and result[name].itemsize > 1:
                     check_values(result[name], str(path), name)
             file.check_unchanged()
-    _check_stray(folder, found)
+    check_stray(folder, found)
     return result
 
 
@@ -173,8 +173,12 @@ def check_once(found: dict[str, Path], name: str, path: Path) -> None:
     found[name] = path
 
 
-def _check_stray(folder: Path, found: dict[str, Path]) -> None:
-    """Look for weights that a ``model*.safetensors`` beside those of the index holds as well."""
+def check_stray(folder: Path, found: dict[str, Path]) -> None:
+    """Look for weights that a ``model*.safetensors`` beside those of the index holds as well.
+
+    Raises:
+        CheckpointInvalidError: there is one.
+    """
     used = set(found.values())
     if not (folder / INDEX).exists():
         return
