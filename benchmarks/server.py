@@ -129,6 +129,11 @@ class Process:
         )
         self.port = self._wait()
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
     def _wait(self) -> int:
         for _ in range(1200):
             text = Path(self._log.name).read_text(errors="replace")
