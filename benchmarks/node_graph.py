@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,6 +70,7 @@ class NodeGraph:
         rate_hz: of the camera.
         camera: further parameters of the camera.
         node: further parameters of the node.
+        prepare: Called once the ROS domain is chosen, before any process starts.
 
     Raises:
         DemoFailedError: a process ended or did not come up.
@@ -82,10 +83,12 @@ class NodeGraph:
         rate_hz: float = 30.0,
         camera: Mapping[str, object] | None = None,
         node: Mapping[str, object] | None = None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         # Not the domain of the shell: its traffic would be measured, and a robot disturbed.
         os.environ.pop("ROS_DOMAIN_ID", None)
         private_environment()
+        prepare()
         from roborefer_ros.client import ReferPointClient
 
         self._folder = tempfile.TemporaryDirectory(prefix="roborefer-bench-")

@@ -4,18 +4,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.node_graph import CAMERA, INSTRUCTION, NODE, NodeGraph, say
 from benchmarks.soak_tally import Holdings, Tally
 from roborefer_ros.errors import ERRORS_BY_CODE, InvalidInstructionError, RoboReferError
+
+if TYPE_CHECKING:
+    from benchmarks.soak_clock import JumpingClock
 
 #: longest that a goal may take beyond its own timeout, seconds
 _HUNG_S = 40.0
@@ -23,6 +28,14 @@ _ASKERS = 4
 _RESPAWN_S = 2.0
 #: garbage, pauses of the camera and jumps of the clock come this often, seconds
 _TROUBLE_EVERY_S = 4.0
+_TROUBLES = (
+    "garbage",
+    "garbage",
+    "transforms",
+    "clock jumps",
+    "impossible times",
+    "camera stops",
+)
 
 
 class NodeSoak:
@@ -41,6 +54,7 @@ class NodeSoak:
         self._kills_over = threading.Event()
         #: after a trouble the middle of the image may be unknown; a pose is right or an error
         self._expected: tuple[float, float, float] | None = None
+        self._clock: JumpingClock
 
     def run(self, minutes: float) -> None:
         """Soak for some minutes; the node is killed in the first half only.
@@ -48,7 +62,14 @@ class NodeSoak:
         Raises:
             DemoFailedError: A process ended by itself.
         """
-        with NodeGraph((640, 480), node={"max_queued_goals": 8, "frame_timeout_s": 2.0}) as graph:
+        sim_time = {"use_sim_time": True}
+        node = {**sim_time, "max_queued_goals": 8, "frame_timeout_s": 2.0}
+        with (
+            contextlib.ExitStack() as stack,
+            NodeGraph(
+                (640, 480), camera=sim_time, node=node, prepare=lambda: self._start_clock(stack)
+            ) as graph,
+        ):
             self._expected = _position(graph.refer())
             threads = [
                 threading.Thread(target=self._ask, args=(number,), daemon=True)
@@ -70,6 +91,12 @@ class NodeSoak:
                     self.goals.fault(f"the thread {thread.name} did not end: a call hangs")
             self._hold(graph)
             graph.processes.check()
+
+    def _start_clock(self, stack: contextlib.ExitStack) -> None:
+        from benchmarks.soak_clock import JumpingClock
+
+        self._clock = JumpingClock()
+        stack.callback(self._clock.close)
 
     def _hold(self, graph: NodeGraph) -> None:
         self.held.append(Holdings.of(graph.processes.pid(NODE)))
@@ -175,20 +202,22 @@ class NodeSoak:
     # --- disturbing --------------------------------------------------------------------
 
     def _disturb(self, graph: NodeGraph) -> None:
-        import os
-
         from benchmarks.soak_garbage import Garbage
 
         dice = random.Random(self._seed - 1)
         with Garbage(graph.preset.remappings, dice) as garbage:
             while not self._stop.is_set():
                 self._sleep(_TROUBLE_EVERY_S)
-                trouble = dice.choice(("garbage", "garbage", "transforms", "camera stops"))
+                trouble = dice.choice(_TROUBLES)
                 self._trouble(trouble)
                 if trouble == "garbage":
                     garbage.frames(20)
                 elif trouble == "transforms":
                     garbage.transforms(20)
+                elif trouble == "clock jumps":
+                    self._clock.jump(dice.choice((-20.0, -2.0, 2.0, 20.0)))
+                elif trouble == "impossible times":
+                    self._clock.say_nonsense()
                 else:
                     pid = graph.processes.pid(CAMERA)
                     os.kill(pid, signal.SIGSTOP)

@@ -152,9 +152,8 @@ def run_camera(make_node: Callable[[], Node], name: str, args: list[str] | None 
     import sys
 
     import rclpy
-    from rclpy.executors import ExternalShutdownException
 
-    from roborefer_ros.nodes.process import start_ros
+    from roborefer_ros.nodes.process import spin_through_failures, start_ros
     from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
 
     prepare_environment()
@@ -169,8 +168,8 @@ def run_camera(make_node: Callable[[], Node], name: str, args: list[str] | None 
         rclpy.try_shutdown()
         return 1
     try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+        spin_through_failures(lambda: rclpy.spin(node), node.get_logger())
+    except KeyboardInterrupt:
         pass
     finally:
         node.destroy_node()

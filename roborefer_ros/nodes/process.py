@@ -7,7 +7,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
 
 #: exit status of a process that was called wrongly, as of argparse
 USAGE_ERROR = 2
@@ -47,6 +49,27 @@ def start_ros(name: str, args: Sequence[str] | None, *, own_signals: bool = Fals
         rclpy.try_shutdown()
         return _wrong(name, _first_reason(error))
     return None
+
+
+def spin_through_failures(spin: Callable[[], None], log: Any) -> None:
+    """Spin until the context is shut down; a callback that raises is logged, and spinning goes on.
+
+    rclpy itself raises in a callback of its own, for instance where a time on /clock is negative.
+
+    Args:
+        spin: Call that spins, and returns or raises rclpy's exceptions of a shutdown.
+        log: Logger of the node.
+    """
+    from rclpy.exceptions import ROSInterruptException
+    from rclpy.executors import ExternalShutdownException, ShutdownException
+
+    while True:
+        try:
+            return spin()
+        except (ExternalShutdownException, ShutdownException, ROSInterruptException):
+            return None
+        except Exception:
+            log.error(f"a callback failed:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
 
 
 def _wrong(name: str, reason: str) -> int:

@@ -29,7 +29,7 @@ from typing import Any
 
 import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, ShutdownException
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import (
     LifecycleNode,
     LifecycleNodeMixin,
@@ -55,7 +55,12 @@ from roborefer_ros.nodes.parameter_checks import (
     unmatched_files,
 )
 from roborefer_ros.nodes.parameters import NodeOptions, Parameters
-from roborefer_ros.nodes.process import end_by_force_after, end_now, start_ros
+from roborefer_ros.nodes.process import (
+    end_by_force_after,
+    end_now,
+    spin_through_failures,
+    start_ros,
+)
 from roborefer_ros.nodes.refer_action import Outcome, ReferActionServer, ReferGoal
 from roborefer_ros.nodes.stop_request import StopRequest
 from roborefer_ros.nodes.transforms import Transforms
@@ -385,14 +390,7 @@ class ReferNode(LifecycleNode):
 
 
 def _spin(executor: MultiThreadedExecutor, node: ReferNode, stop: StopRequest) -> None:
-    while not stop.is_set():
-        try:
-            executor.spin()
-            break
-        except (ExternalShutdownException, ShutdownException):
-            break
-        except Exception:  # of a callback; it must not end the node
-            node.get_logger().error(f"a callback failed:\n{traceback.format_exc()}")
+    spin_through_failures(executor.spin, node.get_logger())
     stop.set()
 
 

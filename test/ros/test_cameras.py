@@ -4,17 +4,21 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from refer_graph import wait_until
+from rosgraph_msgs.msg import Clock
 
 from roborefer_ros.nodes.camera_publisher import camera_info_message, encoded_depth
 from roborefer_ros.nodes.camera_view import CameraView
 from roborefer_ros.nodes.conversions import intrinsics_from_message, stamp_message
+from roborefer_ros.nodes.process import spin_through_failures
 from roborefer_ros.nodes.replay_camera_node import ReplayCameraNode, read_recordings
 from roborefer_ros.nodes.sim_camera_node import SimCameraNode
 from roborefer_ros.nodes.transforms import Transforms
@@ -149,3 +153,30 @@ def test_camera_info_comes_back_as_it_went() -> None:
     assert intrinsics.is_distorted
     info = camera_info_message(intrinsics, "camera", stamp_message(0))
     assert intrinsics_from_message(info) == intrinsics
+
+
+def test_a_time_before_the_beginning_does_not_end_a_camera(ros: Any) -> None:
+    """rclpy raises in its own callback where a time on /clock is negative."""
+    node = ros.create_node("camera", parameter_overrides=[Parameter("use_sim_time", value=True)])
+    clock = ros.create_node("clock")
+    publisher = clock.create_publisher(Clock, "/clock", 10)
+    executor = SingleThreadedExecutor(context=ros.context)
+    executor.add_node(node)
+    log = node.get_logger()
+    thread = threading.Thread(target=spin_through_failures, args=(executor.spin, log), daemon=True)
+    thread.start()
+    negative, right = Clock(), Clock()
+    negative.clock.sec, right.clock.sec = -5, 7
+
+    def arrived() -> bool:
+        publisher.publish(negative)
+        publisher.publish(right)
+        return bool(node.get_clock().now().nanoseconds == 7_000_000_000)
+
+    try:
+        wait_until(arrived)
+        assert thread.is_alive()
+    finally:
+        executor.shutdown()
+        thread.join(10.0)
+    assert not thread.is_alive()
