@@ -138,7 +138,7 @@ class GoalRunner:
             numbered = self._goal.numbered(error)
             self._goal.timings_s["total"] = time.monotonic() - self._goal.accepted_s
             result = self._failure(numbered)
-            return Outcome(result, bug=None if numbered is error else error)
+            return Outcome(result, bug=None if isinstance(error, RoboReferError) else error)
 
     def _failure(self, error: RoboReferError) -> Any:
         """The message of a goal that failed, with all that is known."""

@@ -456,7 +456,9 @@ class ReferActionServer:
             return self._answer(goal)
         except Exception as error:
             numbered = goal.numbered(error)
-            return Outcome(failure_result(numbered), bug=None if numbered is error else error)
+            return Outcome(
+                failure_result(numbered), bug=None if isinstance(error, RoboReferError) else error
+            )
 
     def _finish(self, goal: ReferGoal, outcome: Outcome, *, started: bool) -> None:
         total_s = time.monotonic() - goal.accepted_s

@@ -120,19 +120,22 @@ def test_no_queue_at_all(graph: Callable[..., Graph]) -> None:
     assert g.result_of(first).status == GoalStatus.STATUS_SUCCEEDED
 
 
-def test_cancel_inside_token_generation(graph: Callable[..., Graph]) -> None:
-    """It stops between tokens, and the next goal is answered."""
+def test_cancel_inside_token_generation(
+    graph: Callable[..., Graph], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It stops between tokens, is no bug for the log, and the next goal is answered."""
     g = graph(pointer=slow_pointer(10.0))
     handle = g.send()
     wait_until(g.pointer.running.is_set)
     started = time.monotonic()
     assert cancel(handle) == 1
     answer = g.result_of(handle)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 8.0  # the answer would take 10 s
     assert answer.status == GoalStatus.STATUS_CANCELED
     assert answer.result.error_code == Result.CANCELED and answer.result.error_msg
     g.pointer.tokens = 1
     assert g.refer().error_code == 0
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_cancel_while_queued(graph: Callable[..., Graph]) -> None:
