@@ -27,6 +27,8 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.files import MIB, read_json
 from roborefer_ros.models.depth_anything_weights import read_original
+from roborefer_ros.models.depth_direction import drawn_rooms, looks_metric
+from roborefer_ros.models.depth_network import SIZES
 from roborefer_ros.models.hub import is_hub_id, snapshot
 from roborefer_ros.models.roborefer.checkpoint import torch_dtype
 from roborefer_ros.models.roborefer.configuration import check_numbers
@@ -91,6 +93,20 @@ class DepthAnything:
                 f"the depth network {source} does not fit on {device}; free GPU memory, or set "
                 "depth_source to 'sensor'"
             ) from error
+        if str(source) not in SIZES.values():
+            self._refuse_metric()
+
+    def _refuse_metric(self) -> None:
+        """Weights that nothing names as metric show it."""
+        pictures, depths = drawn_rooms()
+        pixels = (torch.from_numpy(pictures) / 255.0 - torch.tensor(_MEAN)) / torch.tensor(_STD)
+        pixels = pixels.permute(0, 3, 1, 2).to(self._device, self._dtype)
+        if looks_metric(self.network, pixels, depths):
+            raise CheckpointInvalidError(
+                f"{self.source} answers as a metric network does, for which far is large: what is "
+                "near in three drawn rooms lies below zero, and below what is far; RoboRefer needs "
+                f"relative inverse depth: use {DEFAULT_SOURCE}"
+            )
 
     def __call__(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """The depth picture that RoboRefer sees.
@@ -243,10 +259,11 @@ def _from_pretrained(name: str | None, source: str, **options: Any) -> Any:
             f"{source}: {len(broken)} weights of the depth network are missing or of another "
             f"shape, the first is {broken[0]}"
         )
-    if network.config.depth_estimation_type != "relative":
+    kind, largest = network.config.depth_estimation_type, network.config.max_depth
+    if kind != "relative" or largest not in (None, 1):
         raise CheckpointInvalidError(
-            f"{source} estimates {network.config.depth_estimation_type} depth, where far is large; "
-            f"RoboRefer needs relative inverse depth: use {DEFAULT_SOURCE}"
+            f"{source} estimates {kind} depth (max_depth {largest}), where far is large; RoboRefer "
+            f"needs relative inverse depth: use {DEFAULT_SOURCE}"
         )
     return network
 

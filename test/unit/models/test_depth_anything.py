@@ -30,6 +30,7 @@ from roborefer_ros.models.depth_anything import (
     to_8_bit,
 )
 from roborefer_ros.models.depth_anything_weights import read_original
+from roborefer_ros.models.depth_direction import drawn_rooms, looks_metric
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "depth_anything"
 TINY = DATA / "tiny.pth"
@@ -293,3 +294,59 @@ def test_weights_that_are_pointers_pipes_or_not_finite(hub_folder: Path, tmp_pat
     os.mkfifo(folder / "model.safetensors")
     with pytest.raises(CheckpointInvalidError, match="named pipe"):
         DepthAnything(folder, device="cpu")
+
+
+def test_a_relative_network_has_no_largest_depth(hub_folder: Path, tmp_path: Path) -> None:
+    folder = copied(hub_folder, tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_depth": 80}))
+    with pytest.raises(CheckpointInvalidError, match="max_depth 80"):
+        DepthAnything(folder, device="cpu")
+
+
+class Answers(torch.nn.Module):
+    """A network whose last layer says what it is given, as one with knowledge would."""
+
+    def __init__(self, outputs: Any) -> None:
+        super().__init__()
+        self.outputs = torch.from_numpy(outputs)[:, None].float()
+        self.head = torch.nn.ModuleDict({"conv3": torch.nn.Identity()})
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        assert pixels.shape == (3, 3, *self.outputs.shape[2:])
+        said: torch.Tensor = self.head["conv3"](self.outputs)
+        return said
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+@pytest.mark.parametrize("largest", [20, 80])
+def test_metric_answers_are_told_from_relative_ones(largest: int, noise: float) -> None:
+    """What each kind's last layer has to say of the drawn rooms, with errors of the estimate."""
+    pictures, depths = drawn_rooms()
+    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+    estimate = depths * np.exp(np.random.default_rng(0).normal(0, noise, depths.shape))
+    share = np.clip(estimate / largest, 0.001, 0.99)
+    assert looks_metric(Answers(np.log(share / (1 - share))), pixels, depths)
+    for scale, shift in ((3.0, 0.0), (300.0, 0.0), (3.0, -0.05)):
+        assert not looks_metric(Answers(scale / estimate + shift), pixels, depths)
+    assert not looks_metric(Answers(np.zeros_like(depths)), pixels, depths)
+
+
+def test_networks_that_answer_as_metric_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net.pth").write_bytes(TINY.read_bytes())
+    path = "roborefer_ros.models.depth_anything.looks_metric"
+    monkeypatch.setattr(path, lambda network, pixels, depths: pixels.shape[0] == len(depths))
+    with pytest.raises(CheckpointInvalidError, match=r"net\.pth answers as a metric network"):
+        DepthAnything(tmp_path / "net.pth", device="cpu")
+
+
+def test_networks_of_random_weights_are_not_called_metric(tmp_path: Path) -> None:
+    weights = torch.load(TINY, weights_only=True)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        for name in [n for n in weights if "depth_head" in n]:
+            weights[name] = torch.randn(weights[name].shape) * 0.2
+        torch.save(weights, tmp_path / "net.pth")
+        DepthAnything(tmp_path / "net.pth", device="cpu")
