@@ -47,6 +47,43 @@ def test_inference_in_float32(
     assert not failures(checks)
 
 
+@pytest.mark.parametrize(
+    "dropped", [["pixel_values"], ["pixel_values", "tower_out"], ["pixel_values", "embeds"]]
+)
+def test_cases_that_leave_out_what_is_large(
+    opened: dict[str, parity_cases.Opened], tmp_path: Path, dropped: list[str]
+) -> None:
+    """They are judged by what they store, to the same end."""
+    name, file = "tiny2b", GOLDEN / "arrays/tiny2b__rgbd_1img.npz"
+    arrays = {
+        key: value
+        for key, value in np.load(file).items()
+        if not any(part in key for part in dropped) or key == "inputs_embeds"
+    }
+    smaller = tmp_path / file.name
+    np.savez(smaller, **arrays)
+    whole = parity.check_case(GOLDEN, opened[name], file)
+    checks = parity.check_case(GOLDEN, opened[name], smaller)
+    assert not failures(checks)
+    assert len(checks) == len(whole) - 2 * len(dropped)
+    arrays["inputs_embeds"] = arrays["inputs_embeds"] + 1
+    np.savez(smaller, **arrays)
+    assert {c.stage for c in failures(parity.check_case(GOLDEN, opened[name], smaller))} == {
+        "spliced"
+    }
+
+
+def test_stored_pictures_of_a_prompt_without_any_are_told(
+    opened: dict[str, parity_cases.Opened], tmp_path: Path
+) -> None:
+    arrays = dict(np.load(GOLDEN / "arrays/tiny2b__text_only.npz"))
+    arrays["image_tower_out"] = np.zeros((1, 2, 2), np.float32)
+    file = tmp_path / "tiny2b__text_only.npz"
+    np.savez(file, **arrays)
+    checks = parity.check_case(GOLDEN, opened["tiny2b"], file)
+    assert [c.stage for c in failures(checks)] == ["image_pixels"]
+
+
 def test_every_array_file_has_a_test() -> None:
     assert len(inference_cases()) == 4
     assert len(CASES) == 5
