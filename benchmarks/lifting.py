@@ -28,8 +28,10 @@ from benchmarks.lifting_goals import goals
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, STEP_M, summarise
 from benchmarks.lifting_placing import placing
 from benchmarks.lifting_synthetic import speed, synthetic, synthetic_edges, temporal
-from roborefer_ros.errors import RoboReferError
+from roborefer_ros.errors import ConfigurationError, RoboReferError
+from roborefer_ros.files import read_json
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Pixel, RGBDFrame
+from roborefer_ros.image_files import read_picture
 from roborefer_ros.lifting import LiftingOptions, lift_point
 
 Array = npt.NDArray[np.float64]
@@ -55,7 +57,7 @@ class Sample:
 
 def load(folder: Path) -> Sample:
     """Read one folder of the layout above."""
-    camera = json.loads((folder / "camera.json").read_text())
+    camera = read_json(folder / "camera.json")
     colour = next(p for p in (folder / "rgb.png", folder / "rgb.jpg") if p.exists())
     rgb = cv2.cvtColor(_picture(colour, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     distortion = tuple(float(c) for c in camera.get("distortion", ()))
@@ -66,7 +68,7 @@ def load(folder: Path) -> Sample:
     unit_m = float(camera["depth_scale"])
     depth = DepthImage(_picture(folder / "depth.png", cv2.IMREAD_UNCHANGED), unit_m)
     labels = folder / "points.json"
-    points = json.loads(labels.read_text()) if labels.exists() else []
+    points = read_json(labels) if labels.exists() else []
     reference = None
     if (folder / "depth_painted.png").exists():
         painted = _picture(folder / "depth_painted.png", cv2.IMREAD_UNCHANGED)
@@ -83,10 +85,10 @@ def load(folder: Path) -> Sample:
 
 
 def _picture(path: Path, mode: int) -> npt.NDArray[np.generic]:
-    picture = cv2.imread(str(path), mode)
-    if picture is None:
-        raise SystemExit(f"cannot read {path}")
-    return picture
+    try:
+        return read_picture(path, mode)
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from error
 
 
 # --- real frames against a second capture ----------------------------------------------

@@ -11,7 +11,6 @@ adds labels made by hand.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.files import read_json
 from roborefer_ros.frame import Mode, Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
@@ -152,7 +152,7 @@ def placing(samples: list[Any], folders: list[Path], count: int = _SPOTS) -> dic
         if not up.any():
             continue
         labels = folder / "spots.json"
-        hand = json.loads(labels.read_text())["spots"] if labels.exists() else []
+        hand = read_json(labels)["spots"] if labels.exists() else []
         for spot in hand:
             kind = _LABELS.get(spot["what"])
             if kind:

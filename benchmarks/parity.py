@@ -29,6 +29,7 @@ from benchmarks.parity_inference import check_inference
 from benchmarks.parity_tables import check_tables
 from benchmarks.parity_training import check_training
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.files import read_json
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer, torch_dtype
 
 
@@ -98,10 +99,10 @@ def check_case(folder: Path, opened: Opened, file: Path) -> list[Check]:
     arrays = dict(np.load(file, allow_pickle=False))
     case = file.stem.split("__", 1)[1]
     if "prefill_logits" in arrays:
-        meta = json.loads((folder / "meta.json").read_text())[opened.name][case]
+        meta = read_json(folder / "meta.json")[opened.name][case]
         checks = check_inference(folder / "inputs", opened, meta, arrays)
     else:
-        meta = json.loads((folder / "train_meta.json").read_text())[file.stem]
+        meta = read_json(folder / "train_meta.json")[file.stem]
         with_depth = not case.endswith("_rgb")
         checks = check_training(folder / "inputs", opened, meta, arrays, with_depth)
     return [Check(f"{opened.name} {case}", *row) for row in checks]

@@ -7,7 +7,6 @@ A table's difference is the number of rows that differ, its tolerance zero.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from transformers import AutoTokenizer
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.official_parsers import ParsedAnswer, official_parser
+from roborefer_ros.files import read_json
 from roborefer_ros.models.depth_anything import network_size
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.labels import mask_labels
@@ -40,7 +40,7 @@ def check_tables(folder: Path) -> Iterator[Row]:
         path = folder / f"{name}.json"
         if path.exists():
             try:
-                wrong = wrong_rows(json.loads(path.read_text()), folder)
+                wrong = wrong_rows(read_json(path), folder)
             except (KeyError, TypeError, ValueError, OSError, RoboReferError) as error:
                 wrong = [f"the table cannot be checked: {type(error).__name__}: {error}"]
             yield "table", name, float(len(wrong)), 0.0, f"first: {wrong[0]}" if wrong else ""

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.parity_cases import Arrays, Opened, Rows, difference, read_picture
+from roborefer_ros.files import read_json
 from roborefer_ros.models.roborefer.labels import (
     IGNORE,
     SplicedBatch,
@@ -30,7 +30,7 @@ def check_training(
 ) -> Rows:
     """The samples of ``folder/train.json`` as one batch."""
     processor, tolerances = opened.processor, opened.tolerances
-    samples = json.loads((folder / "train.json").read_text())
+    samples = read_json(folder / "train.json")
     items = [read_item(processor, sample, folder, with_depth) for sample in samples]
     for number, item in enumerate(items):
         for name in ("input_ids", "labels"):

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from roborefer_ros.files import read_yaml
 from roborefer_ros.standalone.environment import share_directory
 
 #: names that a preset remaps, relative to the node's namespace
@@ -79,9 +78,11 @@ def load_preset(name: str) -> CameraPreset:
             f"no camera preset {name!r}; known: {', '.join(preset_names())}, or the path of a "
             "YAML file"
         )
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = read_yaml(path)
     content = content if isinstance(content, dict) else {}
     remappings, parameters = content.get("remappings") or {}, content.get("parameters") or {}
+    if not isinstance(remappings, dict):
+        remappings = {}
     missing = [topic for topic in TOPIC_NAMES[:3] if topic not in remappings]
     unknown = [topic for topic in remappings if topic not in TOPIC_NAMES]
     if missing or unknown or not isinstance(parameters, dict):

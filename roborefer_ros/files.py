@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import re
 import shutil
@@ -29,6 +30,12 @@ MIB = 2**20
 
 #: for text files that a person or a program of this kind writes
 TEXT_LIMIT = 64 * MIB
+
+#: for parameters and presets
+YAML_LIMIT = MIB
+
+#: lists and tables on one level of a YAML file
+_MOST_VALUES = 100_000
 
 #: Configurations and tables have a handful of levels.  (Python's own limit is about 1000, which
 #: code that walks through the values would exceed.)
@@ -205,6 +212,13 @@ def parse_json(
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise refusal(f"{where} is not JSON: {_reason(error)}") from error
+    _check_depth(value, where, refusal, depth)
+    return value
+
+
+def _check_depth(
+    value: Any, where: Path | str, refusal: Refusal, depth: int, most: float = math.inf
+) -> None:
     level, deepest = [value], 0
     while level:
         level = [
@@ -217,6 +231,30 @@ def parse_json(
         deepest += 1
         if deepest > depth:
             raise refusal(f"{where} is nested deeper than {depth} levels")
+        if len(level) > most:
+            raise refusal(f"{where} stands for more than {most} lists and tables")
+
+
+def read_yaml(path: Path, limit: int = YAML_LIMIT, refusal: Refusal = ConfigurationError) -> Any:
+    """The value of a YAML file of plain values.
+
+    Args:
+        path: Of the file.
+        limit: Largest size, bytes.
+        refusal: Class of the error.
+
+    Raises:
+        RoboReferError: ``refusal``, as ``read_text``; not YAML, nested too deep, or a few lines
+            that stand for very many values (aliases of aliases).
+    """
+    import yaml
+
+    text = read_text(path, limit, refusal)
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise refusal(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from error
+    _check_depth(value, path, refusal, JSON_DEPTH, _MOST_VALUES)
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import read_yaml
 
 MODEL_CHOICES = (
     "roborefer:Zhoues/RoboRefer-2B-SFT (the released weights; also a folder), "
@@ -58,10 +59,9 @@ def _names_model(path: str) -> bool:
         return any(found(value) for value in content.values())
 
     try:
-        return found(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigurationError(f"params_file {path} cannot be read: {first}") from None
+        return found(read_yaml(Path(path)))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"params_file {path} cannot be read: {error}") from None
 
 
 def as_bool(name: str, text: str) -> bool:

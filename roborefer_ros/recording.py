@@ -20,14 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.files import MIB, read_bytes, read_json
+from roborefer_ros.files import MIB, read_json
 from roborefer_ros.frame import CameraIntrinsics
+from roborefer_ros.image_files import read_picture
 
 DEFAULT_FRAME = "camera_color_optical_frame"
 
 _RGB_NAMES = ("rgb.png", "rgb.jpg", "rgb.jpeg")
-#: larger than any picture of a camera
-_IMAGE_LIMIT = 256 * MIB
 
 _NUMBERS = ("width", "height", "fx", "fy", "cx", "cy", "depth_scale")
 
@@ -114,13 +113,7 @@ def _read_camera(path: Path) -> dict[str, Any]:
 
 
 def _read_image(path: Path, how: int, dtype: type) -> npt.NDArray[Any]:
-    data = np.frombuffer(read_bytes(path, _IMAGE_LIMIT, RecordingError), np.uint8)
-    try:
-        image = cv2.imdecode(data, how) if data.size else None
-    except cv2.error:  # more pixels than OpenCV takes
-        image = None
-    if image is None:
-        raise RecordingError(f"{path} is not an image")
+    image = read_picture(path, how, RecordingError)
     if image.dtype != dtype or (dtype is np.uint16 and image.ndim != 2):
         raise RecordingError(
             f"{path} holds {image.dtype} with {image.ndim} dimensions; depth must be one channel "

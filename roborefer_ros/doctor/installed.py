@@ -19,6 +19,8 @@ import sys
 from pathlib import Path
 
 from roborefer_ros.doctor.check import Check
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import read_text
 from roborefer_ros.standalone import environment
 
 #: the published checkpoint that the README starts with
@@ -204,7 +206,11 @@ def check_fast_dds() -> Check:
         return Check(name, "warn", "none: camera images between processes will be lost", remedy)
     if not Path(value).is_file():
         return Check(name, "warn", f"{variable} names {value}, which does not exist", remedy)
-    if "SHM" not in Path(value).read_text(encoding="utf-8", errors="replace"):
+    try:
+        profile = read_text(Path(value))
+    except ConfigurationError as error:
+        return Check(name, "warn", str(error), remedy)
+    if "SHM" not in profile:
         return Check(name, "warn", f"{value} configures no shared memory", remedy)
     return Check(name, "ok", value)
 

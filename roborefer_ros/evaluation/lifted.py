@@ -26,6 +26,7 @@ from roborefer_ros.evaluation.questions import (
 )
 from roborefer_ros.evaluation.scoring import AnswerScores
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
+from roborefer_ros.image_files import read_picture
 from roborefer_ros.lifting import LiftingOptions, deproject, lift_point
 from roborefer_ros.pipeline import pixel_from_normalised
 from roborefer_ros.pointing.mode import resolve_mode
@@ -183,7 +184,7 @@ def _intrinsics(question: BenchmarkQuestion) -> CameraIntrinsics:
 def _depth_picture(question: BenchmarkQuestion, key: str) -> npt.NDArray[np.uint16]:
     assert question.folder is not None
     path: Path = inside_folder(question.folder, question.extra[key])
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None or picture.dtype != np.uint16 or picture.ndim != 2:
+    picture = read_picture(path, cv2.IMREAD_UNCHANGED, BenchmarkError)
+    if picture.dtype != np.uint16 or picture.ndim != 2:
         raise BenchmarkError(f"{path} is no 16-bit depth picture")
     return np.asarray(picture, np.uint16)

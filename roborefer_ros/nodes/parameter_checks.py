@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rcl_interfaces.msg import ParameterType, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.parameter_service import ParameterService
 
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import read_yaml
+
 #: declared by rclpy itself, some only where they are set
 _OF_RCLPY = ("use_sim_time", "start_type_description_service", "qos_overrides.")
-#: a parameter file larger than this is none, bytes
-_MAX_FILE_BYTES = 1_000_000
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -63,11 +63,8 @@ def unmatched_files(arguments: Sequence[str], node_name: str) -> list[str]:
         if flag != "--params-file":
             continue
         try:
-            path = Path(value)
-            if path.stat().st_size > _MAX_FILE_BYTES:
-                continue
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            content = read_yaml(Path(value))
+        except ConfigurationError:
             continue  # rcl has read it, so it says what is wrong with it
         keys = list(_node_keys(content))
         if not any(_matches(key, node_name) for key in keys):

@@ -14,13 +14,13 @@ that the points above it are right in about 95 % of cases (docs/models.md has th
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from roborefer_ros.errors import CheckpointInvalidError
+from roborefer_ros.files import read_json
 from roborefer_ros.frame import Mode
 
 #: points with this confidence or more can be acted on
@@ -97,9 +97,7 @@ def read_calibration(folder: Path) -> Calibration:
     if not path.is_file():
         return UNCALIBRATED
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path, _MAX_BYTES)
         curves = {_mode(name): _curve(entry) for name, entry in dict(data["curves"]).items()}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointInvalidError(

@@ -24,7 +24,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, RoboReferError
+from roborefer_ros.files import read_bytes
 from roborefer_ros.frame import Mode
+from roborefer_ros.image_files import FILE_LIMIT
 from roborefer_ros.pipeline import pixel_from_normalised
 from roborefer_ros.pointing.http_session import HttpLimits, HttpSession, api_key, parse_json
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
@@ -196,7 +198,7 @@ def _is_sixteen_bit(data: bytes) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    return path.read_bytes()
+    return read_bytes(path, FILE_LIMIT)
 
 
 def _print(

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from roborefer_ros.errors import (
     BackendUnreachableError,
     CanceledError,
@@ -30,6 +28,7 @@ from roborefer_ros.errors import (
     DependencyMissingError,
     RoboReferError,
 )
+from roborefer_ros.files import read_yaml
 from roborefer_ros.server.clients import Client
 from roborefer_ros.server.engine import Done, EngineAnswer, Query
 
@@ -70,9 +69,9 @@ def read_options(path: Path) -> RayOptions:
         ConfigurationError: it cannot be read, or holds other keys.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path) or {}
         options = RayOptions(**values)
-    except (OSError, yaml.YAMLError, TypeError) as error:
+    except (ConfigurationError, TypeError) as error:
         raise ConfigurationError(
             f"{path} is no configuration for --ray ({error}); it may hold address, concurrency "
             "and deployment, see docs/server.md"

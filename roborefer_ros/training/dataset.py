@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from roborefer_ros.files import MIB, path_inside, read_json
+from roborefer_ros.image_files import open_picture
 
 _TABLE_LIMIT = 1024 * MIB
 
@@ -100,8 +100,7 @@ def strip_placeholders(text: str) -> str:
 
 def read_tile(path: Path, size: int, mode: str) -> npt.NDArray[np.uint8]:
     """Read a picture as one ``[size, size]`` tile, resized as the processor does it."""
-    with Image.open(path) as image:
-        picture = image.convert(mode)
+    picture = open_picture(path, mode)
     # Width first, then height: the pass order of the reference's Pillow (see processing.py).
     tile = picture.resize((size, picture.height)).resize((size, size))
     return np.asarray(tile, dtype=np.uint8)

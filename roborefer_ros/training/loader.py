@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from roborefer_ros.image_files import open_picture
 from roborefer_ros.training.auxiliary import PatchLabels
 from roborefer_ros.training.dataset import Sample, patch_targets, read_tile
 from roborefer_ros.training.packing import PackedBatch, Segment, pack
@@ -126,8 +127,8 @@ def read_tile_nearest(path: Path, size: int) -> npt.NDArray[np.uint8]:
     """Read an id map at the tile's size without mixing ids."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        return np.asarray(image.resize((size, size), Image.Resampling.NEAREST), dtype=np.uint8)
+    image = open_picture(path, None)
+    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST), dtype=np.uint8)
 
 
 def _photometric(rgb: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
