@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
+import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 from roborefer_ros.datagen.scene import Array, Box, Scene
@@ -29,6 +30,7 @@ HALF_A4_M2 = 0.06237 / 2
 SHRINK, SAMPLES, SAMPLES_LEAST = 0.75, 300, 100
 BETWEEN_AREA_M2, BETWEEN_SAMPLES, BETWEEN_LEAST = 0.06237 / 8, 1000, 618
 BELOW_SLACK_M = 0.02
+_SAME_PX = 1.5
 
 #: middle of the fan, degrees, (cos, sin) along world (x, z)
 SIDES = {"left": 180.0, "right": 0.0, "front": 270.0, "behind": 90.0}
@@ -110,6 +112,22 @@ def placeable(scene: Scene, platform: Box, blocked: Sequence[Box]) -> BaseGeomet
     """The platform's footprint without those of the obstacles."""
     blocks = shapely.union_all([footprint(scene, box) for box in blocked])
     return footprint(scene, platform).difference(blocks)
+
+
+def everything_on(scene: Scene, platform: Box) -> BaseGeometry:
+    """The platform's footprint without those of all things that stand on or reach over it."""
+    surface = scene.top(platform)
+    area = footprint(scene, platform)
+    feet = [
+        footprint(scene, box)
+        for box in scene.boxes
+        if box is not platform
+        and scene.top(box) <= surface
+        and scene.bottom(box) >= surface - OBSTACLE_HEIGHT_M
+    ]
+    free = area.difference(shapely.union_all(feet)) if feet else area
+    shapely.prepare(free)
+    return free
 
 
 def fan(centre: Array, radius: float, side: str) -> Array:
@@ -228,15 +246,20 @@ def depth_at(
 
 
 def _answer(scene: Scene, points: Array, pixels: Array) -> tuple[float, float]:
-    """The mean pixel where the depth agrees there, else the visible pixel nearest to it."""
+    """The mean pixel where it is one of the places itself, else the visible pixel nearest to it.
+
+    A mean can fall onto an obstacle in the middle of the places; its depth tells that only where
+    the obstacle is high.
+    """
     mean = pixels.mean(0)
-    if scene.depth_m is not None:
+    distances = ((pixels - mean) ** 2).sum(1)
+    nearest = int(np.argmin(distances))
+    if distances[nearest] <= _SAME_PX**2 and scene.depth_m is not None:
         column, row = np.rint(mean).astype(np.int64)
         there = depth_at(scene, np.array([column]), np.array([row]))[0]
         if abs(there - points[:, 2].mean()) <= VISIBLE_M:
             return float(mean[0]), float(mean[1])
-    nearest = pixels[np.argmin(((pixels - mean) ** 2).sum(1))]
-    return float(nearest[0]), float(nearest[1])
+    return float(pixels[nearest, 0]), float(pixels[nearest, 1])
 
 
 def side(scene: Scene, target: Box, name: str) -> FreeSpace | None:
@@ -272,9 +295,9 @@ def above(scene: Scene, target: Box, rng: np.random.Generator) -> FreeSpace | No
     foot = footprint(scene, target)
     if foot.area < HALF_A4_M2:
         return None
-    top = scene.top(target)
     shrunk = shapely.affinity.scale(foot, SHRINK, SHRINK, origin="centroid")
-    return _sampled(scene, target, shrunk, top, SAMPLES, SAMPLES_LEAST, rng)
+    free = shrunk.intersection(everything_on(scene, target))
+    return _sampled(scene, target, free, scene.top(target), SAMPLES, SAMPLES_LEAST, rng)
 
 
 def below(scene: Scene, target: Box, rng: np.random.Generator) -> FreeSpace | None:

@@ -21,8 +21,7 @@ from roborefer_ros.simulation.scenes import SceneObject, TabletopScene
 #: instance ids: nothing or room, the table, then the scene's objects in order
 BACKGROUND, TABLE, FIRST_OBJECT = 0, 1, 2
 
-_TABLE_HALF = (0.75, 0.85)
-_TABLE_CENTRE_X = 0.72
+TABLE_THICKNESS_M = 0.04
 
 
 @dataclass(frozen=True)
@@ -106,8 +105,8 @@ def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
 
 def _geometry(scene: TabletopScene) -> list[tuple[Mesh, tuple[float, float, float], int]]:
     """Meshes in world coordinates with albedo and instance id."""
-    table = box(*_TABLE_HALF, 0.04)
-    table_mesh = _placed(table, _TABLE_CENTRE_X, 0.0, -0.04)
+    x, y, half_x, half_y = scene.table
+    table_mesh = _placed(box(half_x, half_y, TABLE_THICKNESS_M), x, y, -TABLE_THICKNESS_M)
     floor = _placed(box(6.0, 6.0, 0.01), 0.0, 0.0, -0.8)
     wall = _placed(box(0.05, 6.0, 5.0), 2.6, 0.0, -0.8)
     parts = [
@@ -123,7 +122,7 @@ def _geometry(scene: TabletopScene) -> list[tuple[Mesh, tuple[float, float, floa
 def placed_mesh(item: SceneObject) -> Mesh:
     """The object's mesh in world coordinates."""
     mesh = object_mesh(item.shape, item.radius, item.height, item.depth)
-    return _placed(mesh, item.x, item.y, 0.0, item.yaw)
+    return _placed(mesh, item.x, item.y, item.z, item.yaw)
 
 
 def _placed(mesh: Mesh, x: float, y: float, z: float, yaw: float = 0.0) -> Mesh:

@@ -60,6 +60,7 @@ class SceneObject:
         rgb: ``[3]`` albedo in [0, 1].
         x, y, yaw: pose on the table, metres and radians.
         radius, height, depth: see ``meshes.object_mesh``; metres.
+        z: height of its foot above the table, metres.
     """
 
     shape: str
@@ -71,6 +72,7 @@ class SceneObject:
     radius: float
     height: float
     depth: float
+    z: float = 0.0
 
     @property
     def footprint_m(self) -> float:
@@ -96,6 +98,7 @@ class TabletopScene:
         ambient: share of the light that comes from everywhere.
         table_rgb, floor_rgb, wall_rgb: albedos.
         texture: amplitude, frequency [1/m] and angle [rad] of the table's grain.
+        table: centre (x, y) and half sizes (x, y) of its top, metres.
     """
 
     objects: tuple[SceneObject, ...]
@@ -107,6 +110,7 @@ class TabletopScene:
     floor_rgb: tuple[float, float, float]
     wall_rgb: tuple[float, float, float]
     texture: tuple[float, float, float] = field(default=(0.0, 1.0, 0.0))
+    table: tuple[float, float, float, float] = (0.72, 0.0, 0.75, 0.85)
 
     def intrinsics(self, width: int, height: int) -> CameraIntrinsics:
         """Pinhole intrinsics of the scene's camera at an image size."""
