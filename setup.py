@@ -51,6 +51,7 @@ setup(
             "server/*.html",
             "demo_brain/*",
             "demo_brain/*/*",
+            "training/sft/recipes/*.yaml",
         ]
     },
     data_files=[

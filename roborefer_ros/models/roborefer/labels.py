@@ -185,6 +185,27 @@ def splice_batch(
         images = model.encode_images(batch.image_pixel_values, batch.image_block_sizes)
     if batch.depth_pixel_values is not None:
         depths = model.encode_depths(batch.depth_pixel_values, batch.depth_block_sizes)
+    return splice_media(model, processor, batch, images, depths)
+
+
+def splice_media(
+    model: RoboRefer,
+    processor: RoboReferProcessor,
+    batch: TrainingBatch,
+    images: list[torch.Tensor],
+    depths: list[torch.Tensor],
+) -> SplicedBatch:
+    """Put the rows of encoded media in place of the placeholders.
+
+    Args:
+        model: Embeds the text.
+        processor: Of the same checkpoint.
+        batch: Ids, labels and mask.
+        images, depths: ``[rows, hidden]`` of each placeholder, in order; they are used up.
+
+    Raises:
+        ValueError: more or fewer placeholders than media, e.g. after cutting.
+    """
     tokens, limit = processor.splice_ids, processor.max_length
     embeds, labels = [], []
     for ids, own_labels, mask in zip(

@@ -1,0 +1,256 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What a run of ``roborefer sft`` does: typed values, from YAML files and the command line."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import read_text
+from roborefer_ros.models.roborefer.configuration import PARTS
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Stage = Literal["align", "sft"]
+
+#: stage -> the parts that learn in it
+STAGE_PARTS: dict[str, tuple[str, ...]] = {"align": ("depth_projector",), "sft": tuple(PARTS)}
+
+
+@dataclass(frozen=True)
+class SftRecipe:
+    """Every value that decides what a run learns and how.
+
+    Attributes:
+        stage: ``align`` (the depth projector learns) or ``sft`` (everything learns).
+        parts: Parts that learn; empty for those of the stage.
+        learning_rate: Highest rate of AdamW.
+        part_rates: Part -> factor on the learning rate; 1 where absent.
+        weight_decay: Of AdamW, on matrices only.
+        beta1, beta2, epsilon: Of AdamW.
+        warmup: Share of the steps in which the rate rises from zero.
+        epochs: Passes over the mixture.
+        max_steps: Most steps in total, the resumed ones included; 0 for no limit.
+        max_minutes: Longest time of this process, minutes; then it saves and ends. 0 for no limit.
+        global_batch: Rows of one optimizer step over all processes.
+        device_batch: Rows that one process passes through the network at a time.
+        max_grad_norm: Gradients are clipped to this norm; 0 for no clipping.
+        max_length: Most rows of one sample, media rows included.
+        max_tiles: Most tiles of a picture in 2B mode; 0 for the checkpoint's value.
+        tiling: ``dynamic`` (as the checkpoint says) or ``resize`` (one tile; 2B mode only).
+        precision: ``bf16`` (float32 masters), ``fp32``, or ``auto``: bf16 on a GPU.
+        parallel: ``ddp``, ``fsdp``, or ``auto``: ddp where only projectors learn, else fsdp.
+        gradient_checkpointing: Whether activations are computed again in the backward pass.
+        packing: Whether the rows of a batch are joined to one sequence instead of padded.
+        mixture: Data sets, in the mixture grammar.
+        think: How ``think`` texts are learned: ``none``, ``append`` or ``mixed:P``.
+        workers: Processes that load pictures, for each training process.
+        seed: Of the order of rows, and of dropout.
+        save_every: Steps between states; 0 for the end only.
+        keep_states: States that are kept.
+        export_every: Steps between exports of the checkpoint; 0 for the end only.
+        log_every: Steps between two lines of the log.
+        lora_rank: Rank of LoRA adapters in the language model; 0 for full fine-tuning.
+        lora_alpha: Scale of the adapters, times the rank.
+        lora_dropout: Share of the adapters' inputs that is dropped.
+    """
+
+    stage: Stage = "sft"
+    parts: tuple[str, ...] = ()
+    learning_rate: float = 2e-5
+    part_rates: dict[str, float] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    warmup: float = 0.03
+    epochs: int = 1
+    max_steps: int = 0
+    max_minutes: float = 0.0
+    global_batch: int = 384
+    device_batch: int = 6
+    max_grad_norm: float = 1.0
+    max_length: int = 16384
+    max_tiles: int = 0
+    tiling: Literal["dynamic", "resize"] = "dynamic"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    gradient_checkpointing: bool = True
+    packing: bool = False
+    mixture: str = ""
+    think: str = "none"
+    workers: int = 4
+    seed: int = 42
+    save_every: int = 1000
+    keep_states: int = 2
+    export_every: int = 0
+    log_every: int = 1
+    lora_rank: int = 0
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def learning_parts(self) -> tuple[str, ...]:
+        """The parts that learn."""
+        return self.parts or STAGE_PARTS[self.stage]
+
+    def accumulation(self, world: int) -> int:
+        """Passes through the network for one optimizer step.
+
+        Args:
+            world: Number of processes.
+
+        Raises:
+            ConfigurationError: the global batch cannot be split evenly.
+        """
+        once = world * self.device_batch
+        if self.global_batch % once:
+            raise ConfigurationError(
+                f"global_batch {self.global_batch} is not a multiple of {once} ({world} processes "
+                f"with device_batch {self.device_batch}): choose a device_batch that divides "
+                f"{self.global_batch / world:g}, or another global_batch"
+            )
+        return self.global_batch // once
+
+    def to_yaml(self) -> str:
+        """All values, as a recipe file that gives the same run."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return yaml.safe_dump(values, sort_keys=False)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that the package brings."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> SftRecipe:
+    """A recipe by name or file, with changes.
+
+    Args:
+        name: One of ``recipe_names()`` or the path of a YAML file.
+        changes: Field -> value, which replaces the recipe's; text is converted.
+
+    Raises:
+        ConfigurationError: unknown recipe or key (the message names the nearest), wrong value.
+    """
+    path = Path(name).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        path = RECIPES / f"{name}.yaml"
+        if name not in recipe_names():
+            raise ConfigurationError(f"unknown recipe {name!r}{nearest(name, recipe_names())}")
+    try:
+        values = yaml.safe_load(read_text(path)) or {}
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} must map names to values, as learning_rate: 2.0e-5")
+    own = {**values, **(changes or {})}
+    return replace(SftRecipe(), **converted(own, str(path)))
+
+
+def converted(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values of the types that the recipe's fields have.
+
+    Args:
+        values: Field -> value, as text or as YAML gives it.
+        where: Their origin, for the message.
+
+    Raises:
+        ConfigurationError: unknown field, or a value that is of another type.
+    """
+    hints = get_type_hints(SftRecipe)
+    result = {}
+    for key, value in values.items():
+        if key not in hints:
+            known = [f.name for f in fields(SftRecipe)]
+            raise ConfigurationError(f"{where}: unknown value {key!r}{nearest(str(key), known)}")
+        try:
+            result[key] = _convert(value, hints[key])
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"{where}: {key} is {value!r}, not {_meaning(hints[key])}"
+            ) from error
+    return result
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean A?``, or what is known where nothing is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=0.6)
+    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ValueError(value)
+        return value
+    if origin is tuple:
+        items = value.split(",") if isinstance(value, str) else value
+        if not all(isinstance(item, str) for item in items):
+            raise ValueError(value)
+        return tuple(item.strip() for item in items if item.strip())
+    if origin is dict:
+        if isinstance(value, str):
+            value = dict(item.split("=", 1) for item in value.split(",") if item)
+        return {str(key): float(number) for key, number in value.items()}
+    if hint is bool:
+        known = {"true": True, "yes": True, "false": False, "no": False}
+        if isinstance(value, str) and value.lower() in known:
+            return known[value.lower()]
+        if not isinstance(value, bool):
+            raise ValueError(value)
+        return value
+    if isinstance(value, bool) or value is None:
+        raise ValueError(value)
+    if hint is int and isinstance(value, float) and value != int(value):
+        raise ValueError(value)
+    if hint is str and not isinstance(value, str):
+        raise ValueError(value)
+    return hint(value)
+
+
+def _meaning(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) is tuple:
+        return "a list of names (a,b)"
+    if get_origin(hint) is dict:
+        return "factors by name (a=0.1,b=2)"
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "a text")
+
+
+def _check(recipe: SftRecipe) -> None:
+    """Refuse values that no run can have."""
+    for key in ("global_batch", "device_batch", "epochs", "max_length", "keep_states", "log_every"):
+        if getattr(recipe, key) < 1:
+            raise ConfigurationError(f"{key} is {getattr(recipe, key)}; it must be 1 or more")
+    for entry in fields(recipe):
+        value = getattr(recipe, entry.name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value) or value < 0:
+                raise ConfigurationError(f"{entry.name} is {value}; it must be finite, 0 or more")
+    for key in ("warmup", "beta1", "beta2", "lora_dropout"):
+        if getattr(recipe, key) >= 1:
+            raise ConfigurationError(f"{key} is {getattr(recipe, key)}; it must be below 1")
+    for part in (*recipe.parts, *recipe.part_rates):
+        if part not in PARTS:
+            raise ConfigurationError(f"unknown part {part!r}{nearest(part, PARTS)}")
+    if recipe.lora_rank and "llm" not in recipe.learning_parts:
+        raise ConfigurationError(
+            "lora_rank adds adapters to the language model, but llm is not among the parts that "
+            f"learn ({', '.join(recipe.learning_parts)}): add llm to parts or set lora_rank to 0"
+        )
