@@ -21,6 +21,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "simulate": ("roborefer_ros.cli_simulate", "make simulated scenes: training data, benchmark"),
     "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),
     "score": ("roborefer_ros.evaluation.score", "score the answers to a benchmark"),
+    "dataset": ("roborefer_ros.training.data.command", "unpack, check and look at training data"),
     "train": ("roborefer_ros.training.train", "train a network on a data set"),
 }
 

@@ -1,0 +1,121 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer dataset``: unpack, check, count, index and look at training data."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from roborefer_ros.arguments import positive
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.training.data.dataset import ReadOptions
+from roborefer_ros.training.data.mixtures import Part, expand
+from roborefer_ros.training.data.registry import Registry, open_registry, own_dataset
+from roborefer_ros.training.data.rows import ThinkMode
+
+_ROOM = "roborefer_ros.training.data"
+
+#: verb -> (module with add_arguments and run, what it does)
+_VERBS = {
+    "list": (f"{_ROOM}.listing", "data sets and mixtures; with --mixture what it expands to"),
+    "index": (f"{_ROOM}.listing", "build the memory-mapped indexes"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(prog="roborefer dataset", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((a for a in arguments if not a.startswith("-")), "")
+    for verb, (where, text) in _VERBS.items():
+        sub = verbs.add_parser(verb, help=text, description=text)
+        if verb == chosen:
+            importlib.import_module(where).add_arguments(verb, sub)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    try:
+        module = importlib.import_module(_VERBS[options.verb][0])
+        return int(module.run(options.verb, options))
+    except RoboReferError as error:
+        print(f"roborefer dataset {options.verb}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that choose data sets, the same for all verbs (and for training)."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--mixture", help="names joined by +, each name[*times][@subset][%%share]")
+    group.add_argument("--data", type=Path, metavar="JSON", help="own data in place of a mixture")
+    group.add_argument("--images", type=Path, metavar="DIR", help="its pictures")
+    group.add_argument("--depths", type=Path, metavar="DIR", help="its depth pictures")
+    group.add_argument(
+        "--data-root", type=Path, default=Path("RefSpatial"), metavar="DIR",
+        help="RefSpatial's folder, with 2D, 3D and Simulator (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--registry", type=Path, action="append", default=[], metavar="YAML",
+        help="own data sets and mixtures; may be given several times",
+    )  # fmt: skip
+    group.add_argument("--index-dir", type=Path, metavar="DIR", help="where indexes are kept")
+    group.add_argument("--slice-folder", type=Path, metavar="DIR", help="lists of name@subset")
+    group.add_argument("--max-turns", type=positive, metavar="N", help="most pairs of a sample")
+    group.add_argument("--think", default="none", help="none, append or mixed:P")
+
+
+def registry_of(options: argparse.Namespace) -> Registry:
+    """The registry that the arguments name."""
+    return open_registry(options.data_root, options.registry)
+
+
+def parts_of(options: argparse.Namespace, default: str = "") -> list[Part]:
+    """The data sets that the arguments name.
+
+    Args:
+        options: Of ``add_data_arguments``.
+        default: Mixture where neither a mixture nor own data is named.
+
+    Raises:
+        ConfigurationError: both are named, or neither and there is no default.
+    """
+    from roborefer_ros.errors import ConfigurationError
+
+    if options.data is not None:
+        if options.mixture:
+            raise ConfigurationError("--data and --mixture exclude each other; register the data")
+        spec = own_dataset(options.data, options.images, options.depths)
+        return [Part(spec)]
+    if options.images or options.depths:
+        raise ConfigurationError("--images and --depths belong to --data")
+    mixture = options.mixture or default
+    if not mixture:
+        raise ConfigurationError("which data? Name a --mixture, or --data with --images")
+    return expand(mixture, registry_of(options))
+
+
+def read_options(options: argparse.Namespace) -> ReadOptions:
+    """How samples are made, from the arguments."""
+    folder = options.slice_folder
+    if folder is None and os.environ.get("VILA_SLICE_FOLDER"):
+        folder = Path(os.environ["VILA_SLICE_FOLDER"])
+    return replace(
+        ReadOptions(),
+        think=ThinkMode.parse(options.think),
+        max_turns=options.max_turns,
+        slice_folder=folder,
+        index_dir=options.index_dir,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
