@@ -294,7 +294,7 @@ def path_inside(
     if not isinstance(name, str) or not name:
         raise refusal(f"{folder}: {_shown(name)} is not a path")
     parts = name.split("/")
-    if "\0" in name or len(name) > _LONGEST_PATH or any(map(_is_too_long, parts)):
+    if not is_usable_path(name):
         raise refusal(f"{folder}: {_shown(name)} is not a usable path")
     if name.startswith("/") or ".." in parts:
         raise refusal(f"{folder}: the table names {name!r}, outside the folder")
@@ -312,6 +312,16 @@ def path_inside(
     if not real.is_file():
         raise refusal(f"{path} is not a regular file")
     return path
+
+
+def is_usable_path(name: str) -> bool:
+    """Whether an operating system takes this as a path, whatever is there."""
+    return (
+        bool(name)
+        and "\0" not in name
+        and len(name) <= _LONGEST_PATH
+        and not any(map(_is_too_long, name.split("/")))
+    )
 
 
 def _hub_repository(folder: Path) -> Path | None:

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roborefer_ros.arguments import not_negative, positive
-from roborefer_ros.errors import RoboReferError
+from roborefer_ros.arguments import check_writable, not_negative, positive
+from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.evaluation.askers import (
     MAX_NEW_TOKENS,
     Asker,
@@ -33,8 +33,9 @@ from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.results import answers_files, score_files
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
-from roborefer_ros.evaluation.score import reader_for, show, write_report
+from roborefer_ros.evaluation.score import check_data, reader_for, show, write_report
 from roborefer_ros.evaluation.scoring import AnswerReader
+from roborefer_ros.files import write_text
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.pointer import Pointer
@@ -49,21 +50,30 @@ _IN_PROCESS = ("roborefer", "transformers")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = _arguments(argv)
+    out = arguments.out or Path("outputs") / output_name(arguments.model)
+    try:
+        check_data(arguments.data)
+        check_writable("--out", out, folder=True)
+    except ConfigurationError as error:
+        print(f"roborefer evaluate: {error}", file=sys.stderr)
+        return 2
     try:
         benchmark = _selected(open_benchmark(arguments.data), arguments.splits)
         reader = reader_for(arguments.family, arguments.model)
-        out = arguments.out or Path("outputs") / output_name(arguments.model)
         report = _run(arguments, benchmark, reader, out)
         _tell(report, out)
         results = score_files(benchmark, _written(benchmark, out), reader, arguments.model)
         summary = {**results.as_json(), "questions_per_second": report.questions_per_second}
-        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+        write_text(out / "summary.json", json.dumps(summary, indent=2) + "\n")
         if not arguments.no_report:
             write_report(results, out / "report.html")
         show(results, "all", arguments.json)
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer evaluate: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a disk that is full, a place that only seems writable
+        print(f"roborefer evaluate: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             "roborefer evaluate: interrupted; every answer so far is kept, the same command again "

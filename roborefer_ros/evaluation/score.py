@@ -12,13 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from roborefer_ros.errors import RoboReferError
+from roborefer_ros.arguments import check_readable, check_writable
+from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.evaluation.answers_file import read_answers
 from roborefer_ros.evaluation.questions import BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.results import Results, answers_files, score_files, text_table
 from roborefer_ros.evaluation.scoring import AnswerReader
 from roborefer_ros.evaluation.statistics import SCORERS
+from roborefer_ros.files import write_bytes
 
 #: schemes of specs whose models answer as RoboRefer does
 TUPLE_SCHEMES = ("roborefer", "roborefer-http", "echo")
@@ -42,6 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args(argv)
     try:
+        check_data(arguments.data)
+        check_readable("answers", arguments.answers)
+        if arguments.report:
+            check_writable("--report", arguments.report)
+    except ConfigurationError as error:
+        print(f"roborefer score: {error}", file=sys.stderr)
+        return 2
+    try:
         benchmark = open_benchmark(arguments.data)
         files = answers_files(arguments.answers)
         model = model_of(files)
@@ -53,7 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer score: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"roborefer score: {error}", file=sys.stderr)
+        return 2
     return 0
+
+
+def check_data(data: str) -> None:
+    """Refuse a ``--data`` that names no folder; a data set of the hub is looked for later.
+
+    Raises:
+        ConfigurationError
+    """
+    if not data.startswith("hf:"):
+        check_readable("--data", Path(data), folder=True)
 
 
 def show(results: Results, scorer: str, as_json: bool) -> None:
@@ -88,7 +111,7 @@ def write_report(results: Results, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     # An answer may hold half a surrogate pair.
-    path.write_text(report_html(results), encoding="utf-8", errors="replace")
+    write_bytes(path, report_html(results).encode("utf-8", "replace"))
     print(f"report: {path}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -378,6 +378,55 @@ def test_askers_that_cannot_be(
     assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*options, "--data", str(benchmark.source), "--workers", "0"])
+
+
+#: what no file system takes, what is not there, what is of the other kind, and who says so
+BAD_PATHS = {
+    "NUL": ("a\0b", "usable path"),
+    "long": ("x" * 5000, "5000 characters"),
+    "long name": ("x" * 300, "usable path"),
+    "empty": ("", "usable path"),
+    "under a file": ("FILE/below", "FILE"),
+    "unwritable": ("/proc/none/out", "/proc"),
+    "missing": ("/nowhere/at/all", "nowhere"),
+}
+
+
+def refused(
+    run: Callable[..., int], arguments: list[str], capsys: pytest.CaptureFixture[str], message: str
+) -> None:
+    assert run(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1 and len(said) < 400
+
+
+@pytest.mark.parametrize("kind", BAD_PATHS)
+def test_paths_that_cannot_be_are_one_line_before_anything_is_opened(
+    benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    (tmp_path / "FILE").write_text("")
+    text, message = BAD_PATHS[kind]
+    bad = text.replace("FILE", str(tmp_path / "FILE")) if text.startswith("FILE") else text
+    data, model = str(benchmark.source), ["--model", "roborefer:/nowhere"]
+    if kind != "unwritable":
+        refused(main, [*model, "--data", bad or "\0"], capsys, message)
+        refused(score_main, [bad or "\0", "--data", data], capsys, message)
+        refused(score_main, [str(tmp_path), "--data", bad or "\0"], capsys, message)
+    if kind not in ("missing", "empty"):
+        refused(main, [*model, "--data", data, "--out", bad], capsys, message)
+        report = ["--report", bad]
+        refused(score_main, [str(tmp_path), "--data", data, *report], capsys, message)
+
+
+def test_files_and_folders_in_each_other_s_place(
+    benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, data = tmp_path / "file", str(benchmark.source)
+    file.write_text("")
+    refused(main, ["--model", "echo", "--data", str(file)], capsys, "is not a folder")
+    refused(main, ["--model", "echo", "--data", data, "--out", str(file)], capsys, "a file, not")
+    report = ["--report", str(tmp_path)]
+    refused(score_main, [str(tmp_path), "--data", data, *report], capsys, "a folder, not a file")
 
 
 def test_the_rest_of_a_broken_line_is_cut_off(tmp_path: Path) -> None:
