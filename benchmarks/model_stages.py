@@ -31,9 +31,9 @@ import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
 from benchmarks.model_synthetic import SIZES, write_synthetic
+from roborefer_ros.inference.decoding import Decoder, Row
 from roborefer_ros.models.depth_anything import DepthAnything, network_size
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
-from roborefer_ros.models.roborefer.decoding import PromptCache, generate
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferInputs, RoboReferProcessor
 from roborefer_ros.pointing.prompts import roborefer_prompt
@@ -186,11 +186,10 @@ def _network_stages(
     with torch.inference_mode():
         images, depths = encoded[-1]
         embeds = model.splice(inputs.input_ids, images, depths, **processor.splice_ids)
-    kept = PromptCache()
+    decoder = Decoder(model.llm, stop_ids=[])
 
     def read() -> None:
-        kept.clear()
-        generate(model.llm, embeds, stop_ids=[], max_new_tokens=1, prompts=kept)
+        list(decoder.run([Row(embeds, max_new_tokens=1)]))
 
     ms = timed(read, device, repeats)
     yield Stage(name, "prefill", f"{len(embeds)} tokens", ms, prefill_flops(model, len(embeds)))
@@ -198,17 +197,17 @@ def _network_stages(
     if not model.config.llm.tie_word_embeddings:
         weights -= model.llm.model.embed_tokens.weight.numel()
     for stage, guesses in (("one more token", 0), ("one with a draft", 4)):
-        ms = token_ms(model, embeds, kept, guesses, repeats)
+        ms = token_ms(model, embeds, guesses, repeats)
         work = f"{guesses + 1} tokens" if guesses else ""
         yield Stage(name, stage, work, ms, weights=weights, weight_bytes=width)
 
 
-def token_ms(
-    model: RoboRefer, embeds: torch.Tensor, kept: PromptCache, guesses: int, repeats: int
-) -> float:
+def token_ms(model: RoboRefer, embeds: torch.Tensor, guesses: int, repeats: int) -> float:
     """Milliseconds per decoded token after a prompt, each with so many wrong guesses."""
     wrong = [model.config.llm.vocab_size - 1] * guesses
     device, times = model.device, []
+    decoder = Decoder(model.llm, stop_ids=[])
+    cache = decoder.read([embeds])
 
     def now() -> float:
         if device.type == "cuda":
@@ -217,15 +216,9 @@ def token_ms(
 
     for _ in range(repeats + 1):
         ends: list[float] = []
-        generate(
-            model.llm,
-            embeds,
-            stop_ids=[],
-            max_new_tokens=ANSWER_TOKENS,
-            on_prefill=lambda: ends.append(now()),  # noqa: B023 (called within this turn)
-            draft=lambda ids: wrong if ids else [],
-            prompts=kept,
-        )
+        row = Row(embeds, ANSWER_TOKENS, draft=lambda ids: wrong if ids else [])
+        row.known = len(embeds) - 1
+        list(decoder.run([row], cache, lambda *_: ends.append(now())))  # noqa: B023
         times.append(1e3 * (now() - ends[0]) / (ANSWER_TOKENS - 1))
     return statistics.median(times[1:] or times)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.parity_cases import Arrays, Opened, Rows, difference, read_picture
-from roborefer_ros.models.roborefer.decoding import Generated, generate
+from roborefer_ros.inference.decoding import Row, generate
 from roborefer_ros.models.roborefer.processing import Depth, RoboReferInputs
 
 #: greedy ids are compared where the best token leads the second by more than this
@@ -116,11 +116,11 @@ def _check_decoding(
     wanted = list(itertools.takewhile(lambda i: i not in stop_ids, arrays[key].tolist()))
     generated = generate(llm, spliced, stop_ids=stop_ids, max_new_tokens=len(arrays[key]))
     yield "greedy_ids", difference(generated.ids, wanted), 0.0
-    if generated.ids == tuple(wanted):
+    if generated.ids == wanted:
         yield "cached_logprobs", _logprob_difference(generated, arrays), 2 * tolerance
 
 
-def _logprob_difference(generated: Generated, arrays: Arrays) -> float:
+def _logprob_difference(generated: Row, arrays: Arrays) -> float:
     """The decoder's own log probabilities, made with its cache, against the golden logits."""
     steps = torch.from_numpy(arrays["step_logits"])[: len(generated.ids)]
     expected = torch.log_softmax(steps, dim=-1)[range(len(generated.ids)), generated.ids]

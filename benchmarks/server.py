@@ -52,19 +52,20 @@ def serve_baseline(spec: str, max_new_tokens: int) -> None:
     """The reference's way to answer ``/query``; prints its port."""
     from PIL import Image
 
-    from roborefer_ros.server.engine import Query
-    from roborefer_ros.server.pictures import Picture
-    from roborefer_ros.server.roborefer_engine import RoboReferEngine
+    from roborefer_ros.inference.caches import LRUCache
+    from roborefer_ros.inference.model import Picture, Request, SamplingParams, complete_all
+    from roborefer_ros.inference.roborefer import RoboReferModel
 
-    pointer = _pointer(spec, max_new_tokens)
+    opened = _pointer(spec, max_new_tokens).model
     # The same network, token by token; caches of no bytes keep nothing.
-    engine = RoboReferEngine(
-        *(spec, pointer.model, pointer.processor),
+    model = RoboReferModel(
+        *(spec, opened.network, opened.processor),
         max_batch=1,
-        cache_bytes=0,
-        prefix_bytes=0,
+        vision=LRUCache(0),
+        prefixes=LRUCache(0),
         drafts=False,
     )
+    sampling = SamplingParams(max_tokens=max_new_tokens)
     lock = threading.Lock()
 
     def answer(body: dict[str, Any]) -> str:
@@ -74,13 +75,11 @@ def serve_baseline(spec: str, max_new_tokens: int) -> None:
                 file.write(base64.b64decode(data))
             paths.append(file.name)
         images = tuple(Picture.of(np.array(Image.open(path).convert("RGB"))) for path in paths)
-        said: list[Any] = []
-        query = Query(body.get("text", ""), images, max_new_tokens=max_new_tokens)
         with lock:
-            engine.answer([query], lambda _, outcome: said.append(outcome))
+            (said,) = complete_all(model, [Request(body.get("text", ""), images, (), sampling)])
         for path in paths:
             os.remove(path)
-        return str(said[0].text)
+        return str(said.text)  # type: ignore[union-attr]
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # noqa: N802
@@ -268,20 +267,18 @@ def overhead(options: argparse.Namespace) -> dict[str, float]:
     Returns medians in milliseconds: ``in_process`` (decoding of the picture included), ``http``,
     and ``http_only`` (the pointer without a model behind the server, on a 640x480 JPEG).
     """
-    from roborefer_ros.server.engine import Query
+    from roborefer_ros.inference.model import Request, SamplingParams, complete_all
     from roborefer_ros.server.pictures import bytes_from_base64, decode_rgb
-    from roborefer_ros.server.roborefer_engine import RoboReferEngine
 
-    pointer = _pointer(options.model, options.max_new_tokens)
-    engine = RoboReferEngine("bench", pointer.model, pointer.processor, max_batch=1)
+    model = _pointer(options.model, options.max_new_tokens).model
+    sampling = SamplingParams(max_tokens=options.max_new_tokens)
     body = Bodies(*options.size).new()
 
     def here() -> None:
         parsed = json.loads(body)
         data = bytes_from_base64(parsed["image_url"][0], "image")
         picture = decode_rgb(data, 10**8)
-        query = Query(parsed["text"], (picture,), max_new_tokens=options.max_new_tokens)
-        engine.answer([query], lambda *_: None)
+        complete_all(model, [Request(parsed["text"], (picture,), (), sampling)])
 
     shared = ["--model", options.model, "--max-new-tokens", str(options.max_new_tokens)]
     serve = ["-m", "roborefer_ros.cli", "serve", "--port", "0", "--batch-wait-ms", "0"]

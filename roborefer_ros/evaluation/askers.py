@@ -3,7 +3,7 @@
 """Ways to put many questions to a model: one pointer, several at a time, or batches.
 
 PointerAsker   any Pointer; several of them (remote models) work at the same time
-EngineAsker    a RoboRefer checkpoint in this process: batches, each picture encoded once,
+ModelAsker     a model behind ``complete``: batches, each picture encoded once,
                and questions that are answered by a word
 """
 
@@ -14,13 +14,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import (
-    ModelFailedError,
     NoPointInAnswerError,
     PointOutsideImageError,
     RoboReferError,
@@ -28,12 +27,16 @@ from roborefer_ros.errors import (
 from roborefer_ros.evaluation.lifted import frame_of, has_truth
 from roborefer_ros.evaluation.questions import BenchmarkQuestion
 from roborefer_ros.frame import Mode
+from roborefer_ros.inference.model import (
+    Model,
+    Picture,
+    Request,
+    SamplingParams,
+    complete_all,
+)
 from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.pointer import Pointer
-
-if TYPE_CHECKING:
-    from roborefer_ros.server.engine import Engine, EngineAnswer
 
 #: question, its picture -> the relative depth picture for the model, or None
 DepthSource = Callable[[BenchmarkQuestion, npt.NDArray[np.uint8]], npt.NDArray[np.uint8] | None]
@@ -169,57 +172,43 @@ class PointerAsker:
             return error
 
 
-class EngineAsker:
-    """A model that answers batches (``server.engine``).
+class ModelAsker:
+    """A model behind ``complete``: batches, each picture encoded once, whole texts.
 
     Args:
-        engine: owned from now on.
-        max_new_tokens: a longer answer is cut off.
+        model: Model to ask; owned from now on.
+        max_new_tokens: Greatest length of an answer, tokens.
+        batch: Number of questions that are put together.
     """
 
     gives_words = True
 
-    def __init__(self, engine: Engine, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
-        self._engine = engine
-        self._max_new_tokens = max_new_tokens
+    def __init__(
+        self, model: Model, max_new_tokens: int = MAX_NEW_TOKENS, batch: int | None = None
+    ) -> None:
+        self._model = model
+        self._batch = batch or model.max_batch
+        self._sampling = SamplingParams(max_tokens=max_new_tokens)
 
     def answers(
         self, questions: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
     ) -> Iterator[tuple[BenchmarkQuestion, Outcome]]:
         """See ``Asker.answers``."""
         remaining = iter(questions)
-        while batch := list(islice(remaining, self._engine.max_batch)):
-            yield from zip(batch, self._batch(batch, depth, text_of), strict=True)
+        while batch := list(islice(remaining, self._batch)):
+            requests = [self._request(question, depth, text_of) for question in batch]
+            for question, outcome in zip(batch, complete_all(self._model, requests), strict=True):
+                if isinstance(outcome, RoboReferError):
+                    yield question, outcome
+                else:
+                    yield question, outcome.text.strip()
 
     def close(self) -> None:
         """See ``Asker.close``."""
-        self._engine.close()
+        self._model.close()
 
-    def _batch(
-        self, batch: Sequence[BenchmarkQuestion], depth: DepthSource, text_of: TextOf
-    ) -> list[Outcome]:
-        from roborefer_ros.server.engine import Query
-        from roborefer_ros.server.pictures import Picture
-
-        queries = []
-        for question in batch:
-            rgb = question.rgb()
-            relative = depth(question, rgb) if self._engine.uses_depth else None
-            queries.append(
-                Query(
-                    text_of(question),
-                    (Picture.of(rgb),),
-                    () if relative is None else (Picture.of(relative),),
-                    max_new_tokens=self._max_new_tokens,
-                )
-            )
-        outcomes: list[Outcome] = [ModelFailedError("the model gave no answer")] * len(batch)
-        told: set[int] = set()
-
-        def done(index: int, outcome: EngineAnswer | RoboReferError) -> None:
-            if index not in told:  # a second outcome of a query does not count
-                told.add(index)
-                outcomes[index] = outcome if isinstance(outcome, RoboReferError) else outcome.text
-
-        self._engine.answer(queries, done)
-        return outcomes
+    def _request(self, question: BenchmarkQuestion, depth: DepthSource, text_of: TextOf) -> Request:
+        rgb = question.rgb()
+        relative = depth(question, rgb) if self._model.uses_depth else None
+        depths = () if relative is None else (Picture.of(relative),)
+        return Request(text_of(question), (Picture.of(rgb),), depths, self._sampling)

@@ -22,7 +22,7 @@ from roborefer_ros.evaluation.askers import (
     MAX_NEW_TOKENS,
     Asker,
     DepthSource,
-    EngineAsker,
+    ModelAsker,
     PointerAsker,
     benchmark_depth,
     no_depth,
@@ -38,6 +38,7 @@ from roborefer_ros.evaluation.scoring import AnswerReader
 from roborefer_ros.files import write_text
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.pointer import Pointer
 
 #: schemes whose pointers can be asked a whole text, without a request for points of their own
@@ -207,20 +208,18 @@ def open_asker(
         more: dict[str, Any] = {"verbatim": True} if verbatim else {}
         if spec.partition(":")[0] != "roborefer-http":  # its contract has no field for it
             more["max_new_tokens"] = max_new_tokens
+        if spec.startswith("roborefer:"):
+            more |= {"max_batch": batch, "cache_bytes": (256 * 2**20, 512 * 2**20)}
         for _ in range(workers):
             pointers.append(open_pointer(spec, device=device, dtype=dtype, **more))
             stack.callback(pointers[-1].close)
         if not spec.startswith("roborefer:"):
             stack.pop_all()
             return PointerAsker(pointers, verbatim)
-        from roborefer_ros.pointing.roborefer import RoboReferPointer
-        from roborefer_ros.server.roborefer_engine import RoboReferEngine
-
         pointer = pointers[0]
-        assert isinstance(pointer, RoboReferPointer)
         stack.pop_all()
-        engine = RoboReferEngine(pointer.name, pointer.model, pointer.processor, max_batch=batch)
-        return EngineAsker(engine, max_new_tokens)
+        assert isinstance(pointer, ModelPointer)
+        return ModelAsker(pointer.model, max_new_tokens, batch)
 
 
 def _tokens(arguments: argparse.Namespace) -> int | str:

@@ -18,6 +18,7 @@ import numpy as np
 from roborefer_ros.errors import InvalidPointerSpecError, RoboReferError
 from roborefer_ros.pointing import formats, prompts
 from roborefer_ros.pointing.answers import point_confidences, split_reasoning
+from roborefer_ros.pointing.confidence import place_confidences
 from roborefer_ros.pointing.pointer import PointerAnswer
 
 
@@ -142,6 +143,7 @@ def answer_from_text(
     max_points: int = 0,
     token_ends: Sequence[int] = (),
     logprobs: Sequence[float] = (),
+    digit_probabilities: Sequence[Sequence[float]] = (),
     timings_s: dict[str, float] | None = None,
     reasoning: str = "",
 ) -> PointerAnswer:
@@ -153,6 +155,8 @@ def answer_from_text(
         size: ``(width, height)`` of the image as the model saw it, pixels.
         max_points: keep at most this many; 0 keeps all.
         token_ends, logprobs: of the generated tokens (see ``point_confidences``), or empty.
+        digit_probabilities: Probabilities of the digits in each token's place, ``[T, 10]``, for
+            models that tell them (see ``place_confidences``), or empty.
         timings_s: seconds per stage.
         reasoning: thoughts that came apart from the text.
 
@@ -167,10 +171,15 @@ def answer_from_text(
         raise
     if max_points:
         matches = matches[:max_points]
+    confidences: tuple[float, ...] = ()
+    if digit_probabilities:
+        confidences = place_confidences(text, matches, token_ends, logprobs, digit_probabilities)
+    elif logprobs:
+        confidences = point_confidences(matches, token_ends, logprobs)
     return PointerAnswer(
         text=text.strip(),
         points=tuple(match.point for match in matches),
-        confidences=point_confidences(matches, token_ends, logprobs) if logprobs else (),
+        confidences=confidences,
         token_logprobs=np.asarray(logprobs, np.float32) if logprobs else None,
         timings_s=timings_s or {},
         reasoning=thoughts,

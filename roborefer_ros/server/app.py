@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException
 
 import roborefer_ros
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.inference.model import KeepsPictures
 from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.server import chat
 from roborefer_ros.server.clients import Client, client_of
-from roborefer_ros.server.engine import Engine
+from roborefer_ros.server.engine import Engine, ModelEngine
 from roborefer_ros.server.gate import Gate
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.openapi import complete_document
@@ -80,8 +81,8 @@ def build_app(
         batch_wait_s=settings.batch_wait_s,
         metrics=metrics,
     )
-    if (cache := getattr(engine, "cache", None)) is not None:
-        metrics.watch_pictures(cache)
+    if isinstance(engine, ModelEngine) and isinstance(engine.model, KeepsPictures):
+        metrics.watch_pictures(engine.model.vision)
     service = Service(settings, scheduler, metrics, depth_estimator)
 
     @asynccontextmanager

@@ -37,8 +37,8 @@ from roborefer_ros.errors import (
     RoboReferError,
 )
 from roborefer_ros.frame import DepthImage
+from roborefer_ros.inference.model import Picture
 from roborefer_ros.server.budget import Share
-from roborefer_ros.server.pictures import Picture
 
 #: how often a waiting thread looks whether its picture is still wanted, seconds
 _POLL_S = 0.05

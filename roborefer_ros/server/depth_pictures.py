@@ -8,9 +8,9 @@ import threading
 from collections import OrderedDict
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.inference.model import Picture
 from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.server.engine import numbered
-from roborefer_ros.server.pictures import Picture
 
 
 class DepthPictures:

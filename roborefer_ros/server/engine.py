@@ -6,20 +6,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     InvalidGoalError,
     ModelFailedError,
-    ModelOutOfMemoryError,
     NoPointInAnswerError,
     PointOutsideImageError,
     RoboReferError,
 )
 from roborefer_ros.frame import Mode
+from roborefer_ros.inference import device
+from roborefer_ros.inference.model import Outcome, Picture, Request, SamplingParams
+from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.pointer import NormalisedPoint, Pointer
-from roborefer_ros.server.pictures import Picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,86 @@ class Engine(Protocol):
         """Free the model."""
 
 
+class ModelEngine:
+    """A model behind ``complete``: batches, and texts that reach it as they were written.
+
+    Args:
+        pointer: Model with its family, for instructions; owned from now on.
+    """
+
+    def __init__(self, pointer: ModelPointer) -> None:
+        self.pointer = pointer
+        self.model = pointer.model
+        self.name = self.model.name
+        self.uses_depth = self.model.uses_depth
+        self.can_sample = self.model.can_sample
+        #: an instruction takes a row for each sample as well
+        self.max_batch = max(1, self.model.max_batch // (1 + pointer.samples))
+
+    def answer(self, queries: Sequence[Query], done: Done) -> None:
+        """See ``Engine.answer``."""
+        requests: list[Request] = []
+        owners: list[int] = []
+        outcomes: dict[int, list[Outcome | None]] = {}
+        for index, query in enumerate(queries):
+            if query.is_instruction and len(query.images) != 1:
+                number = len(query.images)
+                done(index, InvalidGoalError(f"an instruction is about one image, not {number}"))
+                continue
+            request = _request(query)
+            own = self.pointer.requests(request) if query.is_instruction else [request]
+            outcomes[index] = [None] * len(own)
+            owners += [index] * len(own)
+            requests += own
+        firsts = {index: owners.index(index) for index in outcomes}
+        for place, outcome in self.model.complete(requests):
+            index = owners[place]
+            own_outcomes = outcomes[index]
+            own_outcomes[place - firsts[index]] = outcome
+            known = [outcome for outcome in own_outcomes if outcome is not None]
+            if len(known) == len(own_outcomes):
+                done(index, self._answer(queries[index], known))
+
+    def close(self) -> None:
+        """See ``Engine.close``."""
+        self.pointer.close()
+
+    def _answer(self, query: Query, outcomes: Sequence[Outcome]) -> EngineAnswer | RoboReferError:
+        first = outcomes[0]
+        if isinstance(first, RoboReferError):
+            # Without the text of what the model raised, which could hold what the client sent.
+            return numbered(first.__cause__) if isinstance(first.__cause__, Exception) else first
+        answer = EngineAnswer(
+            text=first.text.strip(),
+            timings_s=first.timings_s,
+            tokens=first.completion_tokens,
+            prompt_tokens=first.prompt_tokens,
+            cut_off=first.finish_reason == "length",
+        )
+        if not query.is_instruction:
+            return answer
+        try:
+            found = self.pointer.answer(outcomes, query.images[0], query.max_points)
+        except (NoPointInAnswerError, PointOutsideImageError) as error:
+            return replace(answer, no_point=error)
+        except RoboReferError as error:  # of a sample
+            return error
+        return replace(answer, points=found.points, confidences=found.confidences)
+
+
+def _request(query: Query) -> Request:
+    return Request(
+        prompt=query.text,
+        images=query.images,
+        depths=query.depths,
+        sampling=SamplingParams(query.max_new_tokens, query.temperature, query.seed),
+        cancellation=Cancellation(
+            query.deadline, query.cancel.is_set, "the client went away while the model answered"
+        ),
+        on_text=query.on_text,
+    )
+
+
 class PointerEngine:
     """Any Pointer: one query after the other, one image each, nothing reused between them."""
 
@@ -158,18 +240,11 @@ class PointerEngine:
 
 
 def numbered(error: Exception) -> RoboReferError:
-    """The numbered error for what a model raised."""
-    if isinstance(error, RoboReferError):
-        return error
-    # torch raises a plain RuntimeError when the memory of the CPU is used up.
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "not enough memory" in str(error)
-        or "can't allocate memory" in str(error)
-    ):
-        return ModelOutOfMemoryError(
-            "there was not enough memory to answer; the server goes on. Send smaller or "
-            "fewer pictures, or start the server with a smaller --max-batch"
+    """The numbered error for what a model raised; its text may hold what a client sent."""
+    if isinstance(error, RoboReferError) or device.is_out_of_memory(error):
+        return device.numbered(
+            error,
+            "the server goes on. Send smaller or fewer pictures, or start the server with a "
+            "smaller --max-batch",
         )
     return ModelFailedError(f"the model failed ({type(error).__name__}); see the server's log")

@@ -24,32 +24,29 @@ def open_engine(options: argparse.Namespace) -> Any:
         RoboReferError: what opening a pointer raises.
     """
     from roborefer_ros.pointing.factory import open_pointer
-    from roborefer_ros.server.engine import PointerEngine
+    from roborefer_ros.pointing.model_pointer import ModelPointer
+    from roborefer_ros.server.engine import ModelEngine, PointerEngine
 
+    more: dict[str, Any] = {}
+    if options.model.startswith("roborefer:"):
+        more = {
+            "name": served_name(options.model),
+            "max_batch": options.max_batch,
+            "cache_bytes": (
+                round(options.image_cache_mib * MIB),
+                round(options.prompt_cache_mib * MIB),
+            ),
+        }
     pointer: Pointer = open_pointer(
         options.model,
         device=options.device,
         dtype=options.dtype,
         max_new_tokens=options.max_new_tokens,
+        **more,
     )
-    if not options.model.startswith("roborefer:"):
-        return PointerEngine(pointer)
-    from roborefer_ros.pointing.roborefer import RoboReferPointer
-    from roborefer_ros.server.roborefer_engine import RoboReferEngine
-
-    assert isinstance(pointer, RoboReferPointer)
-    if pointer.samples:
-        _logger.warning("several samples an answer: queries are answered one at a time")
-        return PointerEngine(pointer)
-    return RoboReferEngine(
-        served_name(options.model),
-        pointer.model,
-        pointer.processor,
-        max_batch=options.max_batch,
-        max_new_tokens=pointer.max_new_tokens,
-        cache_bytes=round(options.image_cache_mib * MIB) if pointer.reuse else 0,
-        prefix_bytes=round(options.prompt_cache_mib * MIB) if pointer.reuse else 0,
-    )
+    if isinstance(pointer, ModelPointer):
+        return ModelEngine(pointer)
+    return PointerEngine(pointer)
 
 
 def served_name(spec: str) -> str:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,22 +20,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import roborefer_ros
+from roborefer_ros.inference.model import CacheStats
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-
-
-class Kept(Protocol):
-    """What is kept between queries, as ``reuse.Recent`` counts it."""
-
-    hits: int
-    misses: int
-    size_bytes: int
 
 
 class _Pictures(Collector):
     """Reads a cache's own counts when Prometheus asks."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: CacheStats) -> None:
         self._kept = kept
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
@@ -82,7 +75,7 @@ class Metrics:
         build = Gauge("build_info", "Version of the package.", ["version"], **common)
         build.labels(roborefer_ros.__version__).set(1)
 
-    def watch_pictures(self, kept: Kept) -> None:
+    def watch_pictures(self, kept: CacheStats) -> None:
         """Tell of a cache of encoded pictures as well."""
         self.registry.register(_Pictures(kept))
 

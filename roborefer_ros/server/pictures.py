@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import io
 import math
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from roborefer_ros.errors import (
@@ -30,6 +27,7 @@ from roborefer_ros.errors import (
     UnsupportedEncodingError,
 )
 from roborefer_ros.frame import DepthImage
+from roborefer_ros.inference.model import Picture
 
 T = TypeVar("T")
 
@@ -62,26 +60,6 @@ Reserve = Callable[[int], None]
 
 #: base64 text may be broken into lines, as in MIME
 _BLANKS = str.maketrans("", "", " \t\r\n")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """Pixels and what tells them apart.
-
-    Attributes:
-        pixels: ``[H, W, 3]`` (RGB) or ``[H, W]`` uint8, contiguous.
-        digest: of shape and pixels; equal pictures have equal digests.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    digest: bytes
-
-    @classmethod
-    def of(cls, pixels: npt.NDArray[np.uint8]) -> Picture:
-        """Wrap an array."""
-        pixels = np.ascontiguousarray(pixels)
-        digest = hashlib.blake2b(pixels.data, digest_size=16, key=repr(pixels.shape).encode())
-        return cls(pixels, digest.digest())
 
 
 def bytes_from_base64(text: str, what: str) -> bytes:

@@ -26,6 +26,7 @@ from roborefer_ros.errors import (
     SizeMismatchError,
 )
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, ResultWarning, RGBDFrame
+from roborefer_ros.inference.model import Picture
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import check_intrinsics
 from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from_normalised
@@ -39,7 +40,6 @@ from roborefer_ros.server.decoding import DecodePool, Decoder
 from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.metrics import Metrics
-from roborefer_ros.server.pictures import Picture
 from roborefer_ros.server.replies import error_body
 from roborefer_ros.server.scheduler import Job, Scheduler
 from roborefer_ros.server.schemas import (

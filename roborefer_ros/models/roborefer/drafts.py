@@ -3,13 +3,14 @@
 """Guessing the brackets between the digits of ``[(0.412, 0.655)]``.
 
 A point is 14 tokens of Qwen2's tokenizer, of which only the six decimals tell anything.
-``AnswerTemplate`` proposes the others, ``decoding.generate`` reads them together with the digit
+``AnswerTemplate`` proposes the others, the decoding loop reads them together with the digit
 before and keeps what the network would have said: 7 runs of the network in place of 15, the
 same answer.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ _EXAMPLES = ("(0.412, 0.655)", "(0.837, 0.290)")
 
 
 class AnswerTemplate:
-    """A draft for ``generate``: the tokens of RoboRefer's answers, up to the next digit.
+    """A draft for the decoding loop: the tokens of RoboRefer's answers, up to the next digit.
 
     Args:
         tokenizer: of the checkpoint.  One that joins digits gives no draft.
@@ -39,6 +40,16 @@ class AnswerTemplate:
             for count in range(1, _MAX_POINTS + 1)
             if (form := self._form(tokenizer, count)) is not None
         ]
+
+    @property
+    def longest(self) -> int:
+        """Greatest number of tokens that are proposed at once."""
+        gaps = (
+            list(itertools.takewhile(lambda t: t is not None, form[at:]))
+            for form in self._forms
+            for at in range(len(form))
+        )
+        return max(map(len, gaps), default=0)
 
     def __call__(self, ids: Sequence[int]) -> list[int]:
         """What follows these tokens in the first form that begins with them."""

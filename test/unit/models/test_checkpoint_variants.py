@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from benchmarks import parity_cases
 from roborefer_ros.errors import CheckpointNotFoundError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer, save_roborefer
-from roborefer_ros.models.roborefer.decoding import generate
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 
@@ -38,7 +37,7 @@ def answer(model: RoboRefer, processor: RoboReferProcessor, depth: bool = True) 
         if depth:
             rows = model.encode_depths(inputs.depth_pixel_values, inputs.depth_block_sizes)
         embeds = model.splice(inputs.input_ids, images, rows, **processor.splice_ids)
-        return generate(model.llm, embeds, stop_ids=[], max_new_tokens=1).prefill_logits
+        return model.llm(inputs_embeds=embeds[None], use_cache=False).logits[0, -1]
 
 
 @pytest.fixture(scope="module")

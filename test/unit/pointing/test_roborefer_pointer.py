@@ -19,7 +19,7 @@ from roborefer_ros.errors import (
     InvalidPointerSpecError,
     NoPointInAnswerError,
 )
-from roborefer_ros.models.roborefer.decoding import generate
+from roborefer_ros.inference.decoding import generate
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.prompts import roborefer_prompt
 from roborefer_ros.pointing.roborefer import RoboReferPointer
@@ -51,11 +51,12 @@ def opened(spec: str) -> RoboReferPointer:
 def lessons() -> dict[str, torch.Tensor]:
     """The language model of a tiny checkpoint, taught the answers by heart."""
     pointer = opened(TINY)
-    llm, tokenizer = pointer.model.llm.requires_grad_(True), pointer.processor.tokenizer
+    network, processor = pointer.model.network, pointer.model.processor
+    llm, tokenizer = network.llm.requires_grad_(True), processor.tokenizer
     batch = []
     for instruction, text in LESSONS.items():
         for depth in (DEPTH, None):
-            prompt = pointer._prompt(RGB, depth, instruction, {}, lambda: None).clone()
+            prompt = prompt_of(pointer, instruction, [] if depth is None else [depth]).clone()
             ids = tokenizer.encode(f"{text}<|im_end|>", add_special_tokens=False)
             batch.append((prompt, torch.tensor(ids)))
     optimiser = torch.optim.Adam(llm.parameters(), lr=3e-3)
@@ -74,7 +75,7 @@ def lessons() -> dict[str, torch.Tensor]:
 
 def taught(spec: str, lessons: dict[str, torch.Tensor]) -> RoboReferPointer:
     pointer = opened(spec)
-    pointer.model.llm.load_state_dict(lessons)
+    pointer.model.network.llm.load_state_dict(lessons)
     return pointer
 
 
@@ -85,17 +86,25 @@ def pupil(lessons: dict[str, torch.Tensor]) -> Iterator[RoboReferPointer]:
     pointer.close()
 
 
+def prompt_of(
+    pointer: RoboReferPointer, instruction: str, depths: list[np.ndarray]
+) -> torch.Tensor:
+    """``[N, hidden]`` of the spliced prompt."""
+    network, processor = pointer.model.network, pointer.model.processor
+    inputs = processor(roborefer_prompt(instruction), [RGB], depths)
+    with torch.inference_mode():
+        rows = network.encode_images(inputs.image_pixel_values), []
+        if depths:
+            rows = rows[0], network.encode_depths(inputs.depth_pixel_values)
+        return network.splice(inputs.input_ids, *rows, **processor.splice_ids)
+
+
 def plain_text(pointer: RoboReferPointer, instruction: str, depths: list[np.ndarray]) -> str:
     """The answer without anything that saves time."""
-    inputs = pointer.processor(roborefer_prompt(instruction), [RGB], depths)
-    model = pointer.model
-    with torch.inference_mode():
-        rows = model.encode_images(inputs.image_pixel_values), []
-        if depths:
-            rows = rows[0], model.encode_depths(inputs.depth_pixel_values)
-        embeds = model.splice(inputs.input_ids, *rows, **pointer.processor.splice_ids)
-    ids = generate(model.llm, embeds, stop_ids=pointer.processor.stop_ids, max_new_tokens=40).ids
-    return str(pointer.processor.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+    embeds, processor = prompt_of(pointer, instruction, depths), pointer.model.processor
+    llm = pointer.model.network.llm
+    ids = generate(llm, embeds, stop_ids=processor.stop_ids, max_new_tokens=40).ids
+    return str(processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def test_answers_are_those_of_plain_greedy_search(pupil: RoboReferPointer) -> None:
@@ -110,18 +119,24 @@ def test_answers_are_those_of_plain_greedy_search(pupil: RoboReferPointer) -> No
 
 
 def test_another_picture_is_looked_at(pupil: RoboReferPointer) -> None:
+    """Pictures are known by their content, and those of the last question alone are kept."""
+    vision = pupil.model.vision
     other = RGB.copy()
-    pupil.point(other, DEPTH, "pick the red mug")
-    seen = pupil._seen
-    assert seen is not None and seen.holds((RGB, DEPTH))
+
+    def encoded(rgb: np.ndarray, depth: np.ndarray) -> int:
+        before = vision.misses
+        pupil.point(rgb, depth, "pick the red mug")
+        assert len(vision) == 2 and len(pupil.model.prefixes) == 1
+        return vision.misses - before
+
+    pupil.model.forget()
+    assert encoded(other, DEPTH) == 2
     other[:] = 0  # the caller's array is not what is remembered
-    assert seen.holds((RGB, DEPTH)) and not seen.holds((other, DEPTH))
-    pupil.point(RGB, DEPTH, "the bowl")
-    assert pupil._seen is seen
+    assert encoded(RGB, DEPTH) == 0
     changed = DEPTH.copy()
     changed[0, 0] ^= 1
-    pupil.point(RGB, changed, "the bowl")
-    assert pupil._seen is not seen
+    assert encoded(RGB, changed) == 1
+    assert encoded(other, DEPTH) == 2
 
 
 def test_a_cancelled_goal_spoils_nothing(pupil: RoboReferPointer) -> None:
@@ -144,10 +159,10 @@ def test_agreement_of_samples(lessons: dict[str, torch.Tensor]) -> None:
     answer = pointer.point(RGB, DEPTH, "pick the red mug", on_text=texts.append)
     assert answer.text == texts[-1] == "[(0.412, 0.655)]"  # samples are not shown
     assert answer.confidences == (5 / 6,)
-    assert pointer._seen is None
+    assert len(pointer.model.vision) == len(pointer.model.prefixes) == 0
     # A model that is in doubt between many answers, the first digit above all
     with torch.no_grad():
-        pointer.model.llm.model.norm.weight *= 0.3
+        pointer.model.network.llm.model.norm.weight *= 0.3
     doubtful = pointer.point(RGB, DEPTH, "pick the red mug")
     assert doubtful.points == answer.points
     assert doubtful.confidences[0] < 5 / 6
@@ -158,7 +173,7 @@ def test_confidence_falls_with_doubt(lessons: dict[str, torch.Tensor]) -> None:
     pointer = taught(TINY, lessons)
     sure = pointer.point(RGB, None, "the bowl").confidences
     with torch.no_grad():
-        pointer.model.llm.model.norm.weight *= 0.5
+        pointer.model.network.llm.model.norm.weight *= 0.5
     unsure = pointer.point(RGB, None, "the bowl").confidences
     assert all(u < s - 0.01 for s, u in zip(sure, unsure, strict=True))
     assert all(s > 0.9 for s in sure) and len(sure) == 2
@@ -176,7 +191,7 @@ def test_answer_and_prompt_fit_into_the_context(tmp_path: Path) -> None:
     path = folder / "llm/tokenizer_config.json"
     config = json.loads(path.read_text())
     wide = opened(f"roborefer:{folder}?max_tokens=30")
-    length = len(wide._prompt(RGB, None, "the mug", {}, lambda: None))
+    length = len(prompt_of(wide, "the mug", []))
     path.write_text(json.dumps({**config, "model_max_length": length + 5}))
     short = opened(f"roborefer:{folder}?max_tokens=30")
     told: list[str] = []

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from roborefer_ros.errors import ModelFailedError
+from roborefer_ros.inference.model import Picture
 from roborefer_ros.server.depth_pictures import DepthPictures
-from roborefer_ros.server.pictures import Picture
 
 
 def frame(value: int) -> Picture:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from roborefer_ros.errors import InvalidImageError, RoboReferError, UnsupportedEncodingError
+from roborefer_ros.inference.model import Picture
 from roborefer_ros.server.pictures import (
-    Picture,
     bytes_from_base64,
     decode_depth_float32,
     decode_depth_png,
