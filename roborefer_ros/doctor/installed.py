@@ -21,12 +21,11 @@ from pathlib import Path
 from roborefer_ros.doctor.check import Check
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import read_text
+from roborefer_ros.models.depth_network import SIZES, parse_depth_network
 from roborefer_ros.standalone import environment
 
 #: the published checkpoint that the README starts with
 CHECKPOINT = "Zhoues/RoboRefer-2B-SFT"
-#: what makes its depth picture from RGB (depth_source "model", its default)
-DEPTH_NETWORK = "depth-anything/Depth-Anything-V2-Small-hf"
 #: the newest Python that the ROS 2 wheels are built for
 NEWEST_PYTHON = (3, 13)
 
@@ -186,8 +185,32 @@ def check_checkpoint() -> Check:
 
 
 def check_depth_network() -> Check:
-    """The network whose depth picture those weights were trained with; fetched when first used."""
-    return _check_hub_cache("depth network weights", DEPTH_NETWORK, "*.safetensors")
+    """The network that predicts the depth picture; fetched when first used.
+
+    Any size will do for whoever names it; the defaults need theirs.
+    """
+    name = "depth network weights"
+    used = parse_depth_network("auto", _has_gpu())
+    checks = {
+        size: _check_hub_cache(name, repository, "*.safetensors")
+        for size, repository in SIZES.items()
+    }
+    wanted = next(size for size, repository in SIZES.items() if repository == used.source)
+    others = [size for size, check in checks.items() if check.status == "ok" and size != wanted]
+    also = f"; {', '.join(others)}: there, too" if others else ""
+    chosen = checks[wanted]
+    remedy = chosen.remedy
+    if chosen.status != "ok" and others:
+        remedy += f"   (or set depth_network to '{others[0]}')"
+    detail = f"{wanted}, which the defaults use here ({used.reason}): {chosen.detail}{also}"
+    return Check(name, chosen.status, detail, remedy)
+
+
+def _has_gpu() -> bool:
+    try:
+        return bool(importlib.import_module("torch").cuda.is_available())
+    except ImportError:
+        return False
 
 
 def check_fast_dds() -> Check:

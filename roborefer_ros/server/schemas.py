@@ -152,7 +152,9 @@ class Intrinsics(_Strict):
     cx: float = Field(ge=-1e6, le=1e6, allow_inf_nan=False)
     cy: float = Field(ge=-1e6, le=1e6, allow_inf_nan=False)
     distortion_model: Literal["", "plumb_bob", "rational_polynomial", "equidistant"] = ""
-    distortion: list[Finite] = Field([], max_length=14)
+    distortion: list[Finite] = Field(
+        [], max_length=64, description="Zeros behind the coefficients of the model are ignored."
+    )
 
 
 class PointRequest(_Body, _Strict):

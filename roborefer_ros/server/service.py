@@ -21,6 +21,7 @@ from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
     DepthNetworkRequiredError,
+    InvalidCameraInfoError,
     InvalidGoalError,
     RoboReferError,
     SizeMismatchError,
@@ -28,7 +29,7 @@ from roborefer_ros.errors import (
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, ResultWarning, RGBDFrame
 from roborefer_ros.inference.model import Picture
 from roborefer_ros.lifting import LiftingOptions, lift_point
-from roborefer_ros.lifting.intrinsics import check_intrinsics
+from roborefer_ros.lifting.intrinsics import check_intrinsics, implausible_intrinsics
 from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from_normalised
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import read_instruction
@@ -477,6 +478,11 @@ def _frame(image: Picture, depth: DepthImage | None, camera: Intrinsics) -> RGBD
         distortion=tuple(camera.distortion),
     )
     check_intrinsics(intrinsics)
+    if reason := implausible_intrinsics(intrinsics):
+        raise InvalidCameraInfoError(
+            f"intrinsics are implausible: {reason}; send those of this very picture, scaled as it "
+            "was scaled (of a picture that was cut, send the whole)"
+        )
     return RGBDFrame(rgb=image.pixels, depth=depth, intrinsics=intrinsics, frame_id="camera")
 
 

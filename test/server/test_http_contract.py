@@ -303,6 +303,44 @@ def test_wrong_fields_are_named(
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"fx": 0.6}, "fx = 0.6 gives a field of view of 177.9"),
+        ({"fy": 6000.0}, "fy = 6000 gives"),
+        ({"cx": 15.5, "cy": 11.5}, "the principal point (15.5, 11.5) of the 64x48 image"),
+        ({"cx": 0.0, "cy": 0.0}, "the principal point (0, 0)"),
+        ({"distortion_model": "plumb_bob", "distortion": [0.1]}, "takes 4 or 5"),
+        ({"distortion_model": "equidistant", "distortion": [0.1] * 5}, "takes 4"),
+    ],
+)
+def test_intrinsics_that_no_camera_has_are_named(
+    echo: Served, image: str, change: dict[str, Any], reason: str
+) -> None:
+    depth = {"data": base64_png(np.full((48, 64), 1000, np.uint16))}
+    body = {"image": image, "depth": depth, "intrinsics": {**CAMERA, **change}}
+    reply = point(echo, instruction="[(0.5, 0.5)]", **body)
+    assert reply.status_code == 422
+    assert reason in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("model", "count"), [("plumb_bob", 5), ("equidistant", 4)])
+def test_zeros_behind_the_coefficients_change_nothing(
+    echo: Served, image: str, model: str, count: int
+) -> None:
+    depth = {"data": base64_png(np.full((48, 64), 1000, np.uint16))}
+    replies = []
+    for length in (count, 15, 20):
+        lens = [0.01, -0.002, 0.001, 0.001, 0.003][:count]
+        lens += [0.0] * (length - count)
+        camera = {**CAMERA, "distortion_model": model, "distortion": lens}
+        body = {"image": image, "depth": depth, "intrinsics": camera}
+        replies.append(point(echo, instruction="[(0.3, 0.3)]", **body))
+    assert [r.status_code for r in replies] == [200, 200, 200], replies[-1].text[:300]
+    assert replies[0].json()["points"][0]["position"]
+    assert len({json.dumps(r.json()["points"]) for r in replies}) == 1
+
+
 # --- OpenAI's API ----------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from roborefer_ros.doctor import installed, report
 from roborefer_ros.doctor.check import Check
+from roborefer_ros.models.depth_network import SIZES
 from roborefer_ros.standalone import environment
 
 
@@ -101,7 +102,7 @@ def test_fast_dds_profile_states(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ("check", "repository", "weights"),
     [
         (installed.check_checkpoint, installed.CHECKPOINT, "llm/model.safetensors"),
-        (installed.check_depth_network, installed.DEPTH_NETWORK, "model.safetensors"),
+        (installed.check_depth_network, SIZES["small"], "model.safetensors"),
     ],
 )
 def test_weights_are_found_in_the_cache(
@@ -113,6 +114,7 @@ def test_weights_are_found_in_the_cache(
 ) -> None:
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(installed, "_has_gpu", lambda: False)
     assert check().status == "warn"
     assert repository in check().remedy
     folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
@@ -126,9 +128,35 @@ def test_weights_are_found_in_the_cache(
     assert "unfinished" in check().detail
 
 
-def test_the_depth_network_is_the_one_that_is_used() -> None:
+@pytest.mark.parametrize(("has_gpu", "wanted"), [(False, "small"), (True, "large")])
+def test_every_size_of_the_depth_network_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, has_gpu: bool, wanted: str
+) -> None:
+    """The defaults' own must be there; others are told, and how to use them instead."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(installed, "_has_gpu", lambda: has_gpu)
+
+    def add(size: str) -> None:
+        folder = tmp_path / f"models--{SIZES[size].replace('/', '--')}" / "snapshots/0123"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+
+    missing = installed.check_depth_network()
+    assert missing.status == "warn" and "there, too" not in missing.detail
+    assert missing.remedy == f"hf download {SIZES[wanted]}"
+    add("base")
+    other = installed.check_depth_network()
+    assert other.status == "warn" and "base: there, too" in other.detail
+    assert other.remedy.endswith("(or set depth_network to 'base')")
+    add(wanted)
+    found = installed.check_depth_network()
+    assert found.status == "ok" and found.detail.startswith(f"{wanted}, which the defaults use")
+    assert ("there is a GPU" in found.detail) == has_gpu
+
+
+def test_what_auto_is_agrees_with_the_loader() -> None:
     depth_anything = pytest.importorskip("roborefer_ros.models.depth_anything")
-    assert installed.DEPTH_NETWORK == depth_anything.DEFAULT_SOURCE
+    assert SIZES["small"] == depth_anything.DEFAULT_SOURCE
 
 
 def test_a_bayer_image_that_kills_the_process_is_found(
