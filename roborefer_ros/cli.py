@@ -19,6 +19,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "query": ("roborefer_ros.server.query", "ask a server about an image file"),
     "doctor": ("roborefer_ros.doctor.report", "what is installed, what is missing and what to do"),
     "simulate": ("roborefer_ros.cli_simulate", "make simulated scenes: training data, benchmark"),
+    "datagen": ("roborefer_ros.datagen.main", "make training data with reasoning steps"),
     "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),
     "score": ("roborefer_ros.evaluation.score", "score the answers to a benchmark"),
     "dataset": ("roborefer_ros.training.data.command", "unpack, check and look at training data"),

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from roborefer_ros.datagen.templates import DIMENSIONS
+
 #: the files of the released data that hold each kind
 CHOICE, TEMPLATE, VACANT, MULTI_VIEW, VISUAL, REASONED = (
     "choice_qa",
@@ -25,7 +27,7 @@ class QA:
 
     Attributes:
         part: Which file it belongs to, one of ``PARTS``.
-        form: "yes_no", "which", "which_of", "value", "fact", "point" or "free".
+        form: "yes_no", "which", "which_of", "value", "fact", "point", "free" or "turn".
         relations: Names out of the 31 that it turns on.
         question: Text, without placeholders of pictures.
         answer: Text.
@@ -54,4 +56,7 @@ class QA:
     @property
     def balance_key(self) -> str:
         """Among which questions the options are balanced."""
-        return f"{self.part}/{self.form}/{self.relations[0]}"
+        subject = self.relations[0]
+        if self.form == "fact":
+            subject = DIMENSIONS[subject]
+        return f"{self.part}/{self.form}/{subject}"

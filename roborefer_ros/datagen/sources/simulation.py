@@ -8,14 +8,18 @@ that end near the things, and wider layouts, so that every relation occurs.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.datagen.locate import mask_pixel
 from roborefer_ros.datagen.scene import Array, Box, Camera, Scene
+from roborefer_ros.datagen.source import Loaded
 from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.simulation.meshes import Mesh, object_mesh
 from roborefer_ros.simulation.rendering import (
@@ -26,6 +30,7 @@ from roborefer_ros.simulation.rendering import (
     render,
 )
 from roborefer_ros.simulation.scenes import SceneObject, TabletopScene, sample_scene
+from roborefer_ros.simulation.sensor_noise import d435_depth
 
 #: shapes with a front that people would name: a mug's is its handle
 FRONTED = ("mug",)
@@ -205,3 +210,57 @@ def _placed_box(
         name, category, (centre - origin) @ rotation, extent[[0, 2, 1]], rotation.T @ own,
         (cloud - origin) @ rotation,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SimulationSource:
+    """Simulated tabletops.
+
+    Attributes:
+        seed: Of the whole set.
+        scenes: How many.
+        size: Width and height of the pictures, pixels.
+    """
+
+    seed: int
+    scenes: int
+    size: tuple[int, int] = (640, 480)
+
+    def names(self) -> Sequence[str]:
+        """See ``Source``."""
+        return [f"tabletop-{self.seed}-{number}" for number in range(self.scenes)]
+
+    def load(self, name: str) -> Loaded:
+        """See ``Source``."""
+        number = int(name.rpartition("-")[2])
+        scene, view = simulated(self.seed, number, self.size)
+        return Loaded(scene, view.rgb, _sensed(view, (self.seed, number, 15)))
+
+    def second_view(self, name: str) -> Loaded | None:
+        """The same table from a camera that was turned and moved by some degrees."""
+        number = int(name.rpartition("-")[2])
+        rng = np.random.default_rng((self.seed, number, 16))
+        if rng.random() < 0.5:
+            return None
+        layout = sample_layout(np.random.default_rng((self.seed, number, 14)))
+        pose = layout.world_T_camera.copy()
+        yaw, pitch = rng.uniform(-0.35, 0.35), rng.uniform(-0.2, 0.2)
+        turned, _ = cv2.Rodrigues(np.array([pitch, yaw, 0.0]))
+        pose[:3, :3] = pose[:3, :3] @ turned
+        pose[:3, 3] += rng.uniform(-0.08, 0.08, 3)
+        layout = replace(layout, world_T_camera=pose)
+        view = render(layout, layout.intrinsics(*self.size))
+        scene = with_boxes(layout, view, name)
+        return Loaded(scene, view.rgb, _sensed(view, (self.seed, number, 17)))
+
+    def settings(self) -> dict[str, Any]:
+        """See ``Source``."""
+        return {"source": "simulation", "seed": self.seed, "size": list(self.size)}
+
+
+def _sensed(view: RenderedView, seed: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Metres as a depth camera would read them."""
+    rng = np.random.default_rng(seed)
+    mm = d435_depth(view.depth_m, rng, normals=view.normals, focal_px=view.intrinsics.fx)
+    metres: npt.NDArray[np.float32] = np.where(mm > 0, mm * np.float32(0.001), np.nan)
+    return metres.astype(np.float32)
