@@ -24,6 +24,7 @@ _ROOM = "roborefer_ros.training.data"
 
 #: verb -> (module with add_arguments and run, what it does)
 _VERBS = {
+    "unpack": (f"{_ROOM}.unpack", "archives, cut or whole, into their folders"),
     "list": (f"{_ROOM}.listing", "data sets and mixtures; with --mixture what it expands to"),
     "index": (f"{_ROOM}.listing", "build the memory-mapped indexes"),
 }
