@@ -13,7 +13,6 @@ right in less than 95 %, or the mode is right in less than 99 %.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from benchmarks.demo_brain import camera_frame
 from roborefer_ros.answer_policy import AnswerPolicy
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, not_negative, positive
 from roborefer_ros.demo.judge import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import Mode, ReferredPoint
@@ -155,7 +154,7 @@ def summarise(answers: Sequence[Asked]) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="benchmarks.confidence", description=__doc__)
+    parser = ArgumentParser(prog="benchmarks.confidence", description=__doc__)
     parser.add_argument("--scenes", type=positive, default=50)
     parser.add_argument("--first", type=not_negative, default=30_000, help="first scene's number")
     parser.add_argument("--questions", type=positive, default=8, help="per scene, at most")

@@ -10,7 +10,6 @@ simulated D435; ROS 2 is not needed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import defaultdict
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.demo.judge import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import DepthImage, Mode, RGBDFrame
@@ -143,7 +143,7 @@ def draw_reliability(rows: list[tuple[float, float, int]], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="benchmarks.demo_brain", description=__doc__)
+    parser = ArgumentParser(prog="benchmarks.demo_brain", description=__doc__)
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     parser.add_argument("--questions", type=int, default=8, help="per scene, at most")

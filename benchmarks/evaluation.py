@@ -12,12 +12,12 @@ is not counted.  Scoring is timed beside it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.evaluation.askers import Asker, PointerAsker, benchmark_depth
 from roborefer_ros.evaluation.evaluate import open_asker
 from roborefer_ros.evaluation.instructions import reference_instruction
@@ -44,7 +44,7 @@ def timed(asker: Asker, questions: list[BenchmarkQuestion]) -> tuple[float, list
 
 def main() -> int:
     """Run the benchmark; returns 1 when the texts differ."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default=TINY, help="roborefer:<checkpoint>")
     parser.add_argument("--scenes", type=int, default=8)
     parser.add_argument("--questions", type=int, default=8, help="per scene")

@@ -13,7 +13,6 @@ where there are any, ``points.json`` (labelled pixels with ``xyz_ref_m``),
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from benchmarks.lifting_goals import goals
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, STEP_M, summarise
 from benchmarks.lifting_placing import placing
 from benchmarks.lifting_synthetic import speed, synthetic, synthetic_edges, temporal
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.files import read_json
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Pixel, RGBDFrame
@@ -235,7 +235,7 @@ def _print(report: dict[str, dict]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="holds one folder a frame")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--pixels", type=int, default=2500, help="per frame and kind of pixel")

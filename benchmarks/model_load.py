@@ -12,7 +12,6 @@ of merely reading the files, which the page cache may make fast: the ratio count
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.model_synthetic import SIZES, write_synthetic
+from roborefer_ros.arguments import ArgumentParser
 
 _CHILD = "import sys; from benchmarks.model_load import child; child(*sys.argv[1:])"
 
@@ -107,7 +107,7 @@ def _status(key: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(description="Time and memory of opening a checkpoint")
+    parser = ArgumentParser(description="Time and memory of opening a checkpoint")
     parser.add_argument("--size", choices=sorted(SIZES), default="2b")
     parser.add_argument("--checkpoint", type=Path, help="an existing one instead")
     parser.add_argument("--device", default="cpu")

@@ -15,7 +15,6 @@ shows what a pass with a draft costs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -31,6 +30,7 @@ import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
 from benchmarks.model_synthetic import SIZES, write_synthetic
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.inference.decoding import Decoder, Row
 from roborefer_ros.models.depth_anything import DepthAnything, network_size
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
@@ -309,7 +309,7 @@ def as_json(rows: list[Stage], machine: Machine) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(description="Time per stage of one answer")
+    parser = ArgumentParser(description="Time per stage of one answer")
     parser.add_argument("--size", choices=sorted(SIZES), default="small")
     parser.add_argument("--checkpoint", type=Path, help="an existing one instead")
     parser.add_argument("--depth", default="small", help="small, base, large (random), or a source")

@@ -8,7 +8,6 @@ on a ROS domain of its own.  The parameters are the node's defaults unless a ben
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.camera_presets import load_preset
 from roborefer_ros.demo.processes import DemoFailedError, Processes, private_environment
 from roborefer_ros.errors import NodeInactiveError, RoboReferError
@@ -41,9 +41,9 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
+def parser(doc: str | None) -> ArgumentParser:
     """A parser with the options that all ``node_*`` benchmarks have."""
-    made = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    made = ArgumentParser(description=(doc or "").splitlines()[0])
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return made
 

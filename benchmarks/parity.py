@@ -12,7 +12,6 @@ case and stage; exit status 1 if one is over its tolerance, 2 if FOLDER holds no
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -28,6 +27,7 @@ from benchmarks.parity_cases import TOLERANCES, Opened
 from benchmarks.parity_inference import check_inference
 from benchmarks.parity_tables import check_tables
 from benchmarks.parity_training import check_training
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.files import read_json
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer, torch_dtype
@@ -142,7 +142,7 @@ def as_json(checks: Sequence[Check], folder: Path, device: str, dtype: str) -> s
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser = ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")

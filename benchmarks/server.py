@@ -38,6 +38,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -301,7 +302,7 @@ def overhead(options: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default=TINY)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--requests", type=int, default=96, help="in all, per row")

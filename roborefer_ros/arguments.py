@@ -1,17 +1,46 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Types and checks of command-line arguments that argparse lacks."""
+"""The command lines of the package: a parser that says a mistake in one line, types, checks."""
 
 from __future__ import annotations
 
 import argparse
 import math
 import os
+import re
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
-from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError
 from roborefer_ros.files import is_usable_path
+
+#: exit status of a command that was called wrongly
+USAGE_ERROR = 2
+
+
+#: what ``--dtype`` can be
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?")
+
+
+def exit_status(error: Exception) -> int:
+    """Of a command that fails: 2 where an argument is not usable as given, else 1.
+
+    Refinements of ``ConfigurationError`` are about what lies in a file or folder: 1.
+    """
+    is_usage = type(error) in (ConfigurationError, InvalidPointerSpecError)
+    return USAGE_ERROR if is_usage else 1
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Argparse's parser that tells a mistake in one line, without the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2 and one line on stderr."""
+        line = " ".join(message.split())
+        self.exit(USAGE_ERROR, f"{self.prog}: {line}; {self.prog} --help shows the options\n")
 
 
 def positive(text: str) -> int:
@@ -36,6 +65,37 @@ def amount(text: str) -> float:
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
     return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def finite(text: str) -> float:
+    """A finite number."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
+def device(text: str) -> str:
+    """The device of a model."""
+    if not _DEVICE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of auto, cpu, cuda, cuda:<n>")
+    return text
 
 
 def check_readable(option: str, path: Path, folder: bool = False) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import roborefer_ros
+from roborefer_ros.arguments import ArgumentParser
 
 #: verb -> (module whose main(argv) runs it, what it does)
 _VERBS: dict[str, tuple[str, str]] = {
@@ -30,7 +31,7 @@ _VERBS: dict[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer",
         description="From an instruction and an RGB-D camera to a pose.",
         epilog="verbs:\n"

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from roborefer_ros.arguments import not_negative
+from roborefer_ros.arguments import ArgumentParser, amount, not_negative, share
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import Mode, PointFlag, ResultWarning
 
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     from roborefer_ros.client import DEFAULT_ACTION, ReferPointClient
 
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer refer", description="Ask a running node; prints the targets' positions."
     )
     parser.add_argument("instruction", nargs="+", help='what to find, e.g. "the red mug"')
@@ -36,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--target-frame", default="", help="of the poses; default: the node's")
     parser.add_argument("--max-points", type=not_negative, default=0, help="0 keeps all")
-    parser.add_argument("--timeout", type=float, default=0.0, help="[s]; 0: the node's")
+    parser.add_argument("--timeout", type=amount, default=0.0, help="[s]; 0: the node's")
     parser.add_argument(
-        "--min-confidence", type=float, default=0.0, help="[0, 1]; 0: the node's parameter"
+        "--min-confidence", type=share, default=0.0, help="[0, 1]; 0: the node's parameter"
     )
     parser.add_argument(
         "--accept-partial",
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--region",
-        type=float,
+        type=share,
         nargs="+",
         default=[],
         metavar="SHARE",

@@ -7,7 +7,6 @@ camera process  -> topics ->  RoboRefer process  <- action <-  this process
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
@@ -19,7 +18,7 @@ from typing import Any, TextIO
 import numpy as np
 from PIL import Image
 
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, exit_status, not_negative, positive
 from roborefer_ros.demo.judge import (
     DemoAnswer,
     choose_questions,
@@ -158,7 +157,7 @@ def _x_axis(x: float, y: float, z: float, w: float) -> tuple[float, float, float
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer demo",
         description="Simulated camera, RoboRefer node and client as a real ROS 2 graph: a table "
         "and a picture.",
@@ -193,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except RoboReferError as error:
         print(f"error {error.code}: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

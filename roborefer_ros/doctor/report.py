@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from roborefer_ros import __version__
-from roborefer_ros.arguments import amount
+from roborefer_ros.arguments import ArgumentParser, amount
 from roborefer_ros.camera_presets import TOPIC_NAMES, load_preset
 from roborefer_ros.doctor import installed, proxies, shared_memory
 from roborefer_ros.doctor.check import MARKS, Check
@@ -103,7 +103,7 @@ def topic_remappings(lines: Sequence[str]) -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``roborefer doctor``; returns 1 when something is missing or broken."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer doctor",
         description="Say what is installed, what is missing or broken, and what to do.",
     )

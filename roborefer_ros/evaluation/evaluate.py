@@ -16,7 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from roborefer_ros.arguments import check_writable, not_negative, positive
+from roborefer_ros.arguments import (
+    DTYPES,
+    ArgumentParser,
+    check_writable,
+    device,
+    exit_status,
+    not_negative,
+    positive,
+)
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.evaluation.askers import (
     MAX_NEW_TOKENS,
@@ -71,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         show(results, "all", arguments.json)
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer evaluate: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
     except OSError as error:  # a disk that is full, a place that only seems writable
         print(f"roborefer evaluate: {error}", file=sys.stderr)
         return 2
@@ -86,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="roborefer evaluate", description=__doc__)
+    parser = ArgumentParser(prog="roborefer evaluate", description=__doc__)
     parser.add_argument("--model", required=True, help="spec, e.g. roborefer:demo")
     parser.add_argument("--data", required=True, help="folder of the benchmark, or hf:<data set>")
     parser.add_argument("--splits", nargs="+", default=[], help="default: all")
@@ -120,8 +128,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="words of the reference's runner for the model's family, or those of the node",
     )
     parser.add_argument("--family", default="", help="see roborefer score; default: by the spec")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n>")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, float16, bfloat16")
+    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:<n>")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--no-report", action="store_true", help="no HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     return parser.parse_args(argv)

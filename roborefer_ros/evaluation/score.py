@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from roborefer_ros.arguments import check_readable, check_writable
+from roborefer_ros.arguments import ArgumentParser, check_readable, check_writable, exit_status
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.evaluation.answers_file import read_answers
 from roborefer_ros.evaluation.questions import BenchmarkError
@@ -28,7 +27,7 @@ TUPLE_SCHEMES = ("roborefer", "roborefer-http", "echo")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="roborefer score", description=__doc__)
+    parser = ArgumentParser(prog="roborefer score", description=__doc__)
     parser.add_argument("answers", type=Path, help="folder of <split>.jsonl, or one such file")
     parser.add_argument("--data", required=True, help="folder of the benchmark, or hf:<data set>")
     parser.add_argument(
@@ -62,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         show(results, arguments.scorer, arguments.json)
     except (BenchmarkError, RoboReferError) as error:
         print(f"roborefer score: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
     except OSError as error:
         print(f"roborefer score: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,6 @@ The scenes are numbered like ``simulation.held_out``: no training sees them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import sys
@@ -30,7 +29,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, not_negative, positive
 from roborefer_ros.frame import Mode
 from roborefer_ros.lifting import deproject
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
@@ -191,7 +190,7 @@ def _write(path: Path, picture: npt.NDArray[Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``roborefer simulate --benchmark``; returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer simulate --benchmark",
         description="Make a benchmark of simulated tabletops in RefSpatial-Bench's layout.",
     )

@@ -149,11 +149,10 @@ def declare_rate(node: Node, default: float) -> float:
 
 def run_camera(make_node: Callable[[], Node], name: str, args: list[str] | None = None) -> int:
     """Run a camera node until SIGINT or SIGTERM; returns the exit status."""
-    import sys
 
     import rclpy
 
-    from roborefer_ros.nodes.process import spin_through_failures, start_ros
+    from roborefer_ros.nodes.process import cannot_start, spin_through_failures, start_ros
     from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
 
     prepare_environment()
@@ -164,9 +163,8 @@ def run_camera(make_node: Callable[[], Node], name: str, args: list[str] | None 
     try:
         node = make_node()
     except Exception as error:
-        print(f"{name}: {error}", file=sys.stderr)
         rclpy.try_shutdown()
-        return 1
+        return cannot_start(name, error)
     try:
         spin_through_failures(lambda: rclpy.spin(node), node.get_logger())
     except KeyboardInterrupt:

@@ -11,8 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-#: exit status of a process that was called wrongly, as of argparse
-USAGE_ERROR = 2
+from roborefer_ros.arguments import USAGE_ERROR
 
 
 def start_ros(name: str, args: Sequence[str] | None, *, own_signals: bool = False) -> int | None:
@@ -70,6 +69,20 @@ def spin_through_failures(spin: Callable[[], None], log: Any) -> None:
             return None
         except Exception:
             log.error(f"a callback failed:\n{traceback.format_exc()}", throttle_duration_sec=5.0)
+
+
+def cannot_start(name: str, error: Exception) -> int:
+    """Say in one line why a node could not be made; returns the exit status.
+
+    That is 2 where a parameter has a value that it cannot have, as for any wrong argument, else 1.
+    """
+    from rclpy.exceptions import ParameterException
+
+    from roborefer_ros.errors import ConfigurationError
+
+    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    is_usage = isinstance(error, (ConfigurationError, ParameterException, ValueError))
+    return USAGE_ERROR if is_usage else 1
 
 
 def _wrong(name: str, reason: str) -> int:

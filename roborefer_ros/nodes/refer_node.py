@@ -56,6 +56,7 @@ from roborefer_ros.nodes.parameter_checks import (
 )
 from roborefer_ros.nodes.parameters import NodeOptions, Parameters
 from roborefer_ros.nodes.process import (
+    cannot_start,
     end_by_force_after,
     end_now,
     spin_through_failures,
@@ -406,9 +407,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         node = ReferNode()
     except Exception as error:
-        print(f"roborefer_node: {error}", file=sys.stderr)
         rclpy.try_shutdown()
-        return 1
+        return cannot_start("roborefer_node", error)
     for warning in unmatched_files(sys.argv if args is None else args, _full_name(node)):
         node.get_logger().warning(warning)
     executor = MultiThreadedExecutor(num_threads=EXECUTOR_THREADS)

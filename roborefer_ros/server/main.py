@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from roborefer_ros.arguments import exit_status
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
 from roborefer_ros.server.engine_factory import open_depth_estimator, open_engine
 from roborefer_ros.server.options import parse_arguments, read_settings
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _serve(options, settings, arguments)
     except RoboReferError as error:
         print(f"roborefer serve: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
 
 
 def _check_address(settings: Settings) -> None:

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from roborefer_ros.arguments import amount, positive
+from roborefer_ros.arguments import DTYPES, ArgumentParser, amount, device, positive
 from roborefer_ros.server.settings import (
     DEFAULT_PORT,
     MIB,
@@ -93,16 +93,16 @@ def _check_tls(certificate: str | None, key: str | None) -> None:
         ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="roborefer serve",
         description="Answer over HTTP: POST /query (the reference's contract), /v1/point, "
         "/v1/chat/completions; GET /ui, /healthz, /readyz, /metrics.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--model", default="roborefer:demo", help="a pointer's spec")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device", type=device, default="auto")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument(
         "--depth-network",
         nargs="?",

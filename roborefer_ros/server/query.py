@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from roborefer_ros.arguments import ArgumentParser, above_zero, exit_status, finite
 from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, RoboReferError
 from roborefer_ros.files import read_bytes
 from roborefer_ros.frame import Mode
@@ -61,13 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.instruction.strip():
         parser.error('the instruction is empty; say what to find, e.g. "the red mug"')
     try:
+        _parts(options.url)
         if options.out is not None:
             _check_out(options.out)
         rgb = decode_rgb(_read(options.image), _MAX_PIXELS, str(options.image)).pixels
         answer, points = _ask(options, rgb)
     except RoboReferError as error:
         print(f"roborefer query: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
     except OSError as error:
         return _complain(error)
     reading = read_instruction(options.instruction, Mode[options.mode.upper()])
@@ -225,8 +227,8 @@ def _print(
         print(line + (f": {point.problem}" if point.problem else ""))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="roborefer query",
         description="Ask a server (roborefer serve, or the reference's) about an image.",
         epilog="The variable ROBOREFER_API_KEY holds the server's token, if it wants one.",
@@ -239,11 +241,11 @@ def _parser() -> argparse.ArgumentParser:
         help="8-bit relative depth picture (near = bright), or 16-bit PNG of metric depth",
     )
     parser.add_argument(
-        "--unit-m", type=float, default=0.001, help="metres per unit of 16-bit depth"
+        "--unit-m", type=above_zero, default=0.001, help="metres per unit of 16-bit depth"
     )
     parser.add_argument(
         "--intrinsics",
-        type=float,
+        type=finite,
         nargs=4,
         metavar=("FX", "FY", "CX", "CY"),
         help="of the camera, pixels: with metric depth the points become 3D",
@@ -258,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a thing, or a free spot to place on; auto: the words decide",
     )
     parser.add_argument("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}")
-    parser.add_argument("--timeout-s", type=float, default=60.0)
+    parser.add_argument("--timeout-s", type=above_zero, default=60.0)
     parser.add_argument("--out", type=Path, help="write the picture with the points marked")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

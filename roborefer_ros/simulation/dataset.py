@@ -13,7 +13,6 @@ of workers; scenes that are already there are kept.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import sys
@@ -25,7 +24,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, exit_status, not_negative, positive
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.files import MIB, read_json, write_text
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
@@ -170,7 +169,7 @@ def generate(
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer simulate",
         description="Make training data of simulated tabletops in RefSpatial's layout: "
         "questions.json with the conversations, image/, depth/ (as the model sees it) and "
@@ -197,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     except (OSError, ValueError, RoboReferError) as error:
         print(f"roborefer simulate: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
     entries = read_json(path, 1024 * MIB)
     turns = sum(len(e["questions"]) for e in entries)
     print(f"{len(entries)} scenes, {turns} questions: {path}")

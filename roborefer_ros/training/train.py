@@ -25,7 +25,14 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer
 
-from roborefer_ros.arguments import amount, not_negative, positive
+from roborefer_ros.arguments import (
+    ArgumentParser,
+    amount,
+    device,
+    exit_status,
+    not_negative,
+    positive,
+)
 from roborefer_ros.errors import CheckpointInvalidError, RoboReferError
 from roborefer_ros.files import (
     MIB,
@@ -280,7 +287,7 @@ class Trainer:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line of ``roborefer train``."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer train",
         description="Train a RoboRefer network of any size from scratch, on a CPU or a GPU. The "
         "state is kept, and the same command again goes on from it.",
@@ -298,9 +305,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--threads", type=not_negative, default=0, help="CPU threads (0: torch's choice)"
     )
     parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cuda or cpu"
+        "--device", type=device, default="auto", help="cpu, cuda, cuda:<n>; auto: CUDA if there"
     )
     arguments = parser.parse_args(argv)
+    if arguments.device == "auto":
+        arguments.device = "cuda" if torch.cuda.is_available() else "cpu"
     if not arguments.steps and not arguments.minutes:
         parser.error("say when to stop: --steps or --minutes")
     return arguments
@@ -317,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
         trainer = Trainer(arguments.data, arguments.out, recipe, arguments.device, arguments.limit)
     except (OSError, TypeError, ValueError, RoboReferError) as error:
         print(f"roborefer train: {error}", file=sys.stderr)
-        return 1
+        return exit_status(error)
     size = sum(p.numel() for p in trainer.model.parameters())
     print(f"{size / 1e6:.2f} M parameters on {arguments.device}", file=sys.stderr)
     try:

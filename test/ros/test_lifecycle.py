@@ -433,8 +433,15 @@ def test_the_process_refuses_contradicting_parameters(ros_domain_id: int) -> Non
     process = subprocess.run(
         [*NODE, "-p", "frame_timeout_s:=70.0"], capture_output=True, text=True, timeout=30.0
     )
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert "goal_timeout_s" in process.stderr and "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("wrong", ["dtype:=foo", "max_queued_goals:=many", "lifting.up:=[1.0]"])
+def test_the_process_refuses_a_wrong_parameter_in_one_line(wrong: str, ros_domain_id: int) -> None:
+    process = subprocess.run([*NODE, "-p", wrong], capture_output=True, text=True, timeout=60.0)
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1 and wrong.partition(":=")[0] in process.stderr
 
 
 NODE = [sys.executable, "-m", "roborefer_ros.nodes.refer_node", "--ros-args"]
