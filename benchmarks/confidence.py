@@ -30,8 +30,8 @@ from roborefer_ros.demo.judge import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import Mode, ReferredPoint
 from roborefer_ros.lifting import LiftingOptions
-from roborefer_ros.nodes.model_loading import calibration_of
 from roborefer_ros.pipeline import ReferPipeline
+from roborefer_ros.pointing.bundled import calibration_of
 from roborefer_ros.pointing.calibration import ACT_ABOVE, UNCALIBRATED
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene

@@ -42,6 +42,7 @@ class AnswerPolicy:
         region: Part of the image outside which points are rejected; None for all of it.
         crop_to_region: Whether the model sees only the region's bounding rectangle.
         why_no_up: What was tried to find the direction of gravity, for the error.
+        how_to_tell_up: What the caller can do about it, for the error.
     """
 
     max_points: int = 0
@@ -53,6 +54,11 @@ class AnswerPolicy:
     region: Region | None = None
     crop_to_region: bool = False
     why_no_up: str = ""
+    how_to_tell_up: str = (
+        "Set the parameter up_frame to a frame whose z points up (base_link), or target_frame, or "
+        "lifting.up, or remap the topic imu to the camera's; placing_without_up:=flag answers all "
+        "the same, flagged and below 0.5"
+    )
 
     def __post_init__(self) -> None:
         for name in ("min_confidence", "min_model_confidence"):
@@ -76,9 +82,7 @@ def check_up(mode: Mode, lifting: LiftingOptions, policy: AnswerPolicy) -> None:
         tried = f" ({policy.why_no_up})" if policy.why_no_up else ""
         raise UpUnknownError(
             f"a place is asked for, and nothing tells where up is{tried}: a wall could be taken "
-            "for a table. Set the parameter up_frame to a frame whose z points up (base_link), or "
-            "target_frame, or lifting.up, or remap the topic imu to the camera's; "
-            "placing_without_up:=flag answers all the same, flagged and below 0.5"
+            f"for a table. {policy.how_to_tell_up}"
         )
 
 
@@ -119,6 +123,19 @@ def check_confidence(point: ReferredPoint, policy: AnswerPolicy) -> None:
             f"{point.confidence:.2f} (model {'unknown' if model is None else f'{model:.2f}'}, "
             f"geometry {point.geometry_confidence:.2f}), below {policy.min_confidence:g} "
             "(min_confidence); say it in other words, or move the camera"
+        )
+
+
+def check_plain_confidence(confidence: float, policy: AnswerPolicy) -> None:
+    """Check a point that is not lifted, by the confidence of the model's 2D point.
+
+    Raises:
+        LowConfidenceError: it is less likely right than the policy asks.
+    """
+    if confidence < policy.min_confidence:
+        raise LowConfidenceError(
+            f"the confidence of the 2D point is {confidence:.2f}, below "
+            f"{policy.min_confidence:g} (min_confidence); say it in other words, or move the camera"
         )
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from roborefer_ros.answer_policy import AnswerPolicy, check_2d, check_confidence, check_up
 from roborefer_ros.errors import (
+    DepthNetworkRequiredError,
     InstructionTooLongError,
     InvalidInstructionError,
     RoboReferError,
@@ -31,6 +32,7 @@ from roborefer_ros.frame import (
     RGBDFrame,
 )
 from roborefer_ros.lifting import LiftingOptions, is_aligned, lift_point, register_depth
+from roborefer_ros.pointing.bundled import is_bundled
 from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibration
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
@@ -80,6 +82,17 @@ def pixel_from_normalised(
     return (u, v), flag
 
 
+def warnings_of(reading: InstructionReading, is_demo: bool) -> ResultWarning:
+    """What the asker should know besides the points.
+
+    Args:
+        reading: What was asked for.
+        is_demo: Whether the bundled network answered.
+    """
+    warnings = ResultWarning.TWO_STEPS if reading.two_steps else ResultWarning.NONE
+    return warnings | ResultWarning.DEMO_MODEL if is_demo else warnings
+
+
 @dataclass(frozen=True)
 class ReferPipeline:
     """Answers instructions with points in the camera's optical frame; keeps nothing of a goal.
@@ -89,6 +102,8 @@ class ReferPipeline:
         depth_estimator: Maker of the model's depth picture from RGB (the reference's way);
             None converts the sensor's depth instead.
         depth_name: Name of that estimator, for results.
+        require_depth: Whether an answer is refused that a server gave from RGB alone although it
+            was to make the depth picture.
         calibration: Confidence of a point from the model's and the geometry's.
         is_demo: Whether the model is the bundled network, which knows simulated scenes only.
     """
@@ -98,6 +113,7 @@ class ReferPipeline:
     depth_name: str = "depth network"
     calibration: Calibration = UNCALIBRATED
     is_demo: bool = False
+    require_depth: bool = False
 
     def refer(
         self,
@@ -196,11 +212,21 @@ class ReferPipeline:
             on_text=on_text,
         )
         timings.update(answer.timings_s)
+        self._check_depth(answer)
         if crop is not None:
             answer = replace(answer, points=tuple(crop.to_whole(p) for p in answer.points))
 
         started = enter("lift")
-        points, rejected = self._lift(frame, answer, reading, lifting, policy)
+        is_demo = self.is_demo or is_bundled(answer.model)
+        points, rejected = lift_answer(
+            frame,
+            answer,
+            reading,
+            lifting=lifting,
+            policy=policy,
+            calibration=self.calibration,
+            is_demo=is_demo,
+        )
         timings["lift"] = time.perf_counter() - started
         return ReferResult(
             points,
@@ -210,18 +236,29 @@ class ReferPipeline:
             timings,
             mode=reading.mode,
             mode_reason=reading.reason,
-            warnings=self._warnings(reading),
+            warnings=warnings_of(reading, is_demo),
             rejected=rejected,
-            depth_used=depth_used,
+            depth_used=answer.depth_used or depth_used,
         )
 
     def close(self) -> None:
         """Free the model."""
         self.pointer.close()
 
-    def _warnings(self, reading: InstructionReading) -> ResultWarning:
-        warnings = ResultWarning.TWO_STEPS if reading.two_steps else ResultWarning.NONE
-        return warnings | ResultWarning.DEMO_MODEL if self.is_demo else warnings
+    def _check_depth(self, answer: PointerAnswer) -> None:
+        """Refuse what a server answered from RGB alone although depth was asked for.
+
+        Raises:
+            DepthNetworkRequiredError: that is the case, and ``require_depth`` is set.
+        """
+        if self.require_depth and answer.depth_used == "none":
+            error = DepthNetworkRequiredError(
+                f"the server behind {self.pointer.name} has no depth network and answered from RGB "
+                "alone; start it with --depth-network, send it the picture (depth=given in the "
+                "model's spec), or set require_depth to false"
+            )
+            error.answer = answer.text
+            raise error
 
     def _relative_depth(
         self,
@@ -240,52 +277,70 @@ class ReferPipeline:
         # The model sees colour and depth as one picture: both must show the same pixel grid.
         return relative_depth_from_metric(register_depth(frame, lifting)[window]), "sensor"
 
-    def _lift(
-        self,
-        frame: RGBDFrame,
-        answer: PointerAnswer,
-        reading: InstructionReading,
-        lifting: LiftingOptions,
-        policy: AnswerPolicy,
-    ) -> tuple[tuple[ReferredPoint, ...], tuple[RejectedPoint, ...]]:
-        """Lift each 2D point; those that cannot be, or break a rule, are rejected."""
-        lifted: list[ReferredPoint] = []
-        rejected: list[RejectedPoint] = []
-        kept = answer.points[: policy.max_points] if policy.max_points else answer.points
-        for index, normalised in enumerate(kept):
-            pixel, flag = pixel_from_normalised(normalised, frame.width, frame.height)
-            trust = answer.confidences[index] if answer.confidences else None
-            try:
-                check_2d(normalised, trust, policy)
-                point = lift_point(frame, pixel, lifting, reading.mode)
-                referred = point.to_referred(pixel, normalised, frame.frame_id)
-                referred = replace(referred, flags=referred.flags | flag, index=index)
-                referred = self._trusted(referred, trust, reading.mode, lifting)
-                check_confidence(referred, policy)
-            except RoboReferError as error:
-                error.answer = answer.text
-                error.mode, error.mode_reason = reading.mode, reading.reason
-                rejected.append(RejectedPoint(pixel, normalised, error, trust, index))
-                continue
-            lifted.append(referred)
-        return tuple(lifted), tuple(rejected)
 
-    def _trusted(
-        self, point: ReferredPoint, trust: float | None, mode: Mode, lifting: LiftingOptions
-    ) -> ReferredPoint:
-        """The point with its three confidences and what follows from how it was found."""
-        flags = point.flags | (PointFlag.DEMO_MODEL if self.is_demo else PointFlag.NONE)
-        geometry = point.confidence
-        if mode == Mode.FREE_SPACE and lifting.up is None:
-            flags |= PointFlag.UP_UNKNOWN
-            geometry = min(geometry, JUST_BELOW)
-        both = self.calibration.confidence(trust, geometry, mode)
-        if flags & PointFlag.UP_UNKNOWN:
-            both = min(both, JUST_BELOW)
-        return replace(
-            point,
-            flags=flags,
-            confidence=both,
-            model_confidence=trust,
-            geometry_confidence=geometry,
-        )
+def lift_answer(
+    frame: RGBDFrame,
+    answer: PointerAnswer,
+    reading: InstructionReading,
+    *,
+    lifting: LiftingOptions,
+    policy: AnswerPolicy,
+    calibration: Calibration = UNCALIBRATED,
+    is_demo: bool = False,
+) -> tuple[tuple[ReferredPoint, ...], tuple[RejectedPoint, ...]]:
+    """Lift each 2D point of a model's answer; those that cannot be, or break a rule, are rejected.
+
+    Args:
+        frame: Observation.
+        answer: The model's points over the whole image.
+        reading: What was asked for.
+        lifting: Thresholds of the lifting to 3D, with the direction of gravity where known.
+        policy: Rules that the points must meet.
+        calibration: That of the model.
+        is_demo: Whether the bundled network answered.
+    """
+    lifted: list[ReferredPoint] = []
+    rejected: list[RejectedPoint] = []
+    kept = answer.points[: policy.max_points] if policy.max_points else answer.points
+    for index, normalised in enumerate(kept):
+        pixel, flag = pixel_from_normalised(normalised, frame.width, frame.height)
+        flag |= PointFlag.DEMO_MODEL if is_demo else PointFlag.NONE
+        trust = answer.confidences[index] if answer.confidences else None
+        try:
+            check_2d(normalised, trust, policy)
+            point = lift_point(frame, pixel, lifting, reading.mode)
+            referred = point.to_referred(pixel, normalised, frame.frame_id)
+            referred = replace(referred, flags=referred.flags | flag, index=index)
+            referred = _trusted(referred, trust, reading.mode, lifting, calibration)
+            check_confidence(referred, policy)
+        except RoboReferError as error:
+            error.answer = answer.text
+            error.mode, error.mode_reason = reading.mode, reading.reason
+            rejected.append(RejectedPoint(pixel, normalised, error, trust, index))
+            continue
+        lifted.append(referred)
+    return tuple(lifted), tuple(rejected)
+
+
+def _trusted(
+    point: ReferredPoint,
+    trust: float | None,
+    mode: Mode,
+    lifting: LiftingOptions,
+    calibration: Calibration,
+) -> ReferredPoint:
+    """The point with its three confidences and what follows from how it was found."""
+    flags, geometry = point.flags, point.confidence
+    if mode == Mode.FREE_SPACE and lifting.up is None:
+        flags |= PointFlag.UP_UNKNOWN
+        geometry = min(geometry, JUST_BELOW)
+    both = calibration.confidence(trust, geometry, mode)
+    if flags & PointFlag.UP_UNKNOWN:
+        both = min(both, JUST_BELOW)
+    return replace(
+        point,
+        flags=flags,
+        confidence=both,
+        model_confidence=trust,
+        geometry_confidence=geometry,
+    )

@@ -17,7 +17,6 @@ from roborefer_ros.errors import RoboReferError
 from roborefer_ros.nodes.camera_health import FAST_DDS_HINT
 from roborefer_ros.nodes.camera_info import doubts, intrinsics_from_message
 from roborefer_ros.nodes.camera_input import CameraInput
-from roborefer_ros.nodes.model_loading import is_bundled
 
 #: errors that say nothing about the node's health: the request's own, cancelled, rejected
 _HARMLESS = range(2501, 2520)
@@ -53,11 +52,13 @@ class ModelState(NamedTuple):
         lifecycle: label of the node's state.
         spec: the parameter ``model``.
         problem: why the last transition failed; empty where it did not.
+        is_demo: whether the bundled network answers, here or behind a server.
     """
 
     lifecycle: str
     spec: str
     problem: str
+    is_demo: bool = False
 
 
 class Diagnostics:
@@ -192,11 +193,11 @@ class Diagnostics:
         return DiagnosticStatus.OK, "receiving"
 
     def _model_status(self) -> DiagnosticStatus:
-        state, spec, problem = self._model()
+        state, spec, problem, is_demo = self._model()
         values = {"state": state, "model": spec, "problem": problem or "none"}
         if state == "active":
             values.update(_gpu_memory())
-            if is_bundled(spec):
+            if is_demo:
                 message = (
                     "the bundled demonstration network answers; it knows simulated scenes only "
                     "(set the parameter model)"

@@ -4,22 +4,22 @@
 
 from __future__ import annotations
 
-import importlib.resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy.logging
 
-from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
+from roborefer_ros.errors import (
+    DepthNetworkRequiredError,
+    NoPointInAnswerError,
+    PointOutsideImageError,
+)
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
-from roborefer_ros.pointing.calibration import UNCALIBRATED, Calibration, read_calibration
+from roborefer_ros.pointing.bundled import BUNDLED, calibration_of, is_bundled
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
 
-#: trained on the converted depth of the simulated camera
-_BUNDLED = "roborefer:demo"
 _WARM_UP_SIZE = (480, 640)
 
 
@@ -63,17 +63,21 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
     try:
         source = _depth_source(options)
         if source == "none":
+            _check_depth(pointer, options)
             pointer = RgbOnlyPointer(pointer)
         needs_estimator = source == "model" and pointer.uses_depth
         estimator: DepthEstimator | None = None
+        depth_name = ""
         if needs_estimator:
             estimator = open_depth_network(
                 options.depth_network, options.device, options.dtype, _tell
             )
+            depth_name = estimator.label
         pipeline = ReferPipeline(
             pointer=pointer,
             depth_estimator=estimator,
-            depth_name=options.depth_network,
+            depth_name=depth_name,
+            require_depth=options.require_depth,
             calibration=calibration_of(options.model),
             is_demo=is_bundled(options.model),
         )
@@ -83,6 +87,19 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         pointer.close()
         raise
     return pipeline
+
+
+def _check_depth(pointer: Pointer, options: NodeOptions) -> None:
+    """Refuse to show RGB alone to a model that was trained with depth.
+
+    Raises:
+        DepthNetworkRequiredError: ``require_depth`` is set, and nothing makes the depth picture.
+    """
+    if options.require_depth and pointer.uses_depth:
+        raise DepthNetworkRequiredError(
+            f"{options.model} takes a depth picture, and depth_source is 'none'; set it to "
+            "'sensor' or 'model', or require_depth to false"
+        )
 
 
 def _model_spec(options: NodeOptions) -> str:
@@ -100,40 +117,12 @@ def _model_spec(options: NodeOptions) -> str:
     return options.model
 
 
-def is_bundled(spec: str) -> bool:
-    """Whether a model is the bundled network, by its name or by its folder."""
-    folder = _checkpoint_folder(spec)
-    return folder is not None and folder.resolve() == _bundled_folder().resolve()
-
-
-def calibration_of(spec: str) -> Calibration:
-    """The calibration that comes with a model; ``UNCALIBRATED`` where none does.
-
-    Raises:
-        CheckpointInvalidError: its file is not usable.
-    """
-    folder = _checkpoint_folder(spec)
-    return UNCALIBRATED if folder is None else read_calibration(folder)
-
-
-def _checkpoint_folder(spec: str) -> Path | None:
-    """The local folder of a ``roborefer:`` model."""
-    scheme, _, source = spec.partition(":")
-    place = source.partition("?")[0]
-    if scheme != "roborefer" or not place:
-        return None
-    return _bundled_folder() if place == "demo" else Path(place).expanduser()
-
-
-def _bundled_folder() -> Path:
-    return Path(str(importlib.resources.files("roborefer_ros") / "demo_brain"))
-
-
 def _depth_source(options: NodeOptions) -> str:
     """'sensor', 'model' or 'none'; what 'auto' stands for."""
     if options.depth_source != "auto":
         return options.depth_source
-    return "sensor" if options.model == _BUNDLED else "model"
+    # The bundled network was trained on the converted depth of the simulated camera.
+    return "sensor" if options.model == BUNDLED else "model"
 
 
 def _tell(line: str) -> None:

@@ -98,6 +98,14 @@ _NODE = (
         when=_MODEL_WHEN,
     ),
     Spec(
+        "require_depth",
+        False,
+        "A model that takes a depth picture is not asked without one: depth_source 'none' then "
+        "keeps the node inactive, and an answer that a server gave from RGB alone ends in an error "
+        "(2556). By default the result's depth_used says 'none'.",
+        when=_MODEL_WHEN,
+    ),
+    Spec(
         "max_new_tokens",
         256,
         "Longest answer of the model [tokens].",

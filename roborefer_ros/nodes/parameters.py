@@ -52,6 +52,7 @@ class NodeOptions:
     dtype: str
     depth_source: str
     depth_network: str
+    require_depth: bool
     max_new_tokens: int
     warm_up: bool
     auto_activate: bool

@@ -40,6 +40,7 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from roborefer_ros.errors import NodeFaultError, NodeInactiveError, RoboReferError
+from roborefer_ros.frame import ResultWarning
 from roborefer_ros.lifting.tool_poses import ToolConvention
 from roborefer_ros.nodes.background_loading import BackgroundLoad
 from roborefer_ros.nodes.bond import Bond
@@ -131,6 +132,8 @@ class ReferNode(LifecycleNode):
         self._bond: Bond | None = None
         #: why a thread of the node ended by itself; the next transition ends in an error then
         self._fault: NodeFaultError | None = None
+        #: whether a server named the bundled network in its last answer
+        self._demo_behind_server = False
         self._camera: CameraInput | None = None
         self._transforms: Transforms | None = None
         self._imu: ImuInput | None = None
@@ -383,11 +386,16 @@ class ReferNode(LifecycleNode):
             result.error_code, result.error_msg, time.monotonic() - goal.accepted_s
         )
         if outcome.answer is not None:
+            self._demo_behind_server = bool(
+                outcome.answer.target.warnings & ResultWarning.DEMO_MODEL
+            )
             self._show(outcome.answer)
 
     def _model_state(self) -> ModelState:
         state = str(self._state_machine.current_state[1])
-        return ModelState(state, str(self.get_parameter("model").value), self.problem)
+        parts = self._parts
+        is_demo = self._demo_behind_server or (parts is not None and parts.pipeline.is_demo)
+        return ModelState(state, str(self.get_parameter("model").value), self.problem, is_demo)
 
 
 def _spin(executor: MultiThreadedExecutor, node: ReferNode, stop: StopRequest) -> None:

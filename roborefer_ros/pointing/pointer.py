@@ -38,6 +38,9 @@ class PointerAnswer:
         token_logprobs: ``[T]`` natural log probability of each generated token, or None.
         timings_s: seconds per stage.
         reasoning: text the model marked as thought, kept apart from the answer.
+        model: spec of the model behind a server, where the server names it; else empty.
+        depth_used: what a server says of the depth picture that its model saw, ``server`` (made
+            there) or ``none``; empty where it was shown the caller's.
     """
 
     text: str
@@ -46,6 +49,8 @@ class PointerAnswer:
     token_logprobs: npt.NDArray[np.float32] | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     reasoning: str = ""
+    model: str = ""
+    depth_used: str = ""
 
 
 @runtime_checkable

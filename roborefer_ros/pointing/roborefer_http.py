@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ from roborefer_ros.pointing.spec import (
 
 #: of the reference's server
 DEFAULT_PORT = 25547
+
+#: longest name of a model that is believed
+_MAX_NAME = 4096
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "depth": one_of("given", "server", "none"),
@@ -111,6 +115,7 @@ class RoboReferHttpPointer:
             "depth_url": [encode_base64(depth) for depth in depths],
             "enable_depth": int(bool(depths) or self._depth == "server"),
             "text": instruction if verbatim or self._verbatim else family.prompt(instruction),
+            "tell_model": 1,  # of this package; the reference ignores it
         }
         encoded = time.perf_counter()
         raw = self._session.exchange("POST", "/query", body, deadline=deadline, cancelled=cancelled)
@@ -119,13 +124,20 @@ class RoboReferHttpPointer:
         on_text(text)
         timings = {"encode": encoded - started, "remote": time.perf_counter() - encoded}
         height, width = rgb.shape[:2]
-        return answer_from_text(
+        answer = answer_from_text(
             family, text, (width, height), max_points=max_points, timings_s=timings
         )
+        return replace(answer, model=_text_of(reply, "model"), depth_used=self._depth_used(reply))
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+    def _depth_used(self, reply: Any) -> str:
+        """What the model behind the server saw; the reference's server does not tell."""
+        if self._depth != "server":
+            return ""  # the caller knows what it sent
+        return "none" if _text_of(reply, "depth_used") == "none" else "server"
 
     def _answer_in(self, reply: Any) -> str:
         answer = reply.get("answer") if isinstance(reply, dict) else None
@@ -135,3 +147,9 @@ class RoboReferHttpPointer:
                 '{"result": 1, "answer": "..."}; is it a RoboRefer server?'
             )
         return answer
+
+
+def _text_of(reply: Any, name: str) -> str:
+    """A short text of a reply; empty where there is none."""
+    value = reply.get(name)
+    return value if isinstance(value, str) and len(value) <= _MAX_NAME else ""

@@ -151,7 +151,9 @@ def _add_reference_routes(app: FastAPI, service: Service) -> None:
     async def query(body: QueryRequest, request: Request) -> Any:
         """The reference's contract: pictures and a text in, the model's text out."""
         answer, used = await service.query(body, _client(request), _gone(request))
-        more = {} if used is None else {"depth_used": used}
+        more: dict[str, Any] = {} if used is None else {"depth_used": used}
+        if body.tell_model == 1:
+            more["model"] = service.scheduler.engine.name
         return JSONResponse({"result": 1, "answer": answer, **more})
 
 

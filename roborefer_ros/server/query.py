@@ -3,8 +3,8 @@
 """``roborefer query``: ask a server about an image file.
 
 Without depth, or with the model's kind of depth picture (8 bit), it speaks the reference's
-contract and so works with the reference's server as well; with metric depth (16-bit PNG) it
-asks this package's ``/v1/point``.
+contract and so works with the reference's server as well; with metric depth (16-bit PNG) or with
+rules for the points (``--min-confidence``, ``--region`` ...) it asks this package's ``/v1/point``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from roborefer_ros.arguments import ArgumentParser, above_zero, exit_status, finite
+from roborefer_ros.arguments import ArgumentParser, above_zero, exit_status, finite, share
 from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, RoboReferError
 from roborefer_ros.files import read_bytes
 from roborefer_ros.frame import Mode
@@ -46,12 +46,25 @@ _MAX_PIXELS = 100_000_000
 
 @dataclass(frozen=True)
 class Found:
-    """One point: normalised, and in space where that was asked for."""
+    """One point: normalised, and in space where that was asked for.
+
+    Attributes:
+        x, y: Over the image's edges.
+        xyz_m: In the camera's frame; None where it was not lifted.
+        problem, number: Why it was rejected; empty and None where it was not.
+        confidence, model_confidence, geometry_confidence: As in ``/v1/point``; None where unknown.
+        flags: Reasons for less trust.
+    """
 
     x: float
     y: float
     xyz_m: tuple[float, float, float] | None = None
     problem: str = ""
+    number: int | None = None
+    confidence: float | None = None
+    model_confidence: float | None = None
+    geometry_confidence: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             return _complain(error)
         print(f"wrote {options.out}", file=sys.stderr)
-    return 0 if points else 1
+    return 0 if any(not point.problem for point in points) else 1
 
 
 def _complain(error: OSError) -> int:
@@ -129,9 +142,8 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
         raise ConfigurationError(
             "--intrinsics needs metric depth: a 16-bit PNG with --depth (--unit-m per unit)"
         )
-    if is_metric:
-        assert depth is not None
-        return _ask_typed(options, depth)
+    if is_metric or _rules(options):
+        return _ask_typed(options, depth, is_metric)
     grey = None if depth is None else decode_grey(depth, _MAX_PIXELS, str(options.depth)).pixels
     if grey is not None and grey.shape != rgb.shape[:2]:
         raise ConfigurationError(
@@ -146,14 +158,26 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
     return answer.text, [Found(x, y) for x, y in answer.points]
 
 
-def _ask_typed(options: argparse.Namespace, depth: bytes) -> tuple[str, list[Found]]:
-    """``/v1/point`` with metric depth."""
+def _rules(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of ``/v1/point`` that the reference's contract has none for."""
+    names = ("up", "min_confidence", "min_model_confidence", "accept_partial", "region")
+    return {name: getattr(options, name) for name in names if getattr(options, name)}
+
+
+def _ask_typed(
+    options: argparse.Namespace, depth: bytes | None, is_metric: bool
+) -> tuple[str, list[Found]]:
+    """``/v1/point``: metric depth makes points 3D, other depth is shown to the model."""
     body: dict[str, Any] = {
         "image": base64.b64encode(_read(options.image)).decode(),
         "instruction": options.instruction,
-        "depth": {"data": base64.b64encode(depth).decode(), "unit_m": options.unit_m},
         "mode": options.mode,
+        **_rules(options),
     }
+    if depth is not None and is_metric:
+        body["depth"] = {"data": base64.b64encode(depth).decode(), "unit_m": options.unit_m}
+    elif depth is not None:
+        body["relative_depth"] = base64.b64encode(depth).decode()
     if options.intrinsics:
         body["intrinsics"] = dict(zip(("fx", "fy", "cx", "cy"), options.intrinsics, strict=True))
     parts = _parts(options.url)
@@ -163,18 +187,33 @@ def _ask_typed(options: argparse.Namespace, depth: bytes) -> tuple[str, list[Fou
         reply = parse_json(session.exchange("POST", "/v1/point", body), server)
     finally:
         session.close()
-    points = [
-        Found(
-            point["x"],
-            point["y"],
-            tuple(point["position"]["xyz_m"]) if point["position"] else None,
-            point["error"]["message"] if point["error"] else "",
-        )
-        for point in reply["points"]
-    ]
-    if not points and reply["error"]:
+    if reply["error"]:
         print(f"roborefer query: {reply['error']['message']}", file=sys.stderr)
-    return reply["answer"], points
+    for warning in reply["warnings"]:
+        print(f"roborefer query: {_WARNINGS.get(warning, warning)}", file=sys.stderr)
+    return reply["answer"], [_found(point) for point in reply["points"]]
+
+
+#: what the warnings of a reply mean
+_WARNINGS = {
+    "TWO_STEPS": "the instruction holds two actions; this is for the first",
+    "DEMO_MODEL": "the bundled demonstration network answered, which knows simulated scenes only",
+}
+
+
+def _found(point: dict[str, Any]) -> Found:
+    position, error = point.get("position"), point.get("error")
+    return Found(
+        point["x"],
+        point["y"],
+        tuple(position["xyz_m"]) if position else None,
+        error["message"] if error else "",
+        error["code"] if error else None,
+        point.get("confidence"),
+        point.get("model_confidence"),
+        point.get("geometry_confidence"),
+        tuple(point.get("flags", ())),
+    )
 
 
 def _source(options: argparse.Namespace, has_depth: bool) -> str:
@@ -213,8 +252,14 @@ def _print(
 ) -> None:
     mode = reading.mode.name.lower()
     if options.json:
-        rows = [{"x": p.x, "y": p.y, "xyz_m": p.xyz_m, "error": p.problem or None} for p in points]
-        reply = {"answer": answer, "mode": mode, "mode_reason": reading.reason, "points": rows}
+        rows = [_row(point, width, height) for point in points]
+        reply = {
+            "answer": answer,
+            "mode": mode,
+            "mode_reason": reading.reason,
+            "points": rows,
+            "rejected_points": [row for row in rows if row["error"]],
+        }
         print(json.dumps(reply))
         return
     print(f"answer: {answer}")
@@ -224,7 +269,34 @@ def _print(
         line = f"point ({point.x:.3f}, {point.y:.3f}) = pixel ({u:.1f}, {v:.1f})"
         if point.xyz_m is not None:
             line += " = ({:.3f}, {:.3f}, {:.3f}) m in the camera".format(*point.xyz_m)
-        print(line + (f": {point.problem}" if point.problem else ""))
+        if point.confidence is not None:
+            parts = (("model", point.model_confidence), ("geometry", point.geometry_confidence))
+            told = ", ".join(
+                f"{name} {'unknown' if value is None else f'{value:.2f}'}" for name, value in parts
+            )
+            line += f"; confidence {point.confidence:.2f} ({told})"
+        if point.flags:
+            line += f"  {', '.join(point.flags)}"
+        print(
+            line + (f": rejected, error {point.number}: {point.problem}" if point.problem else "")
+        )
+
+
+def _row(point: Found, width: int, height: int) -> dict[str, Any]:
+    (u, v), _ = pixel_from_normalised((point.x, point.y), width, height)
+    return {
+        "x": point.x,
+        "y": point.y,
+        "u": u,
+        "v": v,
+        "xyz_m": point.xyz_m,
+        "confidence": point.confidence,
+        "model_confidence": point.model_confidence,
+        "geometry_confidence": point.geometry_confidence,
+        "flags": list(point.flags),
+        "error": point.problem or None,
+        "error_code": point.number,
+    }
 
 
 def _parser() -> ArgumentParser:
@@ -258,6 +330,33 @@ def _parser() -> ArgumentParser:
         choices=[mode.name.lower() for mode in Mode],
         default="auto",
         help="a thing, or a free spot to place on; auto: the words decide",
+    )
+    parser.add_argument(
+        "--up",
+        type=finite,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="direction against gravity in the camera's optical frame (level camera: 0 -1 0); "
+        "needed to place with metric depth",
+    )
+    parser.add_argument(
+        "--min-confidence", type=share, default=0.0, help="[0, 1]; reject points below it"
+    )
+    parser.add_argument(
+        "--min-model-confidence", type=share, default=0.0, help="[0, 1]; of the model alone"
+    )
+    parser.add_argument(
+        "--accept-partial",
+        action="store_true",
+        help="take later points where the model's first one was rejected",
+    )
+    parser.add_argument(
+        "--region",
+        type=share,
+        nargs="+",
+        default=[],
+        metavar="SHARE",
+        help="x_min y_min x_max y_max, or x y of each corner, over the image's edges [0, 1]",
     )
     parser.add_argument("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}")
     parser.add_argument("--timeout-s", type=above_zero, default=60.0)

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from roborefer_ros.answer_policy import AnswerPolicy
+from roborefer_ros.errors import InvalidGoalError
 from roborefer_ros.frame import Mode
+from roborefer_ros.pointing.region import Region
 from roborefer_ros.server import examples
 
 #: named "image-base64" so that generated clients and test data know what is meant
@@ -24,6 +28,7 @@ Base64Image = Annotated[
 #: pictures of the reference's contract: checked where they are decoded
 ImageText = Annotated[str, Field(json_schema_extra={"format": "image-base64"})]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.5, le=3600, allow_inf_nan=False)]
 
 #: no body that is documented is nested deeper than half of it
@@ -95,7 +100,7 @@ def _is_broken(text: str) -> bool:
 
 
 class QueryRequest(_Body):
-    """The four fields of the reference's server; others are ignored, as it does."""
+    """The four fields of the reference's server, and one; others are ignored, as it does."""
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.QUERY})
 
@@ -103,6 +108,9 @@ class QueryRequest(_Body):
     depth_url: list[ImageText] = Field([], description="Relative depth pictures as base64.")
     enable_depth: Any = Field(0, description="Depth is used when this equals 1.")
     text: str = Field("", description="What the user says, with the request for points.")
+    tell_model: Any = Field(
+        0, description="The reply names the model when this equals 1; not of the reference."
+    )
 
 
 #: where the model's depth picture came from
@@ -121,6 +129,9 @@ class QueryReply(BaseModel):
     answer: str
     depth_used: DepthUsed | None = Field(
         None, description=_DEPTH_USED + " Left out unless enable_depth is 1."
+    )
+    model: str | None = Field(
+        None, description="Spec of the model. Left out unless tell_model is 1."
     )
 
 
@@ -174,6 +185,68 @@ class PointRequest(_Body, _Strict):
     mode: Literal["auto", "object", "free_space"] = "auto"
     max_points: int = Field(0, ge=0, le=1000, description="0 keeps all.")
     timeout_s: Seconds | None = Field(None, description="The server's own limit holds as well.")
+    up: list[Finite] | None = Field(
+        None,
+        min_length=3,
+        max_length=3,
+        description="Direction against gravity in the camera's optical frame (a level camera: "
+        "0, -1, 0). Placing with depth needs it: a wall could be taken for a table.",
+    )
+    placing_without_up: Literal["refuse", "flag"] = Field(
+        "refuse",
+        description="Placing with depth where up is not sent: refuse (422, 2566), or flag the "
+        "points UP_UNKNOWN with a confidence below 0.5.",
+    )
+    min_confidence: Share = Field(0.0, description="Points below it are rejected (2568).")
+    min_model_confidence: Share = Field(
+        0.0, description="Points that the model itself trusts less are rejected (2553)."
+    )
+    accept_partial: bool = Field(
+        False, description="Later points are an answer although the first one was rejected."
+    )
+    region: list[Share] = Field(
+        [],
+        max_length=512,
+        description="Points outside are rejected (2554): x_min, y_min, x_max, y_max over the "
+        "image's edges, or x, y of each corner of a polygon. Empty: the whole image.",
+    )
+
+    def up_direction(self) -> tuple[float, float, float] | None:
+        """Unit vector against gravity in the camera's frame; None where it was not sent.
+
+        Raises:
+            InvalidGoalError: it has no direction.
+        """
+        if self.up is None:
+            return None
+        length = math.hypot(*self.up)
+        if not 1e-6 < length < 1e6:
+            raise InvalidGoalError(
+                f"up {self.up} has no direction; send the direction against gravity in the "
+                "camera's optical frame, such as [0, -1, 0] for a level camera"
+            )
+        x, y, z = (value / length for value in self.up)
+        return (x, y, z)
+
+
+def policy_of(body: PointRequest) -> AnswerPolicy:
+    """The rules that a request sets.
+
+    Raises:
+        InvalidGoalError: the region is none.
+    """
+    return AnswerPolicy(
+        max_points=body.max_points,
+        min_confidence=body.min_confidence,
+        min_model_confidence=body.min_model_confidence,
+        accept_partial=body.accept_partial,
+        placing_without_up=body.placing_without_up,
+        region=Region.from_numbers(body.region),
+        how_to_tell_up=(
+            "Send up, the direction against gravity in the camera's optical frame ([0, -1, 0] for "
+            "a level camera); placing_without_up flag answers all the same, flagged and below 0.5"
+        ),
+    )
 
 
 class ErrorBody(BaseModel):
@@ -201,8 +274,6 @@ class Position(BaseModel):
         description="Approach orientation; its x axis points into the surface."
     )
     covariance: list[float] = Field(description="6x6 of (x, y, z, rot_x, rot_y, rot_z), row-major.")
-    confidence: float = Field(description="Trust in the position, 0 to 1.")
-    flags: list[str] = Field(description="Reasons for less trust.")
 
 
 class Point(BaseModel):
@@ -212,9 +283,31 @@ class Point(BaseModel):
     y: float = Field(description="0 to 1 over the image's height.")
     u: float = Field(description="Pixel column; 0 is the centre of the first.")
     v: float = Field(description="Pixel row.")
-    confidence: float | None = Field(None, description="The model's trust; null: it tells none.")
+    confidence: float | None = Field(
+        None,
+        description="How likely the point lies on the right thing at the right place, 0 to 1; act "
+        "on 0.5 or more. Without depth: of the 2D point. Null: nothing is known, or see error.",
+    )
+    model_confidence: float | None = Field(
+        None, description="The model's trust in its 2D point; null: it tells none."
+    )
+    geometry_confidence: float | None = Field(
+        None, description="Trust in the position, if the 2D point is right; null: no position."
+    )
+    flags: list[str] = Field([], description="Reasons for less trust (FLAG_* of ReferredPoint).")
     position: Position | None = Field(None, description="Null without depth and intrinsics.")
-    error: ErrorBody | None = Field(None, description="Why the point could not be lifted.")
+    error: ErrorBody | None = Field(None, description="Why the point was rejected.")
+
+
+class RejectedPoint(BaseModel):
+    """A point of the answer that was rejected, and why."""
+
+    x: float
+    y: float
+    u: float
+    v: float
+    model_confidence: float | None = None
+    error: ErrorBody
 
 
 class PointReply(BaseModel):
@@ -222,21 +315,29 @@ class PointReply(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": examples.POINT_REPLY})
 
-    points: list[Point] = Field(description="In the order of the answer; empty: see error.")
+    points: list[Point] = Field(
+        description="All, in the order of the answer; those with an error are no answer."
+    )
+    rejected_points: list[RejectedPoint] = Field(
+        [], description="Those of them that could not be lifted or broke a rule of the request."
+    )
     answer: str = Field(description="The model's text.")
     mode: Literal["object", "free_space"] = Field(description="What was looked for.")
     mode_reason: str = Field(description="The words that decided it, or that it was asked for.")
     warnings: list[str] = Field(
-        description="TWO_STEPS: the instruction holds two actions; only the first was answered."
+        description="TWO_STEPS: the instruction holds two actions; only the first was answered. "
+        "DEMO_MODEL: the bundled demonstration network answered, which knows toy scenes only."
     )
-    error: ErrorBody | None = Field(None, description="Why there is no point.")
+    error: ErrorBody | None = Field(
+        None,
+        description="Why this is no answer: there is no point, or the first one was rejected "
+        "(unless accept_partial).",
+    )
     model: str
     width: int = Field(description="Of the image after EXIF orientation, pixels.")
     height: int
     timings_s: dict[str, float] = Field(description="Seconds per stage.")
-    depth_used: DepthUsed | None = Field(
-        None, description=_DEPTH_USED + " Left out unless enable_depth is 1."
-    )
+    depth_used: DepthUsed | None = Field(None, description=_DEPTH_USED)
 
 
 # --- OpenAI's API ----------------------------------------------------------------------

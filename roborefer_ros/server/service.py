@@ -15,22 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
-
+from roborefer_ros.answer_policy import check_up
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
     DepthNetworkRequiredError,
     InvalidCameraInfoError,
     InvalidGoalError,
-    RoboReferError,
     SizeMismatchError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, ResultWarning, RGBDFrame
+from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 from roborefer_ros.inference.model import Picture
-from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.intrinsics import check_intrinsics, implausible_intrinsics
-from roborefer_ros.pipeline import DepthEstimator, check_instruction, pixel_from_normalised
+from roborefer_ros.pipeline import DepthEstimator, check_instruction
+from roborefer_ros.pointing.bundled import calibration_of
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import read_instruction
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
@@ -40,8 +39,8 @@ from roborefer_ros.server.clients import Client
 from roborefer_ros.server.decoding import DecodePool, Decoder
 from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
+from roborefer_ros.server.located import located, with_up
 from roborefer_ros.server.metrics import Metrics
-from roborefer_ros.server.replies import error_body
 from roborefer_ros.server.scheduler import Job, Scheduler
 from roborefer_ros.server.schemas import (
     MODES,
@@ -51,6 +50,7 @@ from roborefer_ros.server.schemas import (
     PointReply,
     PointRequest,
     QueryRequest,
+    policy_of,
 )
 from roborefer_ros.server.settings import Settings
 
@@ -111,6 +111,7 @@ class Service:
             min(4, max(2, os.cpu_count() or 1)), limits.pixels, limits.cpu_s
         )
         self._lifting = lifting or LiftingOptions()
+        self._calibration = calibration_of(scheduler.engine.name)
         # One thread waits for each decoding process; lifting has threads of its own.
         self._decoders = ThreadPoolExecutor(self._decoding.size, "roborefer-decode")
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "roborefer-lift")
@@ -161,7 +162,10 @@ class Service:
         timings: dict[str, float] = {}
         started = time.perf_counter()
         reading = read_instruction(body.instruction, MODES[body.mode])
-        mode = reading.mode
+        mode, policy = reading.mode, policy_of(body)
+        lifting = with_up(self._lifting, body.up_direction())
+        if body.depth is not None:
+            check_up(mode, lifting, policy)
         deadline = self._deadline(body.timeout_s)
         async with self._decoding_of(client, gone, deadline) as run:
             query, frame, depth_used = await run(
@@ -173,18 +177,28 @@ class Service:
             timings.update(answer.timings_s)
             timings["model"] = time.perf_counter() - asked
             started = time.perf_counter()
-            points = await self._in_pool(lambda: self._points(query, frame, answer, mode))
+            height, width = query.images[0].pixels.shape[:2]
+            model = self.scheduler.engine.name
+            found = await self._in_pool(
+                lambda: located(
+                    frame,
+                    (width, height),
+                    answer,
+                    reading,
+                    lifting=lifting,
+                    policy=policy,
+                    calibration=self._calibration,
+                    model=model,
+                )
+            )
             timings["lift"] = time.perf_counter() - started
-        height, width = query.images[0].pixels.shape[:2]
         return PointReply.model_validate(
             {
-                "points": points,
+                **found,
                 "answer": answer.text,
                 "mode": mode.name.lower(),
                 "mode_reason": reading.reason,
-                "warnings": [ResultWarning.TWO_STEPS.name] if reading.two_steps else [],
-                "error": None if answer.no_point is None else error_body(answer.no_point),
-                "model": self.scheduler.engine.name,
+                "model": model,
                 "width": width,
                 "height": height,
                 "timings_s": timings,
@@ -402,33 +416,6 @@ class Service:
         assert job.query.deadline is not None
         result: asyncio.Future[EngineAnswer] = asyncio.wrap_future(job.result)
         return await _first(result, gone, job.query.deadline, "the answer was complete")
-
-    def _points(
-        self, query: Query, frame: RGBDFrame | None, answer: EngineAnswer, mode: Mode
-    ) -> list[dict[str, Any]]:
-        height, width = query.images[0].pixels.shape[:2]
-        points = []
-        for index, (x, y) in enumerate(answer.points):
-            (u, v), flag = pixel_from_normalised((x, y), width, height)
-            point: dict[str, Any] = {"x": x, "y": y, "u": u, "v": v}
-            if answer.confidences:
-                point["confidence"] = answer.confidences[index]
-            if frame is not None:
-                try:
-                    lifted = lift_point(frame, (u, v), self._lifting, mode)
-                except RoboReferError as error:
-                    point["error"] = error_body(error)
-                else:
-                    flags = lifted.flags | flag
-                    point["position"] = {
-                        "xyz_m": lifted.position_m.tolist(),
-                        "orientation_xyzw": lifted.orientation_xyzw.tolist(),
-                        "covariance": np.asarray(lifted.covariance).ravel().tolist(),
-                        "confidence": lifted.confidence,
-                        "flags": [f.name for f in type(flags) if f and f in flags],
-                    }
-            points.append(point)
-        return points
 
 
 async def _first(result: asyncio.Future[T], gone: Disconnected, deadline: float, what: str) -> T:

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import array
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ from sensor_msgs.msg import CompressedImage
 from roborefer_ros import errors
 from roborefer_ros.client import Patience, ReferPointClient
 from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.nodes.model_loading import open_pipeline
 from roborefer_ros.standalone import tf2_ros
 
 Make = Callable[..., Graph]
@@ -446,6 +449,38 @@ def _out_of_reach(make: Make) -> Any:
     assert flagged.points[0].flags & flagged.points[0].FLAG_OUT_OF_WORKSPACE
     graph.node.set_parameters([Parameter("on_out_of_workspace", value="refuse")])
     return graph.refer()
+
+
+@provokes("DEPTH_NETWORK_REQUIRED")
+def _no_depth_for_the_model(make: Make) -> Any:
+    """The bundled network takes a depth picture; a strict node does not ask it without one."""
+    graph = make(open_model=open_pipeline, activate=False, require_depth=True, depth_source="none")
+    graph.node.trigger_configure()
+    graph.node.trigger_activate()
+    result = graph.refer()
+    assert "depth_source" in result.error_msg and not result.depth_used
+    graph.node.set_parameters([Parameter("depth_source", value="sensor")])
+    graph.activate()
+    assert graph.refer().depth_used == "sensor"
+    return result
+
+
+@provokes("CONFIGURATION")
+def _depth_network_that_went_away(make: Make) -> Any:
+    """A folder of the working directory is a depth network when the node starts, and then not."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        name = Path(folder).name
+        graph = make(
+            open_model=open_pipeline, activate=False, depth_source="model", depth_network=name
+        )
+    graph.node.trigger_configure()
+    graph.node.trigger_activate()
+    result = graph.refer()
+    assert name in result.error_msg
+    changes = {"depth_network": "auto", "depth_source": "sensor"}
+    graph.node.set_parameters([Parameter(name, value=value) for name, value in changes.items()])
+    graph.activate()
+    return result
 
 
 def test_every_number_has_a_case() -> None:

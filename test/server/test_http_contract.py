@@ -479,7 +479,7 @@ def test_query_command_looks_where_it_writes_before_it_asks(
 
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((10, 10, 3), np.uint8))
-    assert main([str(picture), "x", "--url", "127.0.0.1:1", "--out", str(tmp_path / name)]) == 1
+    assert main([str(picture), "x", "--url", "127.0.0.1:1", "--out", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
     assert "--out" in said and "connection" not in said
 

@@ -81,7 +81,7 @@ def test_a_calibration_is_read_from_the_models_folder(tmp_path: Path) -> None:
 
 
 def test_the_bundled_network_has_one_for_both_modes() -> None:
-    from roborefer_ros.nodes.model_loading import calibration_of, is_bundled
+    from roborefer_ros.pointing.bundled import calibration_of, is_bundled
 
     assert set(calibration_of("roborefer:demo").curves) == {Mode.OBJECT, Mode.FREE_SPACE}
     assert is_bundled("roborefer:demo") and is_bundled("roborefer:demo?samples=3")

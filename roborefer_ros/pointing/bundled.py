@@ -1,0 +1,42 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What comes with a model: whether it is the bundled network, and its calibration."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+from roborefer_ros.pointing.calibration import UNCALIBRATED, Calibration, read_calibration
+
+#: spec of the network that comes with the package
+BUNDLED = "roborefer:demo"
+
+
+def is_bundled(spec: str) -> bool:
+    """Whether a model is the bundled network, by its name or by its folder."""
+    folder = _checkpoint_folder(spec)
+    return folder is not None and folder.resolve() == _bundled_folder().resolve()
+
+
+def calibration_of(spec: str) -> Calibration:
+    """The calibration that comes with a model; ``UNCALIBRATED`` where none does.
+
+    Raises:
+        CheckpointInvalidError: its file is not usable.
+    """
+    folder = _checkpoint_folder(spec)
+    return UNCALIBRATED if folder is None else read_calibration(folder)
+
+
+def _checkpoint_folder(spec: str) -> Path | None:
+    """The local folder of a ``roborefer:`` model."""
+    scheme, _, source = spec.partition(":")
+    place = source.partition("?")[0]
+    if scheme != "roborefer" or not place:
+        return None
+    return _bundled_folder() if place == "demo" else Path(place).expanduser()
+
+
+def _bundled_folder() -> Path:
+    return Path(str(importlib.resources.files("roborefer_ros") / "demo_brain"))
