@@ -23,6 +23,7 @@ NEEDED = {
     "simulate": ("--out", "x"),
     "evaluate": ("--model", "echo", "--data", "x"),
     "score": ("answers", "--data", "x"),
+    "dataset": (),
     "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 
@@ -54,6 +55,12 @@ WRONG = [
 
 def test_every_verb_is_tried() -> None:
     assert set(NEEDED) == set(cli._VERBS)
+
+
+def test_every_parser_is_that_of_the_package() -> None:
+    package = Path(cli.__file__).parent
+    own = [p.name for p in package.rglob("*.py") if "argparse.ArgumentParser(" in p.read_text()]
+    assert not own
 
 
 @pytest.mark.parametrize(("verb", "wrong"), [(verb, wrong) for verb, *wrong in WRONG])

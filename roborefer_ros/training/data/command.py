@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from roborefer_ros.arguments import positive
+from roborefer_ros.arguments import ArgumentParser, positive
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.training.data.dataset import ReadOptions
 from roborefer_ros.training.data.mixtures import Part, expand
@@ -32,7 +32,7 @@ _VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="roborefer dataset", description=__doc__)
+    parser = ArgumentParser(prog="roborefer dataset", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = next((a for a in arguments if not a.startswith("-")), "")
