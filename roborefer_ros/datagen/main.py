@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, not_negative, positive
 from roborefer_ros.errors import RoboReferError
 
 
@@ -68,8 +68,8 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
         prog="roborefer datagen",
         description="Make training data in RefSpatial's form: questions, thoughts and answers that "
         "follow from boxes, depth and camera. The same seed gives the same files on any number of "

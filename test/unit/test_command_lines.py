@@ -24,6 +24,7 @@ NEEDED = {
     "evaluate": ("--model", "echo", "--data", "x"),
     "score": ("answers", "--data", "x"),
     "dataset": (),
+    "datagen": ("--source", "simulation", "--out", "x"),
     "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 
