@@ -46,6 +46,10 @@ _STAYS_HERE = {"deadline", "cancel", "on_text"}
 _logger = logging.getLogger(__name__)
 
 
+#: "0": a cluster of this machine alone, on the loopback
+_ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
 @dataclass(frozen=True)
 class RayOptions:
     """What the YAML file says.
@@ -81,6 +85,21 @@ def read_options(path: Path) -> RayOptions:
     return options
 
 
+def _listen_on_loopback() -> None:
+    """Keep a replica's server for calls between deployments off the network.
+
+    Ray Serve binds it to all interfaces, asks for no token there and unpickles what it is sent.
+    There is no option for it (Ray 2.60); in a cluster of one machine nobody else calls it.
+    """
+    from ray.serve._private import replica
+
+    bind = getattr(replica, "add_port_to_grpc_server", None)
+    if bind is not None:
+        replica.add_port_to_grpc_server = lambda server, address: bind(
+            server, address.replace("[::]", "127.0.0.1")
+        )
+
+
 class Replica:
     """The model in a process of Ray's: loads it once, batches what arrives.
 
@@ -94,6 +113,8 @@ class Replica:
         from roborefer_ros.server.options import parse_arguments
         from roborefer_ros.server.scheduler import Scheduler
 
+        if os.environ.get(_ONE_MACHINE) == "0":
+            _listen_on_loopback()
         options = parse_arguments(arguments)
         self._scheduler = Scheduler(
             open_engine(options),
@@ -147,7 +168,10 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._owns_cluster = not options.address
         if self._owns_cluster:
-            # Ray listens on the machine's address, whatever it is told; strangers lack the token.
+            # A cluster of one machine, as Ray makes it by default on macOS and Windows: all of its
+            # services and exporters listen on the loopback.  Elsewhere only this variable tells.
+            os.environ.setdefault(_ONE_MACHINE, "0")
+            # Other users of this machine lack the token.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:

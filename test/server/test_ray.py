@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from serving import TINY, Start  # type: ignore[import-not-found]
 
@@ -29,6 +31,18 @@ deployment:
   max_ongoing_requests: 4
   ray_actor_options: {num_cpus: 0.5}
 """
+
+
+def listens_at(root: int) -> set[str]:
+    """Addresses at which a process and those below it listen."""
+    parent = psutil.Process(root)
+    found = set()
+    for process in [parent, *parent.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip)
+    return found
 
 
 def replicas(root: int) -> list[int]:
@@ -52,7 +66,7 @@ def stranger(folder: Path) -> str:
     environment = {key: os.environ[key] for key in os.environ if not key.startswith("RAY_")}
     done = subprocess.run(
         [sys.executable, "-c", "import ray; ray.init(address='auto')"],
-        env={**environment, "TMPDIR": str(folder)},
+        env={**environment, "TMPDIR": str(folder), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
         capture_output=True,
         text=True,
         timeout=200,
@@ -78,6 +92,7 @@ def test_a_replica_dies_under_load(start: Start, image: str, tmp_path: Path) -> 
 
     before = replicas(served.process.pid)
     assert len(before) == 2
+    assert {ip.removeprefix("::ffff:") for ip in listens_at(served.process.pid)} == {"127.0.0.1"}
     assert "token" in stranger(served.folder).lower()
     ask(0)
     started = time.monotonic()
