@@ -24,6 +24,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("roborefer_ros.evaluation.evaluate", "ask a model a benchmark's questions"),
     "score": ("roborefer_ros.evaluation.score", "score the answers to a benchmark"),
     "dataset": ("roborefer_ros.training.data.command", "unpack, check and look at training data"),
+    "sft": ("roborefer_ros.training.sft.main", "align depth, or fine-tune RoboRefer on RGB-D data"),
     "train": ("roborefer_ros.training.train", "train a network on a data set"),
 }
 

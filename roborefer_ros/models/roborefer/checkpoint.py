@@ -11,6 +11,7 @@ opening needs little more memory than the weights themselves.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -144,15 +145,37 @@ def _write(model: RoboRefer, tokenizer: Any, folder: Path, dtype: torch.dtype) -
     config = model.config
     write_configs(config, folder)
     for name, part in model.named_children():
-        prefix = TOWER_PREFIX if name.endswith("tower") else ""
-        skip = {"lm_head.weight"} if name == "llm" and config.llm.tie_word_embeddings else set()
-        tensors = {
-            prefix + key: value.detach().to("cpu", dtype).contiguous()
-            for key, value in part.state_dict().items()
-            if key not in skip and value.is_floating_point()
-        }
-        save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
+        write_part(config, name, part.state_dict(), folder, dtype)
     tokenizer.save_pretrained(folder / "llm")
+
+
+def write_part(
+    config: RoboReferConfig,
+    name: str,
+    weights: Mapping[str, torch.Tensor],
+    folder: Path,
+    dtype: torch.dtype,
+) -> None:
+    """Write the weights of a part into its folder, which ``write_configs`` has made.
+
+    Args:
+        config: Of the network.
+        name: Of the part, e.g. ``vision_tower``.
+        weights: Its state dictionary.
+        folder: Of the checkpoint.
+        dtype: Type that is stored.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    prefix = TOWER_PREFIX if name.endswith("tower") else ""
+    skip = {"lm_head.weight"} if name == "llm" and config.llm.tie_word_embeddings else set()
+    tensors = {
+        prefix + key: value.detach().to("cpu", dtype).contiguous()
+        for key, value in weights.items()
+        if key not in skip and value.is_floating_point()
+    }
+    save_file(tensors, folder / name / "model.safetensors", metadata={"format": "pt"})
 
 
 def write_configs(config: RoboReferConfig, folder: Path) -> None:

@@ -52,6 +52,9 @@ class SftRecipe:
         packing: Whether the rows of a batch are joined to one sequence instead of padded.
         mixture: Data sets, in the mixture grammar.
         think: How ``think`` texts are learned: ``none``, ``append`` or ``mixed:P``.
+        shuffle: ``global`` (one permutation, the same rows in a step however many processes there
+            are) or ``reference`` (the published code's order, tied to the number of processes).
+        tail: ``drop`` leaves out samples that fill no global batch, ``keep`` fills it up.
         workers: Processes that load pictures, for each training process.
         seed: Of the order of rows, and of dropout.
         save_every: Steps between states; 0 for the end only.
@@ -87,6 +90,8 @@ class SftRecipe:
     packing: bool = False
     mixture: str = ""
     think: str = "none"
+    shuffle: Literal["global", "reference"] = "global"
+    tail: Literal["drop", "keep"] = "drop"
     workers: int = 4
     seed: int = 42
     save_every: int = 1000

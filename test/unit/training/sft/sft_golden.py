@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,27 @@ from PIL import Image
 
 from roborefer_ros.models.roborefer.labels import TrainingItem, training_item
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
+from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions
+from roborefer_ros.training.data.mixtures import Part, mixture_digest
+from roborefer_ros.training.data.registry import own_dataset
+from roborefer_ros.training.sft.batches import Loaded
+from roborefer_ros.training.sft.loop import Data
+from roborefer_ros.training.sft.recipe import SftRecipe
 
 GOLDEN = Path(__file__).resolve().parents[3] / "data" / "golden"
+#: a run of four steps in which two processes or one see the same rows
+RUN = SftRecipe(
+    learning_rate=1e-3,
+    global_batch=2,
+    device_batch=1,
+    max_steps=4,
+    precision="fp32",
+    parallel="fsdp",
+    tail="keep",
+    workers=0,
+)
+RUN_STOPS_AFTER = 2
+
 WORKER = Path(__file__).with_name("two_processes.py")
 
 
@@ -44,6 +64,34 @@ def text_item(processor: RoboReferProcessor) -> TrainingItem:
     """A sample without pictures."""
     turns = [{"from": "human", "value": "How many?"}, {"from": "gpt", "value": "Three."}]
     return training_item(processor, turns)
+
+
+class SignallingSamples:
+    """Samples that send this process SIGTERM when so many of them were loaded; 0 for never."""
+
+    def __init__(self, samples: MixtureDataset, after: int) -> None:
+        self._samples, self._after, self._loaded = samples, after, 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, number: int) -> Loaded:
+        self._loaded += 1
+        if self._loaded == self._after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._samples.epoch = self.epoch
+        return self._samples[number]
+
+
+def golden_data(index: Path, *, depth: bool = True, signal_after: int = 0) -> Data:
+    """The golden samples as data of a run."""
+    pictures = GOLDEN / "inputs"
+    spec = own_dataset(pictures / "train.json", pictures, pictures if depth else None)
+    parts = [Part(spec)]
+    samples = MixtureDataset(parts, ReadOptions(index_dir=index))
+    chosen = SignallingSamples(samples, signal_after)
+    return Data(chosen, tuple(samples.lengths), mixture_digest(parts))
 
 
 def start_processes(count: int, *command: str, **options: Any) -> subprocess.Popen[str]:

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sft_golden import GOLDEN, golden_items, text_item
+from sft_golden import (
+    GOLDEN,
+    RUN,
+    RUN_STOPS_AFTER,
+    golden_data,
+    golden_items,
+    text_item,
+)
 
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import TrainingBatch, TrainingItem, collate
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.training.sft.engine import Engine, Processes, processes
+from roborefer_ros.training.sft.loop import Run
 from roborefer_ros.training.sft.recipe import SftRecipe
 from roborefer_ros.training.sft.stages import build_optimizer, select_weights
 
@@ -95,6 +103,13 @@ def with_nan(group: Processes, parallel: str) -> dict[str, Any]:
     }
 
 
+def stopped_run(folder: Path, group: Processes) -> str:
+    """A run that one process is told to end; it saves its state."""
+    told = RUN_STOPS_AFTER * RUN.accumulation(group.world) if group.rank == 1 else 0
+    data = golden_data(folder / f"index-{group.rank}", signal_after=told)
+    return Run(RUN, GOLDEN / "tiny-2b-style", data, folder / "run", group).run()
+
+
 def main(folder: Path) -> None:
     result: dict[str, Any] = {}
     torch.set_num_threads(1)
@@ -106,6 +121,7 @@ def main(folder: Path) -> None:
                     result[key] = losses(mode, case, group, parallel=parallel)
         for parallel in ("ddp", "fsdp"):
             result[f"nan {parallel}"] = with_nan(group, parallel)
+        result["run"] = stopped_run(folder, group)
         if group.is_first:
             (folder / "result.json").write_text(json.dumps(result))
 
