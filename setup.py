@@ -17,6 +17,7 @@ vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1", "simplejpeg>=1.7"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 datagen = [*sim, "shapely>=2.1"]
+train = [*vlm, "tensorboard>=2.16", "peft>=0.17"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
 ray = [*serve, "ray[serve]>=2.52"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
@@ -29,6 +30,8 @@ dev = [
     "schemathesis>=4",
     "playwright>=1.45",
     "ray[serve]>=2.52",
+    "tensorboard>=2.16",
+    "peft>=0.17",
     "ruff",
     "mypy",
     "types-PyYAML",
@@ -68,6 +71,7 @@ setup(
         "vlm": vlm,
         "remote": remote,
         "sim": sim,
+        "train": train,
         "datagen": datagen,
         "serve": serve,
         "ray": ray,

@@ -36,7 +36,15 @@ ROSDEP_KEYS = {
 #: from pip, in extras: rosdep has no keys, or the distributions' versions are too old
 FROM_PIP = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "open3d"}
 FROM_PIP |= {"httpx", "fastapi", "uvicorn", "pyarrow", "jinja2", "tqdm", "matplotlib", "shapely"}
-FROM_PIP |= {"simplejpeg", "starlette", "pydantic", "pydantic_core", "prometheus_client", "ray"}
+FROM_PIP |= {
+    "simplejpeg",
+    "starlette",
+    "pydantic",
+    "pydantic_core",
+    "prometheus_client",
+    "ray",
+    "peft",
+}
 #: folders and files that may know ROS
 ROS_SIDE = ("nodes", "standalone", "client.py")
 

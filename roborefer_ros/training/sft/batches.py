@@ -11,47 +11,18 @@ from typing import Any, Protocol
 
 import torch
 
-from roborefer_ros.models.roborefer.configuration import RoboReferConfig, downsampling
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.labels import (
     IGNORE,
-    Picture,
     TrainingBatch,
     TrainingItem,
     collate,
     training_item,
 )
-from roborefer_ros.models.roborefer.processing import (
-    DEPTH,
-    IMAGE,
-    RoboReferProcessor,
-    TiledPictures,
-)
-
-
-class Described(Protocol):
-    """What a sample says about itself."""
-
-    @property
-    def dataset(self) -> str: ...
-
-    @property
-    def conversation(self) -> list[dict[str, str]]: ...
-
-
-class Loaded(Protocol):
-    """A sample with its pictures, ``[H, W, 3]`` uint8 each; depth pairs with image by position."""
-
-    @property
-    def sample(self) -> Described: ...
-
-    @property
-    def images(self) -> Sequence[Picture]: ...
-
-    @property
-    def depths(self) -> Sequence[Picture]: ...
-
-    @property
-    def skipped(self) -> Sequence[str]: ...
+from roborefer_ros.models.roborefer.processing import RoboReferProcessor
+from roborefer_ros.training.data.dataset import LoadedSample
+from roborefer_ros.training.data.items import fit_item
 
 
 class Samples(Protocol):
@@ -59,7 +30,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int, /) -> Loaded: ...
+    def __getitem__(self, number: int, /) -> LoadedSample: ...
 
 
 @dataclass(frozen=True)
@@ -96,94 +67,33 @@ class Collator:
         self._processor = processor
         self._limit = min(max_length, processor.max_length)
 
-    def __call__(self, samples: Sequence[Loaded]) -> Batch:
+    def __call__(self, samples: Sequence[LoadedSample]) -> Batch:
         """The batch of some samples, which may come from different data sets."""
         items, positions, cut, lost = [], 0, 0, 0
         for loaded in samples:
-            item, dropped = self._fitted(loaded)
-            cut += dropped
-            if item is None:
+            fitted = fit_item(self._processor, loaded, self._limit)
+            if fitted is None:
+                cut += len(loaded.sample.row.pairs)
                 lost += 1
-                item = self._nothing()
-            items.append(item)
-            positions += spliced_length(self._processor, item)
+                items.append(self._nothing())
+                continue
+            cut += fitted.dropped_pairs
+            positions += fitted.rows
+            items.append(fitted.item)
         return Batch(
             collate(items, self._processor.tokenizer.pad_token_id, self._limit),
             tuple(loaded.sample.dataset for loaded in samples),
-            tuple(tuple(loaded.skipped) for loaded in samples),
+            tuple(loaded.skipped for loaded in samples),
             positions,
             cut,
             lost,
         )
-
-    def _fitted(self, loaded: Loaded) -> tuple[TrainingItem | None, int]:
-        """The longest item of whole pairs that fits, and the number of pairs left out."""
-        turns = loaded.sample.conversation
-        first = sum(turn["from"] == "system" for turn in turns[:1])
-        pairs = (len(turns) - first) // 2
-        for kept in range(pairs, 0, -1):
-            item = training_item(
-                self._processor, turns[: first + 2 * kept], loaded.images, loaded.depths
-            )
-            if spliced_length(self._processor, item) <= self._limit:
-                return item, pairs - kept
-        return None, pairs
 
     def _nothing(self) -> TrainingItem:
         """A row without anything to learn."""
         turns = [{"from": "human", "value": "-"}, {"from": "gpt", "value": "-"}]
         item = training_item(self._processor, turns)
         return replace(item, labels=torch.full_like(item.labels, IGNORE))
-
-
-def spliced_length(processor: RoboReferProcessor, item: TrainingItem) -> int:
-    """Rows of the language model's input: a token, or a medium's rows and a newline."""
-    config = processor.config
-    length = len(item.input_ids)
-    for projector, pictures in (
-        (config.projector_type, item.images),
-        (config.depth_projector_type, item.depths),
-    ):
-        if pictures.pixel_values is not None and projector is not None:
-            length += media_rows(config, projector, pictures)
-    return length
-
-
-def media_rows(config: RoboReferConfig, projector: str, pictures: TiledPictures) -> int:
-    """Rows of some pictures behind the projector, without the newlines.
-
-    Args:
-        config: Of the network.
-        projector: Its type.
-        pictures: Tiled.
-    """
-    patch = config.vision.patch_size
-    assert isinstance(patch, int)
-    patches = config.tile_size // patch
-    tile = (-(-patches // downsampling(projector))) ** 2
-    if config.image_aspect_ratio == "dynamic":
-        return tile * sum(pictures.counts)
-    grids = [(scale // config.tile_size) ** 2 for scale in config.s2_scales[:-1]]
-    index = config.s2_resize_output_to_scale_idx
-    total = 0
-    for rows, columns in pictures.block_sizes:
-        total += tile * [*grids, rows * columns][index]
-    return total
-
-
-def check_placeholders(processor: RoboReferProcessor, item: TrainingItem) -> None:
-    """Make sure that every placeholder has its picture.
-
-    Raises:
-        ValueError: their numbers differ.
-    """
-    ids = processor.splice_ids
-    per_tile = processor.config.image_aspect_ratio == "dynamic"
-    for kind, name, pictures in (("image", IMAGE, item.images), ("depth", DEPTH, item.depths)):
-        wanted = sum(pictures.counts) if per_tile else len(pictures.counts)
-        found = int((item.input_ids == ids[f"{kind}_token_id"]).sum())
-        if found != wanted:
-            raise ValueError(f"{found} placeholders {name} for {wanted} media")
 
 
 def with_geometry(config: RoboReferConfig, tiling: str, max_tiles: int) -> RoboReferConfig:
@@ -197,8 +107,6 @@ def with_geometry(config: RoboReferConfig, tiling: str, max_tiles: int) -> RoboR
     Raises:
         ConfigurationError: the checkpoint is of the 8B kind, whose scales are fixed.
     """
-    from roborefer_ros.errors import ConfigurationError
-
     if tiling == "dynamic" and not max_tiles:
         return config
     if config.image_aspect_ratio != "dynamic":

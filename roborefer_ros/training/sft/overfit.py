@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.models.roborefer.decoding import generate
 from roborefer_ros.models.roborefer.labels import IGNORE, collate, splice_batch, training_item
-from roborefer_ros.training.sft.batches import Collator, Loaded
+from roborefer_ros.training.data.dataset import LoadedSample
+from roborefer_ros.training.sft.batches import Collator
 from roborefer_ros.training.sft.engine import Engine, Processes
 from roborefer_ros.training.sft.loop import Data, open_engine
 from roborefer_ros.training.sft.recipe import SftRecipe
@@ -77,7 +77,7 @@ def overfit(recipe: SftRecipe, source: str | Path, data: Data, count: int, group
     return 0 if is_known else 1
 
 
-def _says_them(engine: Engine, own: Sequence[Loaded], group: Processes) -> bool:
+def _says_them(engine: Engine, own: Sequence[LoadedSample], group: Processes) -> bool:
     """Whether all processes' samples are answered as they were learned.
 
     Sharded weights answer nothing outside a step; there the loss alone decides.
@@ -88,7 +88,7 @@ def _says_them(engine: Engine, own: Sequence[Loaded], group: Processes) -> bool:
     return group.total([wrong])[0] == 0
 
 
-def first_answer(engine: Engine, loaded: Loaded) -> tuple[str, str]:
+def first_answer(engine: Engine, loaded: LoadedSample) -> tuple[str, str]:
     """What the network answers to a sample's first question, greedily, and what was learned."""
     processor, model = engine.module.processor, engine.model
     turns = loaded.sample.conversation
@@ -103,10 +103,19 @@ def first_answer(engine: Engine, loaded: Loaded) -> tuple[str, str]:
         batch = collate([prompt], processor.tokenizer.pad_token_id, processor.max_length)
         embeds = splice_batch(model, processor, batch).inputs_embeds[0]
         limit = len(learned) + 8
-        new = generate(model.llm, embeds, stop_ids=processor.stop_ids, max_new_tokens=limit)
+        new = model.llm.generate(
+            inputs_embeds=embeds[None],
+            attention_mask=torch.ones_like(embeds[None, :, 0], dtype=torch.long),
+            max_new_tokens=limit,
+            do_sample=False,
+            eos_token_id=list(processor.stop_ids),
+            pad_token_id=processor.tokenizer.pad_token_id,
+        )[0].tolist()
     model.train(was_training)
-    wanted = [
-        int(item.input_ids[n]) for n in learned if item.input_ids[n] not in processor.stop_ids
-    ]
-    decode = processor.tokenizer.decode
-    return decode(list(new.ids)).strip(), decode(wanted).strip()
+    return _text(engine, new), _text(engine, [int(item.input_ids[n]) for n in learned])
+
+
+def _text(engine: Engine, ids: Sequence[int]) -> str:
+    processor = engine.module.processor
+    kept = [number for number in ids if number not in processor.stop_ids]
+    return str(processor.tokenizer.decode(kept)).strip()

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_state_dict,
@@ -74,7 +75,10 @@ def save_state(
     model_state, optimizer_state = get_state_dict(module, optimizer, options=_OPTIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one process without a process group is meant
-        dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial)
+        try:
+            dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial)
+        except CheckpointException as error:
+            raise OSError(f"{partial} cannot be written: {_last_line(error)}") from error
     torch.save(_random_numbers(group), partial / f"random-{group.rank}.pt")
     group.wait()
     if group.is_first:
@@ -144,11 +148,11 @@ def load_state(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.load(content, checkpoint_id=state)
-    except Exception as error:  # damaged files fail anywhere in torch and pickle
-        said = (str(error).strip().splitlines() or [""])[-1][:300]
+    except (CheckpointException, Exception) as error:  # the first is no Exception
+        said = _last_line(error)
         raise CheckpointInvalidError(
-            f"the state in {state} is damaged or of another network ({type(error).__name__}: "
-            f"{said}); remove it to go on from the one before, or begin anew with --resume none"
+            f"the state in {state} is damaged or of another network ({said}); remove it to go on "
+            "from the one before, or begin anew with --resume none"
         ) from error
     set_state_dict(
         module,
@@ -187,6 +191,11 @@ def _random_numbers(group: Processes) -> dict[str, torch.Tensor]:
     if group.device.type == "cuda":
         values["cuda"] = torch.cuda.get_rng_state(group.device)
     return values
+
+
+def _last_line(error: BaseException) -> str:
+    """torch's message holds the tracebacks of all processes; the last line says what happened."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
 
 
 def _sync(folder: Path) -> None:

@@ -17,10 +17,9 @@ from PIL import Image
 
 from roborefer_ros.models.roborefer.labels import TrainingItem, training_item
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
-from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions
+from roborefer_ros.training.data.dataset import LoadedSample, MixtureDataset, ReadOptions
 from roborefer_ros.training.data.mixtures import Part, mixture_digest
 from roborefer_ros.training.data.registry import own_dataset
-from roborefer_ros.training.sft.batches import Loaded
 from roborefer_ros.training.sft.loop import Data
 from roborefer_ros.training.sft.recipe import SftRecipe
 
@@ -76,7 +75,7 @@ class SignallingSamples:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, number: int) -> Loaded:
+    def __getitem__(self, number: int) -> LoadedSample:
         self._loaded += 1
         if self._loaded == self._after:
             os.kill(os.getpid(), signal.SIGTERM)

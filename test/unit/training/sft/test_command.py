@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from sft_golden import GOLDEN, golden_data
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import IGNORE
+from roborefer_ros.training.data.dataset import LoadedSample, Sample
+from roborefer_ros.training.data.registry import DatasetSpec
+from roborefer_ros.training.data.rows import Pair, Row
 from roborefer_ros.training.sft.batches import Collator, open_loader, with_geometry
 from roborefer_ros.training.sft.main import main, parse_arguments, recipe_of
 from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, recipe_names
@@ -26,27 +29,11 @@ DATA = ["--data", f"{INPUTS}/train.json", "--images", INPUTS, "--depth", INPUTS]
 TINY = ["--model", str(GOLDEN / "tiny-2b-style"), "--device", "cpu"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A sample without files."""
-
-    conversation: list[dict[str, str]]
-    images: tuple[Any, ...] = ()
-    depths: tuple[Any, ...] = ()
-    skipped: tuple[str, ...] = ()
-    dataset: str = "own"
-
-    @property
-    def sample(self) -> Row:
-        return self
-
-
-def pairs(count: int) -> list[dict[str, str]]:
-    turns = []
-    for number in range(count):
-        turns.append({"from": "human", "value": f"Where is cup {number}?"})
-        turns.append({"from": "gpt", "value": "[(0.412, 0.655)]"})
-    return turns
+def sample(count: int, *pictures: Any) -> LoadedSample:
+    """A sample of some pairs, without files."""
+    pairs = [Pair(f"Where is cup {n}?", "[(0.412, 0.655)]", n) for n in range(count)]
+    row = Row("0", (), (), tuple(pairs))
+    return LoadedSample(Sample("own", 0, row, DatasetSpec("own", Path("own.json"))), pictures, ())
 
 
 def test_recipes_hold_the_values_of_scripts_and_paper() -> None:
@@ -159,10 +146,10 @@ def test_dry_run_tells_memory_and_time_and_writes_nothing(
 def test_long_samples_lose_whole_pairs_and_longer_ones_count_nothing() -> None:
     _, processor = load_roborefer(GOLDEN / "tiny-2b-style")
     picture = np.zeros((60, 130, 3), np.uint8)
-    whole = Row(pairs(4), (picture,))
+    whole = sample(4, picture)
     length = Collator(processor, 16384)([whole]).positions
     for limit in range(length, 0, -7):
-        batch = Collator(processor, limit)([whole, Row(pairs(1))])
+        batch = Collator(processor, limit)([whole, sample(1)])
         learned = (batch.tensors.labels[0] != IGNORE).sum()
         answers = batch.tensors.labels[0].eq(processor.stop_ids[0]).sum()
         assert answers == (0 if batch.lost_rows else 4 - batch.cut_pairs)

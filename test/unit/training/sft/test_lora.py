@@ -17,8 +17,6 @@ from roborefer_ros.training.sft.export import export
 from roborefer_ros.training.sft.loop import open_engine
 from roborefer_ros.training.sft.stages import build_optimizer
 
-pytest.importorskip("peft")
-
 ONE = Processes(0, 1, torch.device("cpu"))
 LORA = replace(RUN, lora_rank=4, parts=("llm", "depth_projector"))
 
