@@ -16,7 +16,13 @@ import numpy.typing as npt
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, open3d_crop_ransac, summarise
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, Pixel, RGBDFrame
-from roborefer_ros.lifting import DepthHistory, LiftingOptions, grow_segment, lift_point
+from roborefer_ros.lifting import (
+    DepthHistory,
+    LiftingOptions,
+    grow_segment,
+    lift_point,
+    lift_points,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -243,7 +249,7 @@ def speed(repeats: int = 200) -> dict[str, float]:
         "open3d_crop_ransac": lambda: open3d_crop_ransac(frame, on_plane),
         "one_point": lambda: lift_point(frame, on_plane),
         "one_point_in_a_hole": lambda: lift_point(frame, hole),
-        "fifty_points": lambda: [lift_point(frame, p) for p in spread],
+        "fifty_points": lambda: lift_points(frame, spread),
         "free_space": lambda: lift_point(frame, on_plane, options, Mode.FREE_SPACE),
         "unaligned": lambda: lift_point(table, on_plane),
         "segment": lambda: grow_segment(frame, on_plane, 0.8, options),

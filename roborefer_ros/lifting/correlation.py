@@ -21,6 +21,8 @@ Mask = npt.NDArray[np.bool_]
 #: autocorrelation up to which errors count as independent, and from which on as shared
 _INDEPENDENT, _SHARED = 0.2, 0.4
 
+_DIAGONAL = np.diag_indices(6)
+
 #: fewer pairs of neighbours tell nothing
 _LEAST_PAIRS = 30
 
@@ -39,31 +41,41 @@ def neighbour_correlation(du: Array, dv: Array, residual: Array, lag_px: int) ->
     Returns:
         In [-1, 1]; 1 where there are too few readings to tell.
     """
-    rho = _autocorrelation(residual, lag_px)
-    if not _INDEPENDENT < rho < 1.0:
-        return rho
-    member = np.isfinite(residual)
-    u, v, r = du[member], dv[member], residual[member]
-    design = np.column_stack((np.ones_like(u), u, v, u * u, u * v, v * v))
-    normal = design.T @ design
-    normal[np.diag_indices(6)] *= 1.0 + 1e-9  # readings in a line leave it singular
-    flat = np.full(residual.shape, np.nan)
-    flat[member] = r - design @ np.linalg.lstsq(normal, design.T @ r, rcond=None)[0]
-    return _autocorrelation(flat, lag_px)
-
-
-def _autocorrelation(residual: Array, lag_px: int) -> float:
-    member = np.isfinite(residual)
-    filled = np.where(member, residual, 0.0)
-    products, pairs = 0.0, 0
-    for a, b in ((np.s_[:, lag_px:], np.s_[:, :-lag_px]), (np.s_[lag_px:], np.s_[:-lag_px])):
-        products += float(np.vdot(filled[a], filled[b]))
-        pairs += int(np.count_nonzero(member[a] & member[b]))
-    variance = float(np.vdot(filled, filled)) / max(1, int(np.count_nonzero(member)))
+    h, w = residual.shape
+    # absent elements beyond the ends of rows let the whole window be shifted as one line
+    padded = np.full((h, w + lag_px), np.nan)
+    padded[:, :w] = residual
+    line = padded.ravel()
+    member = np.isfinite(line).nonzero()[0]
+    there = np.zeros(line.size)
+    there[member] = 1.0
+    lags = (lag_px, lag_px * (w + lag_px))
+    pairs = sum(int(there[lag:] @ there[:-lag]) for lag in lags if lag < line.size)
     if pairs < _LEAST_PAIRS:
         return 1.0
+    r = line[member]
+    rho = _autocorrelation(there, member, r, lags, pairs)
+    if not _INDEPENDENT < rho < 1.0:
+        return rho
+    within = np.isfinite(residual)
+    u, v = du[within], dv[within]
+    design = np.array((np.ones_like(u), u, v, u * u, u * v, v * v))
+    normal = design @ design.T
+    normal[_DIAGONAL] *= 1.0 + 1e-9  # readings in a line leave it singular
+    normal[_DIAGONAL] += 1e-9
+    left = r - np.linalg.solve(normal, design @ r) @ design
+    return _autocorrelation(there, member, left, lags, pairs)
+
+
+def _autocorrelation(
+    line: Array, member: npt.NDArray[np.intp], values: Array, lags: tuple[int, int], pairs: int
+) -> float:
+    """Autocorrelation of the values of a line's members; the line holds 0 elsewhere."""
+    variance = float(values @ values) / len(values)
     if not variance > 1e-24:  # exact readings have no errors to share
         return 0.0
+    line[member] = values
+    products = sum(float(line[lag:] @ line[:-lag]) for lag in lags if lag < line.size)
     return max(-1.0, min(1.0, products / pairs / variance))
 
 

@@ -31,6 +31,10 @@ Mask = npt.NDArray[np.bool_]
 _UNITS_M = (1e-7, 1e3)
 
 
+#: neighbours on one surface differ by less, or by 4 sigma, metres
+_LEAST_TOLERANCE_M = 0.010
+
+
 @dataclass(frozen=True)
 class DepthWindow:
     """Readings around a point, on the colour image's grid.
@@ -67,7 +71,7 @@ class DepthWindow:
         """``[h, w]`` distance of every element's centre to ``pixel``."""
         du = np.arange(self.u0, self.u0 + self.z_m.shape[1]) - pixel[0]
         dv = np.arange(self.v0, self.v0 + self.z_m.shape[0]) - pixel[1]
-        distances: Array = np.hypot(du[None, :], dv[:, None])
+        distances: Array = np.sqrt((du * du)[None, :] + (dv * dv)[:, None])
         return distances
 
 
@@ -151,16 +155,37 @@ def supported(z_m: Array, options: LiftingOptions, width_px: int, at_least: int 
         ``[h, w]``, False also where there is no reading.
     """
     h, w = z_m.shape
-    padded = np.full((h + 2, w + 2), np.nan)
-    padded[1:-1, 1:-1] = z_m
-    tolerance = np.maximum(0.010, 4.0 * options.sigma_z_m(z_m, width_px))
-    count = np.zeros((h, w), dtype=np.int8)
-    for dv in (0, 1, 2):
-        for du in (0, 1, 2):
-            if (dv, du) != (1, 1):
-                # comparisons with NaN are False, which is what an absent neighbour deserves
-                count += np.abs(padded[dv : dv + h, du : du + w] - z_m) <= tolerance
-    return count >= at_least
+    if _is_smooth(z_m) and at_least <= 3:
+        return np.ones((h, w), bool)
+    # a border of absent readings lets rows be compared as one line: what would be the neighbour
+    # beyond an end of a row is absent
+    row = w + 1
+    padded = np.full((h + 1, row), np.nan)
+    padded[:h, :w] = z_m
+    line = padded.ravel()
+    tolerance = np.maximum(_LEAST_TOLERANCE_M, 4.0 * options.sigma_z_m(line, width_px))
+    count = np.zeros(line.size, dtype=np.int8)
+    for away in (1, row - 1, row, row + 1):
+        # comparisons with NaN are False, which is what an absent neighbour deserves
+        step = line[away:] - line[:-away]
+        np.abs(step, out=step)
+        count[away:] += (step <= tolerance[away:]).view(np.int8)
+        count[:-away] += (step <= tolerance[:-away]).view(np.int8)
+    enough: Mask = count.reshape(h + 1, row)[:h, :w] >= at_least
+    return enough
+
+
+def _is_smooth(z_m: Array) -> bool:
+    """Whether all readings are there, and along rows and columns within half the least tolerance.
+
+    Then those across are within all of it.
+    """
+    if min(z_m.shape) < 2:
+        return False
+    for step in (z_m[:, 1:] - z_m[:, :-1], z_m[1:] - z_m[:-1]):
+        if not float(np.abs(step, out=step).max()) <= 0.5 * _LEAST_TOLERANCE_M:  # NaN is not
+            return False
+    return True
 
 
 def raise_if_empty(depth: DepthImage) -> None:

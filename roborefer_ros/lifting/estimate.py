@@ -12,14 +12,13 @@ import numpy.typing as npt
 from roborefer_ros.errors import GrazingSurfaceError, OutOfRangeError
 from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.correlation import readings_per_independent, shared_ratio
-from roborefer_ros.lifting.flat_patch import stride_px
-from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting.intrinsics import ray_and_jacobian
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
 from roborefer_ros.lifting.orientation import (
+    FREE_ROLL_RAD2,
     approach_rotation,
     quaternion_xyzw,
-    rotation_covariance,
 )
 from roborefer_ros.lifting.registration import depth_distance_ratio, pixels_per_reading
 from roborefer_ros.lifting.surface import Surface
@@ -56,10 +55,10 @@ def point_on(
             f"the surface at ({pixel[0]:.0f}, {pixel[1]:.0f}) extrapolates to z = {z:.3f} m, "
             f"outside {options.z_min_m} to {options.z_max_m} m"
         )
-    ray, jacobian = _ray_and_jacobian(frame, pixel)
+    ray, jacobian = ray_and_jacobian(pixel, frame.intrinsics)
     position = ray * z
     normal = _normal(plane.q, plane.gradient, ray, jacobian)
-    incidence = math.acos(min(1.0, float(-normal @ ray / np.linalg.norm(ray))))
+    incidence = math.acos(min(1.0, float(-normal @ ray) / math.sqrt(float(ray @ ray))))
     if incidence > options.max_incidence_rad:
         raise GrazingSurfaceError(
             f"the surface at ({pixel[0]:.0f}, {pixel[1]:.0f}) is seen at "
@@ -87,23 +86,13 @@ def point_on(
     )
 
 
-def _ray_and_jacobian(frame: RGBDFrame, pixel: Pixel) -> tuple[Array, Array]:
-    """The ray through the pixel and d(x, y)/d(u, v) of rays, ``[2, 2]``."""
-    u, v = pixel
-    i = frame.intrinsics
-    if not i.is_distorted:
-        return rays_through([pixel], i)[0], np.diag([1.0 / i.fx, 1.0 / i.fy])
-    rays = rays_through([(u, v), (u + 1, v), (u - 1, v), (u, v + 1), (u, v - 1)], i)
-    columns = ((rays[1] - rays[2])[:2] / 2.0, (rays[3] - rays[4])[:2] / 2.0)
-    return rays[0], np.column_stack(columns)
-
-
 def _normal(q: float, gradient: tuple[float, float], ray: Array, jacobian: Array) -> Array:
     """Normal of the plane 1/z = A x + B y + C over rays (x, y): it is -(A, B, C)."""
-    ab = np.array(gradient) @ _inverse(jacobian)
-    towards = -np.array([ab[0], ab[1], q - ab @ ray[:2]])
-    normal: Array = towards / np.linalg.norm(towards)
-    return normal
+    a, b = (np.array(gradient) @ _inverse(jacobian)).tolist()
+    x, y, _ = ray.tolist()
+    c = q - a * x - b * y
+    length = math.sqrt(a * a + b * b + c * c)
+    return np.array([-a / length, -b / length, -c / length])
 
 
 def _inverse(m: Array) -> Array:
@@ -150,11 +139,10 @@ def _covariance(
     var_px = options.pixel_sigma_px**2 + 1.0 / 12.0
     var_u = var_px + (options.normalised_step * frame.width) ** 2 / 12.0
     var_v = var_px + (options.normalised_step * frame.height) ** 2 / 12.0
-    along = np.zeros((3, 2))
-    along[:2] = jacobian * z
-    along -= np.outer(ray, np.array(plane.gradient)) * z * z
+    along = ray[:, None] * np.array(plane.gradient) * (-z * z)
+    along[:2] += jacobian * z
     covariance = np.zeros((6, 6))
-    covariance[:3, :3] = np.outer(ray, ray) * var_z + (along * (var_u, var_v)) @ along.T
+    covariance[:3, :3] = ray[:, None] * (ray * var_z) + (along * (var_u, var_v)) @ along.T
     # slope in 1/z per ray unit, over |(A, B, C)| = 1 / (distance to the plane), is an angle
     inverse = _inverse(jacobian)
     slope = inverse.T @ plane.covariance[1:, 1:] @ inverse
@@ -162,8 +150,8 @@ def _covariance(
     var_q = (sigma / z**2) ** 2
     if surface.waves > 0.0:
         readings = plane.sampled or plane.count
-        apart = float(stride_px(frame))  # fewer of them hold the same reading
-        var_q = var_q * max(1.0, _reading_variance_ratio(frame, ray * z) / apart) + (
+        noise_ratio = getattr(frame.depth, "noise_ratio", 1.0)
+        var_q = var_q * max(1.0, noise_ratio**2) + (
             shared * ((_WAVES * surface.waves) ** 2 + (_WIDE_WAVES * sigma / z**2) ** 2) * readings
         )
     else:
@@ -179,12 +167,10 @@ def _tilt_covariance(slope: Array, ray: Array, normal: Array) -> Array:
     The plane is 1/z = A x + B y + C with 1/z known at the ray, so a slope that is off by (a, b)
     moves the normal by the part of -(a, b, -a x - b y) that is square to it.
     """
-    moves = np.array([[-1.0, 0.0], [0.0, -1.0], [ray[0], ray[1]]])
-    moves -= np.outer(normal, normal @ moves)
-    x, y, z = normal.tolist()
-    # the rotation that moves the normal so
-    turns = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) @ moves
-    covariance: Array = turns @ slope @ turns.T + rotation_covariance(normal, 0.0)
+    (u, v, _), (x, y, z) = ray.tolist(), normal.tolist()
+    # the rotations that move the normal so: normal x (-1, 0, u) and normal x (0, -1, v)
+    turns = np.array([[y * u, y * v + z], [-z - x * u, -x * v], [y, -x]])
+    covariance: Array = turns @ slope @ turns.T + normal[:, None] * (normal * FREE_ROLL_RAD2)
     return covariance
 
 
@@ -231,7 +217,7 @@ def _confidence(
         min(1.0, 3.0 * max(sigma, 0.001) / max(residual, 1e-9)),
         math.erf(_RIGHT_PLACE_M / math.sqrt(2.0 * max(var_z, 1e-12))),
     )
-    return float(np.prod(factors))
+    return math.prod(factors)
 
 
 def _hole_px(surface: Surface) -> float:

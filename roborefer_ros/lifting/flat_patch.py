@@ -11,15 +11,15 @@ normal may be.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
-from roborefer_ros.lifting.plane_fit import PlaneFit, inverse_symmetric
-from roborefer_ros.lifting.registration import frame_window, is_aligned
+from roborefer_ros.lifting.plane_fit import PlaneFit, rows_of, solve_plane
+from roborefer_ros.lifting.registration import is_aligned, scattered_readings
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -42,9 +42,27 @@ _ON_PLANE_M = 0.006
 _SECTORS = 8
 
 
-def stride_px(frame: RGBDFrame) -> int:
-    """Distance between the readings that a wide patch looks at, pixels."""
-    return max(1, round(_STRIDE_PX * longer_side_px(frame) / REFERENCE_WIDTH_PX))
+class _Grid:
+    """Offsets of the readings of a wide patch from its middle: a disc of every few pixels."""
+
+    def __init__(self, radii_px: tuple[float, ...], stride_px: int) -> None:
+        """Lay them out.
+
+        Args:
+            radii_px: Outer radii of the rings.
+            stride_px: Distance between the readings.
+        """
+        self.half = int(radii_px[-1]) // stride_px
+        line = stride_px * np.arange(-self.half, self.half + 1, dtype=np.float64)
+        du, dv = np.meshgrid(line, line)
+        distance = np.sqrt(du * du + dv * dv)
+        self.disc: Mask = distance <= radii_px[-1]
+        self.index = self.disc.ravel().nonzero()[0]
+        self.du, self.dv, self.distance = du[self.disc], dv[self.disc], distance[self.disc]
+        self.cell = _cells(self.du, self.dv, self.distance, radii_px)
+
+
+_grid_of = lru_cache(maxsize=16)(_Grid)
 
 
 class WidePatch:
@@ -59,15 +77,61 @@ class WidePatch:
             options: Radii and depth range.
         """
         scale = longer_side_px(frame) / REFERENCE_WIDTH_PX
-        self._first_px = max(options.normal_radius_px * scale, 3.0)
-        self._last_px = max(options.flat_radius_px * scale, self._first_px)
-        stride = stride_px(frame)
-        z_m, u, v = _readings(frame, pixel, math.ceil(self._last_px), stride, options)
-        du, dv = u - pixel[0], v - pixel[1]
-        distance = np.hypot(du, dv)
-        seen = np.isfinite(z_m) & (distance <= self._last_px)
-        self._du, self._dv, self._distance = du[seen], dv[seen], distance[seen]
-        self._q: Array = 1.0 / z_m[seen]
+        first_px = max(options.normal_radius_px * scale, 3.0)
+        last_px = max(options.flat_radius_px * scale, first_px)
+        self._radii_px = (*(first_px * s for s in _STEPS if first_px * s < last_px), last_px)
+        stride = max(1, round(_STRIDE_PX * scale))
+        if is_aligned(frame):
+            middle = round(pixel[0]), round(pixel[1])
+            self._read(frame, middle, _grid_of(self._radii_px, stride), stride, options)
+        else:
+            middle = pixel
+            self._scatter(frame, pixel, stride, options)
+        self._in_cells = np.bincount(self._cell, minlength=_SECTORS * len(self._radii_px))
+        #: from the pixel to the middle of the offsets
+        self._off = middle[0] - pixel[0], middle[1] - pixel[1]
+
+    def _read(
+        self,
+        frame: RGBDFrame,
+        middle: tuple[int, int],
+        grid: _Grid,
+        stride: int,
+        options: LiftingOptions,
+    ) -> None:
+        """Readings of aligned depth."""
+        (u, v), half = middle, grid.half
+        left, top = min(u // stride, half), min(v // stride, half)
+        rows = slice(v - top * stride, v + half * stride + 1, stride)
+        columns = slice(u - left * stride, u + half * stride + 1, stride)
+        z_m = frame.depth.metres(rows, columns)
+        geometry = grid.du, grid.dv, grid.distance, grid.cell
+        if z_m.shape == grid.disc.shape:
+            z_m = z_m.ravel()[grid.index]
+        else:  # cut off at the image's borders
+            h, w = z_m.shape
+            part = np.zeros(grid.disc.shape, bool)
+            part[half - top : half - top + h, half - left : half - left + w] = True
+            geometry = tuple(values[part[grid.disc]] for values in geometry)  # type: ignore[assignment]
+            z_m = z_m[grid.disc[half - top : half - top + h, half - left : half - left + w]]
+        seen = (z_m >= options.z_min_m) & (z_m <= options.z_max_m)
+        if not seen.all():
+            geometry = tuple(values[seen] for values in geometry)  # type: ignore[assignment]
+            z_m = z_m[seen]
+        du, dv, self._distance, self._cell = geometry
+        self._rows = rows_of(du, dv, 1.0 / z_m)
+
+    def _scatter(
+        self, frame: RGBDFrame, pixel: Pixel, stride: int, options: LiftingOptions
+    ) -> None:
+        """Readings of another camera, where they land."""
+        last_px = self._radii_px[-1]
+        z_m, du, dv = scattered_readings(frame, pixel, math.ceil(last_px), stride, options)
+        distance = np.sqrt(du * du + dv * dv)
+        seen = distance <= last_px
+        du, dv, self._distance = du[seen], dv[seen], distance[seen]
+        self._rows = rows_of(du, dv, 1.0 / z_m[seen])
+        self._cell = _cells(du, dv, self._distance, self._radii_px)
 
     def widened(self, plane: PlaneFit, sigma_m: float) -> tuple[PlaneFit, float]:
         """Fit the slope to as wide a patch as is flat.
@@ -81,54 +145,81 @@ class WidePatch:
             and 0 where there are too few readings.
         """
         q2 = max(plane.q, 1e-3) ** 2
-        tolerance = max(_ON_PLANE_M, 4.0 * sigma_m) * q2
-        flat = max(_FLAT_M, _FLAT_SIGMA * sigma_m) * q2
-        sector = ((np.arctan2(self._dv, self._du) / math.pi + 1.0) * (_SECTORS / 2)).astype(np.intp)
-        sector %= _SECTORS
-        waves, before_px = 0.0, 0.0
-        for index, step in enumerate(_STEPS):
-            radius_px = min(step * self._first_px, self._last_px)
-            a, b = plane.gradient
-            on = np.abs(self._q - plane.q - a * self._du - b * self._dv) <= tolerance
-            ring = (self._distance > before_px) & (self._distance <= radius_px)
-            count = int(np.count_nonzero(ring))
-            if index and (
-                count < _LEAST_READINGS or np.count_nonzero(on & ring) < _ON_PLANE_RATIO * count
-            ):
-                break
-            member = on & (self._distance <= radius_px)
-            if np.count_nonzero(member) < 2 * _LEAST_READINGS:
-                break
-            fitted, left = self._fit(plane, member)
-            means = _means(sector[ring & on], left[(ring & on)[member]], _SECTORS)
-            if index and np.abs(means).max() > flat:
-                break
-            block = sector[member] + _SECTORS * np.minimum(
-                (self._distance[member] * (3.0 / radius_px)).astype(np.intp), 2
-            )
-            blocks = _means(block, left, 3 * _SECTORS)
-            waves = math.sqrt(float(np.mean(blocks * blocks)))
-            plane = fitted
-            before_px = radius_px
-            if radius_px >= self._last_px:
-                break
-        return plane, waves
+        limits = max(_ON_PLANE_M, 4.0 * sigma_m) * q2, max(_FLAT_M, _FLAT_SIGMA * sigma_m) * q2
+        a, b = plane.gradient
+        start = np.array((plane.q + a * self._off[0] + b * self._off[1], a, b))
+        last = len(self._radii_px) - 1
+        # most surfaces are flat as far as is looked, which one fit tells; else ring by ring
+        found = self._flat(start, last, 0, limits) if last else None
+        if found is None:
+            for index in range(last + 1):
+                wider = self._flat(start, index, index, limits)
+                if wider is None:
+                    break
+                found, start = wider, wider[0]
+        return (plane, 0.0) if found is None else self._plane(plane, *found)
 
-    def _fit(self, plane: PlaneFit, member: Mask) -> tuple[PlaneFit, Array]:
-        """Least squares over the members, which lie within tolerance already."""
-        q = self._q[member]
-        design = np.empty((len(q), 3))
-        design[:, 0], design[:, 1], design[:, 2] = 1.0, self._du[member], self._dv[member]
-        inverse = inverse_symmetric(design.T @ design + np.diag([0.0, 1e-3, 1e-3]))
-        solution = inverse @ (design.T @ q)
-        left = q - design @ solution
-        rms = math.sqrt(float(left @ left) / len(q))
-        gradient = (float(solution[1]), float(solution[2]))
-        fitted = replace(
-            plane, q=float(solution[0]), gradient=gradient, covariance=inverse, rms=rms,
-            count=max(plane.count, len(q)), sampled=len(q),
-        )  # fmt: skip
-        return fitted, left
+    def _flat(
+        self, start: Array, ring: int, judged: int, limits: tuple[float, float]
+    ) -> tuple[Array, float, npt.NDArray[np.intp], Array, Array] | None:
+        """The plane of the readings up to a ring; None where a ring from ``judged`` on is not flat.
+
+        The innermost is always taken for flat.
+        """
+        tolerance, flat = limits
+        on = np.abs(self._rows[3] - start @ self._rows[:3]) <= tolerance
+        cells = _SECTORS * (ring + 1)
+        if ring < len(self._radii_px) - 1:
+            on &= self._cell < cells
+        member = on.nonzero()[0]
+        if len(member) < 2 * _LEAST_READINGS:
+            return None
+        rows, of_member = self._rows, self._cell
+        if len(member) < len(of_member):
+            rows, of_member = rows[:, member], of_member[member]
+        on_plane = np.bincount(of_member, minlength=cells)
+        for index in range(max(1, judged), ring + 1):
+            part = slice(_SECTORS * index, _SECTORS * (index + 1))
+            in_ring = int(self._in_cells[part].sum())
+            if in_ring < _LEAST_READINGS or on_plane[part].sum() < _ON_PLANE_RATIO * in_ring:
+                return None
+        solution, inverse, left = solve_plane(rows, rows)
+        if ring:
+            first = _SECTORS * max(1, judged)
+            means = np.bincount(of_member, left, cells)[first:] / np.maximum(on_plane[first:], 1)
+            if float(np.abs(means).max()) > flat:
+                return None
+        return solution, self._radii_px[ring], member, inverse, left
+
+    def _plane(
+        self,
+        plane: PlaneFit,
+        solution: Array,
+        radius_px: float,
+        member: npt.NDArray[np.intp],
+        inverse: Array,
+        left: Array,
+    ) -> tuple[PlaneFit, float]:
+        """The plane of the members, and the height of the waves that it leaves over them."""
+        thirds = (self._distance[member] * (2.9999 / radius_px)).astype(np.intp)
+        blocks = _means(self._cell[member] % _SECTORS + _SECTORS * thirds, left, 3 * _SECTORS)
+        q, a, b = solution.tolist()
+        q -= a * self._off[0] + b * self._off[1]
+        count = len(member)
+        rms = math.sqrt(float(left @ left) / count)
+        fitted = PlaneFit(q, (a, b), inverse, rms, max(plane.count, count), plane.near, count)
+        return fitted, math.sqrt(float(blocks @ blocks) / len(blocks))
+
+
+def _cells(
+    du: Array, dv: Array, distance: Array, radii_px: tuple[float, ...]
+) -> npt.NDArray[np.intp]:
+    """``[N]`` eighth around the pixel, 0 to 7, and 8 times the ring."""
+    # any numbering does, as long as the parts are eighths
+    steep = np.abs(dv) > np.abs(du)
+    sector = (dv < 0.0) * 4 + (du < 0.0) * 2 + steep
+    cell: npt.NDArray[np.intp] = sector + _SECTORS * np.searchsorted(radii_px[:-1], distance)
+    return cell
 
 
 def _means(group: npt.NDArray[np.intp], values: Array, groups: int) -> Array:
@@ -136,26 +227,3 @@ def _means(group: npt.NDArray[np.intp], values: Array, groups: int) -> Array:
     count = np.bincount(group, minlength=groups)
     means: Array = np.bincount(group, values, minlength=groups) / np.maximum(count, 1)
     return means
-
-
-def _readings(
-    frame: RGBDFrame, pixel: Pixel, radius_px: int, stride: int, options: LiftingOptions
-) -> tuple[Array, Array, Array]:
-    """Every ``stride``-th reading in the depth range, and their u and v: three ``[h, w]``."""
-    if is_aligned(frame):
-        u, v = round(pixel[0]), round(pixel[1])
-        radius_px -= radius_px % stride  # the pixel itself is one of them
-        rows = slice(v - min(v, radius_px) // stride * stride, v + radius_px + 1, stride)
-        columns = slice(u - min(u, radius_px) // stride * stride, u + radius_px + 1, stride)
-        z_m = frame.depth.metres(rows, columns).astype(np.float64)
-        h, w = z_m.shape
-        u_grid, v_grid = np.meshgrid(
-            columns.start + stride * np.arange(w, dtype=float),
-            rows.start + stride * np.arange(h, dtype=float),
-        )
-        z_m = np.where((z_m >= options.z_min_m) & (z_m <= options.z_max_m), z_m, np.nan)
-        return z_m, u_grid, v_grid
-    window = frame_window(frame, pixel, radius_px, options)
-    assert window.landed_at is not None
-    landed = window.landed_at[::stride, ::stride]
-    return window.z_m[::stride, ::stride], landed[..., 0], landed[..., 1]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidCameraInfoError, UnsupportedDistortionError
-from roborefer_ros.frame import CameraIntrinsics
+from roborefer_ros.frame import CameraIntrinsics, Pixel
 
 Array = npt.NDArray[np.float64]
 
@@ -137,12 +137,13 @@ def check_intrinsics(intrinsics: CameraIntrinsics) -> None:
             rational_polynomial and equidistant, or the wrong number of coefficients.
     """
     i = intrinsics
-    values = (i.fx, i.fy, i.cx, i.cy)
     low, high = _FOCAL_PX
+    # NaN is in no range
     if not (
         low <= i.fx <= high
         and low <= i.fy <= high
-        and all(math.isfinite(v) and abs(v) <= high for v in values)
+        and -high <= i.cx <= high
+        and -high <= i.cy <= high
     ):
         raise InvalidCameraInfoError(
             f"the camera matrix is unusable: fx={i.fx:g}, fy={i.fy:g}, cx={i.cx:g}, cy={i.cy:g}; "
@@ -189,14 +190,31 @@ def rays_through(pixels: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
     uv = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
     i = intrinsics
     if not i.is_distorted:
-        return np.column_stack(
-            ((uv[:, 0] - i.cx) / i.fx, (uv[:, 1] - i.cy) / i.fy, np.ones(len(uv)))
-        )
+        pinhole = np.ones((len(uv), 3))
+        pinhole[:, 0] = (uv[:, 0] - i.cx) / i.fx
+        pinhole[:, 1] = (uv[:, 1] - i.cy) / i.fy
+        return pinhole
     if len(uv) == 0:
         return np.empty((0, 3))
     rays = _undistort(uv, i)
     _check_round_trip(uv, rays, i)
     return rays
+
+
+def ray_and_jacobian(pixel: Pixel, intrinsics: CameraIntrinsics) -> tuple[Array, Array]:
+    """The ray ``[3]`` through a pixel and d(x, y)/d(u, v) of rays there, ``[2, 2]``.
+
+    Raises:
+        InvalidCameraInfoError, UnsupportedDistortionError: see ``rays_through``.
+    """
+    u, v = pixel
+    i = intrinsics
+    if not i.is_distorted:
+        ray = np.array([(u - i.cx) / i.fx, (v - i.cy) / i.fy, 1.0])
+        return ray, np.array([[1.0 / i.fx, 0.0], [0.0, 1.0 / i.fy]])
+    rays = rays_through([(u, v), (u + 1, v), (u - 1, v), (u, v + 1), (u, v - 1)], i)
+    columns = ((rays[1] - rays[2])[:2] / 2.0, (rays[3] - rays[4])[:2] / 2.0)
+    return rays[0], np.column_stack(columns)
 
 
 def _undistort(uv: Array, i: CameraIntrinsics) -> Array:
@@ -294,6 +312,8 @@ def project(points_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
     if intrinsics.is_distorted and in_front.any():
         radius = (points[:, :2] ** 2).sum(axis=1)
         in_front &= radius <= _widest_ray(intrinsics) * points[:, 2] ** 2
+    if in_front.all():
+        return _project_in_front(points, intrinsics)
     pixels = np.full((len(points), 2), np.nan)
     if in_front.any():
         pixels[in_front] = _project_in_front(points[in_front], intrinsics)
@@ -302,8 +322,10 @@ def project(points_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
 
 def _project_in_front(points: Array, i: CameraIntrinsics) -> Array:
     if not i.is_distorted:
-        focal, centre = np.array([i.fx, i.fy]), np.array([i.cx, i.cy])
-        pinhole: Array = points[:, :2] / points[:, 2:] * focal + centre
+        pinhole: Array = np.empty((len(points), 2))
+        x, y, z = points.T
+        pinhole[:, 0] = x / z * i.fx + i.cx
+        pinhole[:, 1] = y / z * i.fy + i.cy
         return pinhole
     zero = np.zeros(3)
     model, named = named_distortion(i.distortion_model, i.distortion)

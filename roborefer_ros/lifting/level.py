@@ -19,7 +19,6 @@ from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.planes import widest_plane
-from roborefer_ros.lifting.registration import frame_window
 
 Array = npt.NDArray[np.float64]
 
@@ -45,14 +44,7 @@ def looks_steep(frame: RGBDFrame, normal: Array, options: LiftingOptions) -> boo
 
 def _level_normal(frame: RGBDFrame, options: LiftingOptions) -> Array | None:
     """``[3]`` normal of the widest plane that faces the image's up; None where there is none."""
-    half_u, half_v = frame.width // 2, frame.height // 2
-    middle = (float(half_u), float(half_v))
-    window = frame_window(frame, middle, half_u + 1, options, half_v + 1)
-    step_v, step_u = max(1, frame.height // _ROWS), max(1, frame.width // _COLUMNS)
-    z = window.z_m[::step_v, ::step_u]
-    v, u = np.nonzero(np.isfinite(z))
-    pixels = np.column_stack((u * step_u + window.u0, v * step_v + window.v0))
-    left = rays_through(pixels, frame.intrinsics) * z[v, u][:, None]
+    left = _sparse_points(frame, options)
     total = len(left)
     if total < 10:
         return None
@@ -66,3 +58,18 @@ def _level_normal(frame: RGBDFrame, options: LiftingOptions) -> Array | None:
             return plane.normal
         left = left[np.abs(plane.heights_m(left)) > tolerance_m]
     return None
+
+
+def _sparse_points(frame: RGBDFrame, options: LiftingOptions) -> Array:
+    """``[N, 3]`` points of readings all over the image."""
+    depth, i = frame.depth, frame.intrinsics
+    if frame.depth_intrinsics is not None:
+        i = frame.depth_intrinsics
+    step_v, step_u = max(1, depth.height // _ROWS), max(1, depth.width // _COLUMNS)
+    z_m = depth.metres(slice(None, None, step_v), slice(None, None, step_u))
+    v, u = np.nonzero((z_m >= options.z_min_m) & (z_m <= options.z_max_m))
+    pixels = np.column_stack((u * step_u, v * step_v)).astype(np.float64)
+    points: Array = rays_through(pixels, i) * z_m[v, u, None].astype(np.float64)
+    if frame.camera_T_depth is not None:
+        points = points @ frame.camera_T_depth[:3, :3].T + frame.camera_T_depth[:3, 3]
+    return points

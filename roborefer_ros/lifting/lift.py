@@ -105,7 +105,8 @@ def _on_surface(
         longer_side_px(frame),
         front=mode != Mode.FREE_SPACE,
         far_side=far_side,
-        wide=WidePatch(frame, pixel, options),
+        # of a support, the plane under its whole footprint counts
+        wide=None if mode == Mode.FREE_SPACE else WidePatch(frame, pixel, options),
     )
     if surface is None:
         raise _nothing_there(frame, window, pixel, options)

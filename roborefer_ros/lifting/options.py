@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
@@ -373,8 +372,8 @@ class LiftingOptions:
         if self.depth_focal_px:
             return self
         camera = frame.intrinsics if frame.depth_intrinsics is None else frame.depth_intrinsics
-        bound = copy.copy(self)  # checking all thresholds anew takes longer than a lifting
-        object.__setattr__(bound, "depth_focal_px", min(max(camera.fx, 1.0), 10000.0))
+        bound = object.__new__(LiftingOptions)  # checking all thresholds anew takes longer
+        bound.__dict__.update(self.__dict__, depth_focal_px=min(max(camera.fx, 1.0), 10000.0))
         return bound
 
 

@@ -25,6 +25,12 @@ Array = npt.NDArray[np.float64]
 _BODY_IN_OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 
 
+_IDENTITY = np.eye(3)
+
+#: variance of a uniform angle, that of a roll which is a choice
+FREE_ROLL_RAD2 = math.pi**2 / 3.0
+
+
 def approach_rotation(normal: Array, up: npt.ArrayLike | None = None) -> Array:
     """Rotation matrix ``[3, 3]`` of the approach pose in the optical frame.
 
@@ -32,7 +38,7 @@ def approach_rotation(normal: Array, up: npt.ArrayLike | None = None) -> Array:
         normal: ``[3]`` unit surface normal, towards the camera.
         up: ``[3]`` direction that the z axis shall lean to, of any length; None for the image's.
     """
-    x: Array = -normal / np.linalg.norm(normal)
+    x: Array = normal / -math.sqrt(float(normal @ normal))
     start = _BODY_IN_OPTICAL if up is None else _level_body(np.asarray(up, dtype=np.float64))
     rotation: Array = _smallest_rotation(start[:, 0], x) @ start
     return rotation
@@ -64,27 +70,26 @@ def _smallest_rotation(a: Array, b: Array) -> Array:
         half_turn: Array = 2.0 * np.outer(axis, axis) / float(axis @ axis) - np.eye(3)
         return half_turn
     # [a x b]x without np.cross, which costs more than the rest
-    k = np.outer(b, a) - np.outer(a, b)
-    rotation: Array = np.eye(3) + k + k @ k / (1.0 + c)
+    k = b[:, None] * a - a[:, None] * b
+    rotation: Array = _IDENTITY + k + k @ k / (1.0 + c)
     return rotation
 
 
 def quaternion_xyzw(rotation: Array) -> Array:
     """Unit quaternion ``[4]`` (x, y, z, w), w >= 0, of a rotation matrix (Shepperd)."""
-    m = rotation
-    t = np.array([m[0, 0], m[1, 1], m[2, 2], np.trace(m)])
-    k = int(np.argmax(t))
+    m = rotation.tolist()
+    t = [m[0][0], m[1][1], m[2][2], m[0][0] + m[1][1] + m[2][2]]
+    k = t.index(max(t))
     if k == 3:
-        q = np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1.0 + t[3]])
+        q = [m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1], 1.0 + t[3]]
     else:
         i, j, l_ = k, (k + 1) % 3, (k + 2) % 3
-        q = np.empty(4)
-        q[i] = 1.0 + m[i, i] - m[j, j] - m[l_, l_]
-        q[j] = m[j, i] + m[i, j]
-        q[l_] = m[l_, i] + m[i, l_]
-        q[3] = m[l_, j] - m[j, l_]
-    q /= np.linalg.norm(q)
-    return -q if q[3] < 0 else q
+        q = [0.0, 0.0, 0.0, m[l_][j] - m[j][l_]]
+        q[i] = 1.0 + m[i][i] - m[j][j] - m[l_][l_]
+        q[j] = m[j][i] + m[i][j]
+        q[l_] = m[l_][i] + m[i][l_]
+    length = math.copysign(math.sqrt(sum(value * value for value in q)), q[3])
+    return np.array([value / length for value in q])
 
 
 def rotation_covariance(normal: Array, sigma_tilt_rad: float) -> Array:
@@ -94,4 +99,4 @@ def rotation_covariance(normal: Array, sigma_tilt_rad: float) -> Array:
     """
     n = normal / np.linalg.norm(normal)
     along = np.outer(n, n)
-    return sigma_tilt_rad**2 * (np.eye(3) - along) + (math.pi**2 / 3.0) * along
+    return sigma_tilt_rad**2 * (np.eye(3) - along) + FREE_ROLL_RAD2 * along

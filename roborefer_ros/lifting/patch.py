@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -81,6 +82,13 @@ def plane_axes(normal: Array) -> Array:
     return np.array([a, b, normal])
 
 
+@lru_cache(maxsize=8)
+def _unit_square(cells: int) -> Array:
+    """``[n, n, 2]`` even steps from -1 to 1 along both axes."""
+    steps = np.linspace(-1.0, 1.0, cells)
+    return np.stack(np.meshgrid(steps, steps), axis=-1)
+
+
 def sample_patch(
     frame: RGBDFrame,
     place: Array,
@@ -99,8 +107,7 @@ def sample_patch(
         cells: n, odd.
         options: the depth range.
     """
-    steps = np.linspace(-reach_m, reach_m, cells)
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1)
+    grid = reach_m * _unit_square(cells)
     on_plane = grid.reshape(-1, 2) @ axes[:2] + place
     uv = project(on_plane, frame.intrinsics)
     with np.errstate(invalid="ignore"):
@@ -109,12 +116,15 @@ def sample_patch(
         inside &= (nearest[:, 1] >= 0) & (nearest[:, 1] < frame.height)
     pixels = np.where(inside[:, None], nearest, 0.0).astype(np.intp)
     z, out_of_range, landed = _readings(frame, pixels, inside, options)
-    points = (rays_through(landed, frame.intrinsics) * z[:, None] - place) @ axes.T
+    points = rays_through(landed, frame.intrinsics)
+    points *= z[:, None]
+    points -= place
+    points = points @ axes.T
     shape = (cells, cells)
     return Patch(
         place,
         axes,
-        float(steps[1] - steps[0]),
+        2.0 * reach_m / (cells - 1),
         grid,
         uv.reshape(*shape, 2),
         inside.reshape(shape),

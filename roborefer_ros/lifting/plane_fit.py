@@ -15,6 +15,9 @@ Array = npt.NDArray[np.float64]
 #: Huber's constant: 95 % efficient on Gaussian noise
 _HUBER_K = 1.345
 
+#: readings within so many standard deviations are noise alone
+_FAR_OFF = 3.5
+
 _RIDGE = np.diag([0.0, 1e-3, 1e-3])
 
 
@@ -42,31 +45,58 @@ class PlaneFit:
     sampled: int = 0
 
 
-def fit_plane(du: Array, dv: Array, q: Array, sigma_q: float, iterations: int = 3) -> PlaneFit:
+def rows_of(du: Array, dv: Array, q: Array) -> Array:
+    """``[4, N]`` rows 1, du, dv, q, whose products hold all sums that a plane's fit needs."""
+    rows = np.empty((4, len(q)))
+    rows[0] = 1.0
+    rows[1], rows[2], rows[3] = du, dv, q
+    return rows
+
+
+def solve_plane(rows: Array, weighted: Array) -> tuple[Array, Array, Array]:
+    """Least squares over ``rows_of``.
+
+    Args:
+        rows: ``[4, N]``.
+        weighted: the same times the readings' weights.
+
+    Returns:
+        (q, a, b) ``[3]``, the inverse ``[3, 3]`` of the normal matrix, and what is left over
+        ``[N]``, 1/m.
+    """
+    sums = weighted @ rows.T
+    # A ridge far below any real slope keeps collinear readings solvable.
+    inverse = inverse_symmetric(sums[:3, :3] + _RIDGE)
+    solution = inverse @ sums[:3, 3]
+    return solution, inverse, rows[3] - solution @ rows[:3]
+
+
+def fit_plane(rows: Array, sigma_q: float, iterations: int = 3) -> PlaneFit:
     """Robust plane in inverse depth (IRLS with Huber's weights).
 
     Args:
-        du, dv: ``[N]`` pixel offsets from the point.
-        q: ``[N]`` inverse depths, 1/m.
+        rows: ``[4, N]`` of ``rows_of``.
         sigma_q: standard deviation of one reading in 1/m, the scale of the weights.
+        iterations: solutions, of which the first weighs all readings alike.
     """
-    # A ridge far below any real slope keeps collinear readings solvable.
-    design = np.empty((len(du), 3))
-    design[:, 0], design[:, 1], design[:, 2] = 1.0, du, dv
-    weighted = design
-    weights = np.ones_like(q)
+    weighted, count = rows, rows.shape[1]
+    weights: Array | None = None
     for _ in range(iterations):
-        inverse = inverse_symmetric(design.T @ weighted + _RIDGE)
-        solution = inverse @ (weighted.T @ q)
-        residual = np.abs(q - design @ solution)
-        limit = _HUBER_K * max(sigma_q, 1.4826 * median(residual))
-        if residual.max() <= limit:  # nothing left to weigh down
+        solution, inverse, left = solve_plane(rows, weighted)
+        residual = np.abs(left)
+        scale = max(sigma_q, 1.4826 * median(residual))
+        if float(residual.max()) <= _FAR_OFF * scale:  # nothing to weigh down
             break
+        limit = _HUBER_K * scale
         weights = np.minimum(1.0, limit / np.maximum(residual, 1e-12))
-        weighted = design * weights[:, None]
-    rms = math.sqrt(float(weights @ residual**2) / float(weights.sum()))
-    a, b = float(solution[1]), float(solution[2])
-    return PlaneFit(float(solution[0]), (a, b), inverse, rms, len(q), len(q))
+        weighted = rows * weights
+    squares = left * left
+    if weights is None:
+        rms = math.sqrt(float(squares.sum()) / count)
+    else:
+        rms = math.sqrt(float(weights @ squares) / float(weights.sum()))
+    q, a, b = solution.tolist()
+    return PlaneFit(q, (a, b), inverse, rms, count, count)
 
 
 def inverse_symmetric(m: Array) -> Array:

@@ -17,7 +17,8 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 _TRIES = 120
-_SAMPLE = 1500
+#: points that the best plane is fitted to, and those of them that all are judged by
+_SAMPLE, _JUDGES = 1500, 500
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,27 @@ def widest_plane(points_m: Array, tolerance_m: float, least_share: float) -> Pla
     rng = np.random.default_rng(0)
     some = points_m[rng.permutation(len(points_m))[:_SAMPLE]]
     corners = some[rng.integers(0, len(some), size=(_TRIES, 3))]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
+    (ax, ay, az), (bx, by, bz) = (corners[:, 1:] - corners[:, :1]).transpose(1, 2, 0)
+    normals = np.stack((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx), axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", normals, normals))
     good = lengths > 1e-9
     if not good.any():
         return None
     normals, corners = normals[good] / lengths[good, None], corners[good]
     offsets = np.einsum("ij,ij->i", normals, corners[:, 0])
-    counts = (np.abs(some @ normals.T - offsets) <= tolerance_m).sum(axis=0)
+    judges = some[:_JUDGES]
+    off = normals @ judges.T
+    off -= offsets[:, None]
+    counts = np.count_nonzero(np.abs(off, out=off) <= tolerance_m, axis=1)
     best = int(np.argmax(counts))
-    if counts[best] < least_share * len(some):
+    if counts[best] < least_share * len(judges):
         return None
     plane = Plane(normals[best], float(offsets[best]))
     for _ in range(2):
         members = some[np.abs(plane.heights_m(some)) <= tolerance_m]
         centre = members.mean(axis=0)
-        normal = np.linalg.svd(members - centre, full_matrices=False)[2][2]
+        members = members - centre
+        normal = np.linalg.eigh(members.T @ members)[1][:, 0]
         plane = Plane(normal, float(normal @ centre))
     if plane.offset > 0.0:  # the camera, at the origin, is at height -offset
         plane = Plane(-plane.normal, -plane.offset)

@@ -20,7 +20,12 @@ import numpy.typing as npt
 from roborefer_ros.errors import InvalidCameraInfoError, InvalidImageError, SizeMismatchError
 from roborefer_ros.frame import CameraIntrinsics, Pixel, RGBDFrame
 from roborefer_ros.lifting.depth_image import DepthWindow, check_depth, read_window, window_of
-from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
+from roborefer_ros.lifting.intrinsics import (
+    check_intrinsics,
+    project,
+    ray_and_jacobian,
+    rays_through,
+)
 from roborefer_ros.lifting.options import LiftingOptions
 
 Array = npt.NDArray[np.float64]
@@ -122,6 +127,56 @@ def registered_window(
         _z_buffer(frame, options, rows, columns, z_m, u0, v0, landed_at)
     spacing_px = _spacing_px(frame, pixel, z_m)
     return replace(window_of(z_m, u0, v0, options), landed_at=landed_at, spacing_px=spacing_px)
+
+
+def scattered_readings(
+    frame: RGBDFrame, pixel: Pixel, radius_px: int, stride_px: int, options: LiftingOptions
+) -> tuple[Array, Array, Array]:
+    """Readings of a depth camera that land around a colour pixel, without looking what is hidden.
+
+    Args:
+        frame: depth is not aligned.
+        pixel: (u, v).
+        radius_px: columns and rows to all sides, of the colour image.
+        stride_px: distance between the readings, about, of the colour image.
+        options: the depth range.
+
+    Returns:
+        Depths in the colour frame, those in range, and their u and v from the pixel: ``[N]``.
+        Those of a distorted lens are as if it were straightened around the pixel, so that
+        planes are linear in them.
+    """
+    i, d = frame.intrinsics, _depth_intrinsics(frame)
+    u, v = round(pixel[0]), round(pixel[1])
+    box = (
+        max(0, u - radius_px), max(0, v - radius_px),
+        min(frame.width - 1, u + radius_px), min(frame.height - 1, v + radius_px),
+    )  # fmt: skip
+    rows, columns = _depth_rectangle(frame, box, options)
+    stride = max(1, round(stride_px * d.fx / i.fx))
+    rows = slice(rows.start, rows.stop, stride)
+    columns = slice(columns.start, columns.stop, stride)
+    points, _ = _moved_points(frame, rows, columns)
+    z_m = points[:, 2]
+    points = points[(z_m >= max(options.z_min_m, _NEAREST_M)) & (z_m <= options.z_max_m)]
+    z_m = points[:, 2]
+    ray, jacobian = ray_and_jacobian(pixel, i)
+    offsets = (points[:, :2] / z_m[:, None] - ray[:2]) @ np.linalg.inv(jacobian).T
+    return z_m, offsets[:, 0], offsets[:, 1]
+
+
+def _moved_points(frame: RGBDFrame, rows: slice, columns: slice) -> tuple[Array, Array]:
+    """Readings of a part of the depth image, ``[N, 3]`` in the colour frame, and as measured."""
+    depth = frame.depth.metres(rows, columns)
+    v, u = np.nonzero(np.isfinite(depth))
+    measured_z = depth[v, u].astype(np.float64)  # in the depth camera, whose noise it has
+    pixels = np.column_stack(
+        (u * (columns.step or 1) + columns.start, v * (rows.step or 1) + rows.start)
+    )
+    rays = rays_through(pixels.astype(np.float64), _depth_intrinsics(frame))
+    transform = _transform(frame)
+    points: Array = rays * measured_z[:, None] @ transform[:3, :3].T + transform[:3, 3]
+    return points, measured_z
 
 
 def _spacing_px(frame: RGBDFrame, pixel: Pixel, z_m: Array) -> int:
@@ -232,18 +287,10 @@ def _z_buffer(
     ``landed_at`` ``[h, w, 2]`` receives the exact pixels that the winners landed at.
     """
     i, d = frame.intrinsics, _depth_intrinsics(frame)
-    depth = frame.depth.metres(rows, columns)
-    v, u = np.nonzero(np.isfinite(depth))
-    if not len(u):
-        return
-    pixels = np.column_stack((u + columns.start, v + rows.start)).astype(np.float64)
-    rays = rays_through(pixels, d)
-    transform = _transform(frame)
-    points = rays * depth[v, u, None] @ transform[:3, :3].T + transform[:3, 3]
+    points, measured_z = _moved_points(frame, rows, columns)
     landed = project(points, i)
     ahead = np.isfinite(landed).all(axis=1)
-    landed, z = landed[ahead], points[ahead, 2]
-    measured_z = depth[v, u][ahead].astype(np.float64)  # in the depth camera, whose noise it has
+    landed, z, measured_z = landed[ahead], points[ahead, 2], measured_z[ahead]
     if not len(z):
         return
     h, w = z_m.shape

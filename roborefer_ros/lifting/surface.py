@@ -8,6 +8,7 @@ where the noise of a stereo sensor is the same at every distance.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from roborefer_ros.lifting.correlation import neighbour_correlation
 from roborefer_ros.lifting.depth_image import DepthWindow, supported
 from roborefer_ros.lifting.flat_patch import WidePatch
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
-from roborefer_ros.lifting.plane_fit import PlaneFit, fit_plane, median
+from roborefer_ros.lifting.plane_fit import PlaneFit, fit_plane, median, rows_of
 from roborefer_ros.lifting.shadow import FarSide
 
 Array = npt.NDArray[np.float64]
@@ -43,19 +44,22 @@ _FIRST_FIT = 150
 _ON_PLANE_M = 0.006
 
 
+#: planes are cut where they come farther than this, 1/m
+_LEAST_INVERSE = 1e-3
+
+
 @dataclass(frozen=True)
 class Surface:
     """What was found at a pixel.
 
     Attributes:
         plane: fit at the pixel.
-        inliers: ``[h, w]`` readings of the window that the plane was fitted to.
         valid_ratio: valid readings / pixels within the radius that was grown to.
         nearest_px: distance from the pixel to the nearest valid reading.
         other_ratio: share of the readings around the pixel on another surface.
         rivalry: weight of the best rival cluster of the seed / weight of the seed, [0, 1].
-        own_reading: whether the pixel itself has a reading of this surface.
-        rim_ratio: where it has none, the share of the hole's rim on another surface.
+        rim_ratio: where the pixel has no reading of this surface, the share of its hole's rim on
+            another.
         correlation: of the errors of neighbouring readings, see ``correlation.py``.
         in_shadow: the pixel lies in the shadow of a near surface and was put on the far one.
         rim_seen: share of the directions from the pixel in which a reading closes its hole.
@@ -63,12 +67,10 @@ class Surface:
     """
 
     plane: PlaneFit
-    inliers: Mask
     valid_ratio: float
     nearest_px: float
     other_ratio: float
     rivalry: float
-    own_reading: bool
     rim_ratio: float
     correlation: float
     in_shadow: bool = False
@@ -100,133 +102,153 @@ def find_surface(
         None if the window holds no usable reading.
     """
     scale = width_px / REFERENCE_WIDTH_PX
-    distance = window.distances_px(pixel)
     usable_anywhere = supported(window.z_m, options, width_px)
+    readings = _Readings(window, pixel)
+    z, distance = readings.z, readings.distance
     reach = options.search_radius_px * scale + 1.0
     if far_side is not None:
         reach = max(reach, far_side.distance_px + options.normal_radius_px * scale)
-    usable = usable_anywhere & (distance <= reach)
+    usable = usable_anywhere.ravel() & (distance <= reach)
+    valid = np.isfinite(z)
     if not usable.any():
-        usable = np.isfinite(window.z_m)
+        usable = valid
         if not usable.any():
             return None
     if far_side is None:
-        seed, rivalry = _seed(window.z_m, usable, distance, options, width_px, front)
+        seed, rivalry = _seed(z, usable, distance, options, width_px, front)
     else:
         seed, rivalry = far_side.z_m, 0.0
-    z = window.z_m
     sigma = options.sigma_z_m(seed, width_px)
     near_seed = usable & (np.abs(z - seed) <= max(options.inlier_tolerance_m, 4.0 * sigma))
     # the slope comes from the middle of what is seen of the surface, also where that is far
-    from_seed = distance if far_side is None else window.distances_px(far_side.pixel)
+    from_seed = distance if far_side is None else window.distances_px(far_side.pixel).ravel()
     patch_radius, patch = _grow(near_seed, from_seed, options.normal_radius_px, options, scale)
-    offsets = _Offsets(window, pixel)
-    plane, patch = _fit_twice(offsets, z, usable & (from_seed <= patch_radius), patch, sigma)
+    plane, patch = _fit_twice(readings, usable & (from_seed <= patch_radius), patch, sigma, wide)
     waves = 0.0
     if wide is not None and far_side is None:
         plane, waves = wide.widened(plane, sigma)
+        if not waves:
+            plane = _fit_patch(readings, patch, sigma)
     radius, near = _grow(patch, from_seed, 0.0, options, scale)
-    plane = _refine_offset(plane, offsets, z, near)
+    plane = _refine_offset(plane, readings, near)
 
-    own_reading = bool(near_seed[distance <= _OWN_PIXEL_PX].any())
-    valid = np.isfinite(z)
-    nearest = float(distance[valid].min())
+    middle = readings.middle
+    nearest = float(distance[middle] if valid[middle] else distance[valid].min())
     rim_ratio, rim_seen = 0.0, 1.0
-    if not own_reading:
-        rim_ratio, rim_seen = _rim(plane, offsets, z, usable_anywhere, options, sigma)
+    if not (near_seed[middle] or (near_seed & (distance <= _OWN_PIXEL_PX)).any()):
+        rim_ratio, rim_seen = _rim(plane, readings, usable_anywhere, options, sigma)
+    within = distance <= max(radius, _OWN_PIXEL_PX)
     return Surface(
         plane=plane,
-        inliers=patch,
-        valid_ratio=float(valid[distance <= max(radius, _OWN_PIXEL_PX)].mean()),
+        valid_ratio=int(np.count_nonzero(valid & within)) / int(np.count_nonzero(within)),
         nearest_px=nearest if nearest > _OWN_PIXEL_PX else 0.0,
-        other_ratio=_other_ratio(plane, offsets, z, distance, nearest, options, scale, sigma),
+        other_ratio=_other_ratio(plane, readings, nearest, options, scale, sigma),
         rivalry=rivalry,
-        own_reading=own_reading,
         rim_ratio=rim_ratio,
         rim_seen=rim_seen,
-        correlation=_correlation(plane, offsets, z, patch, window.spacing_px),
+        correlation=_correlation(plane, readings, patch, window.spacing_px),
         in_shadow=far_side is not None,
         waves=waves,
     )
 
 
-class _Offsets:
-    """Pixel offsets of a window's elements from the point."""
+class _Readings:
+    """A window's elements as lines ``[N]``: their depth, inverse depth, offsets, distance."""
 
     def __init__(self, window: DepthWindow, pixel: Pixel) -> None:
-        h, w = window.z_m.shape
-        self.du: Array = np.arange(w, dtype=np.float64) + (window.u0 - pixel[0])
-        self.dv: Array = np.arange(h, dtype=np.float64) + (window.v0 - pixel[1])
-        self._landed = None if window.landed_at is None else window.landed_at - np.array(pixel)
+        self.shape = h, w = window.z_m.shape
+        self.z: Array = window.z_m.ravel()
+        self.q: Array = 1.0 / self.z
+        #: of the first element from the pixel
+        self.first = window.u0 - pixel[0], window.v0 - pixel[1]
+        du = np.arange(w, dtype=np.float64) + self.first[0]
+        dv = np.arange(h, dtype=np.float64) + self.first[1]
+        #: ``[2, N]`` offsets of the elements' centres
+        self.centres: Array = np.empty((2, h * w))
+        grid = self.centres.reshape(2, h, w)
+        grid[0], grid[1] = du, dv[:, None]
+        self.distance: Array = np.sqrt(np.einsum("ij,ij->j", self.centres, self.centres))
+        #: index of the element nearest to the pixel
+        self.middle = min(max(round(-self.first[1]), 0), h - 1) * w
+        self.middle += min(max(round(-self.first[0]), 0), w - 1)
+        self.offsets = self.centres
+        if window.landed_at is not None:
+            self.offsets = (window.landed_at.reshape(-1, 2) - np.array(pixel)).T
 
-    def of(self, mask: Mask) -> tuple[Array, Array]:
-        """``[N]`` offsets (du, dv) of the mask's elements, in row-major order."""
-        v, u = np.nonzero(mask)
-        if self._landed is not None:
-            exact = self._landed[v, u]
-            return exact[:, 0], exact[:, 1]
-        return self.du[u], self.dv[v]
+    def rows(self, index: npt.NDArray[np.intp]) -> Array:
+        """``[4, n]`` of some elements, see ``rows_of``."""
+        du, dv = self.offsets[:, index]
+        return rows_of(du, dv, self.q[index])
 
-    def grid(self, part: tuple[slice, slice]) -> tuple[Array, Array]:
-        """``[h, w]`` offsets (du, dv) of a part of the window."""
-        if self._landed is not None:
-            exact = self._landed[part]
-            return exact[..., 0], exact[..., 1]
-        du, dv = np.broadcast_arrays(self.du[None, part[1]], self.dv[part[0], None])
-        return du, dv
+    def off_plane(self, plane: PlaneFit) -> Array:
+        """``[N]`` inverse depths over the plane, 1/m."""
+        off: Array = self.q - np.array(plane.gradient) @ self.centres
+        off -= plane.q
+        return off
 
-    def plane(self, plane: PlaneFit) -> Array:
-        """``[h, w]`` inverse depth of the plane."""
+    def depths_off(self, plane: PlaneFit, index: npt.NDArray[np.intp]) -> Array:
+        """``[n]`` distances along z of some elements from the plane, metres."""
         a, b = plane.gradient
-        image: Array = plane.q + a * self.du[None, :] + b * self.dv[:, None]
-        return image
+        u, v = self.centres[:, index]
+        off: Array = np.abs(
+            self.z[index] - 1.0 / np.maximum(plane.q + a * u + b * v, _LEAST_INVERSE)
+        )
+        return off
 
 
 def _fit_twice(
-    offsets: _Offsets, z: Array, within: Mask, first: Mask, sigma: float
+    readings: _Readings, within: Mask, first: Mask, sigma: float, wide: WidePatch | None
 ) -> tuple[PlaneFit, Mask]:
     """Fit the readings at the seed's depth, then all that lie on that plane.
 
-    The first selection cuts a tilted plane off at constant depths, which flattens it.
+    The first selection cuts a tilted plane off at constant depths, which flattens it.  Where a
+    wider patch will tell the slope, the second fit is left to that.
     """
-    q = 1.0 / z
-    du, dv = offsets.of(first)
-    seed_q = median(q[first])
-    sigma_q = sigma * seed_q**2
+    index = first.nonzero()[0]
     # good enough to tell what lies on it, from a part of the readings
-    stride = max(1, len(du) // _FIRST_FIT)
-    plane = fit_plane(du[::stride], dv[::stride], q[first][::stride], sigma_q, iterations=2)
+    stride = max(1, len(index) // _FIRST_FIT)
+    rows = readings.rows(index[::stride])
+    seed_q = median(rows[3])
+    sigma_q = sigma * seed_q**2
+    plane = fit_plane(rows, sigma_q, iterations=2)
     tolerance = max(_ON_PLANE_M, 4.0 * sigma) * seed_q**2
-    second = within & (np.abs(q - offsets.plane(plane)) <= tolerance)
-    if np.count_nonzero(second) <= np.count_nonzero(first) // 2:
-        return (plane if stride == 1 else fit_plane(du, dv, q[first], sigma_q)), first
-    # what was far off is out already, so little is left to weigh down
-    return fit_plane(*offsets.of(second), q[second], sigma_q, iterations=2), second
+    second = within & (np.abs(readings.off_plane(plane)) <= tolerance)
+    if np.count_nonzero(second) <= len(index) // 2:
+        return (plane if stride == 1 else fit_plane(readings.rows(index), sigma_q)), first
+    if wide is not None:
+        return plane, second
+    return _fit_patch(readings, second, sigma), second
 
 
-def _refine_offset(plane: PlaneFit, offsets: _Offsets, z: Array, near: Mask) -> PlaneFit:
+def _fit_patch(readings: _Readings, patch: Mask, sigma: float) -> PlaneFit:
+    """Fit a patch; what was far off is out already, so little is left to weigh down."""
+    rows = readings.rows(patch.nonzero()[0])
+    return fit_plane(rows, sigma * median(rows[3]) ** 2, iterations=2)
+
+
+def _refine_offset(plane: PlaneFit, readings: _Readings, near: Mask) -> PlaneFit:
     """Keep the slope of the wide patch, take the depth from the nearest readings alone.
 
     Curved surfaces and slow errors of the sensor make near readings the better witnesses;
     a score of them is enough against noise.
     """
-    du, dv = offsets.of(near)
-    n = len(du)
+    rows = readings.rows(near.nonzero()[0])
+    n = rows.shape[1]
     a, b = plane.gradient
-    q = 1.0 / z[near] - a * du - b * dv
-    offset = float(np.mean(q))
-    lever = np.array([du.mean(), dv.mean()])
+    q = rows[3] - a * rows[1] - b * rows[2]
+    _, u, v, total = (rows.sum(axis=1) / n).tolist()
+    offset = total - a * u - b * v
     covariance = plane.covariance.copy()
-    covariance[0, 0] = 1.0 / n + float(lever @ plane.covariance[1:, 1:] @ lever)
-    rms = float(np.sqrt(np.mean((q - offset) ** 2)))
+    (suu, suv), (_, svv) = plane.covariance[1:, 1:].tolist()
+    covariance[0, 0] = 1.0 / n + u * u * suu + 2.0 * u * v * suv + v * v * svv
+    q -= offset
+    rms = math.sqrt(float(q @ q) / n)
     return PlaneFit(offset, plane.gradient, covariance, rms, plane.count, n, plane.sampled)
 
 
 def _other_ratio(
     plane: PlaneFit,
-    offsets: _Offsets,
-    z: Array,
-    distance: Array,
+    readings: _Readings,
     nearest: float,
     options: LiftingOptions,
     scale: float,
@@ -237,35 +259,40 @@ def _other_ratio(
     Looks as far as the edge radius beyond the nearest reading, so that a hole between two
     surfaces shows both.
     """
-    around = np.isfinite(z) & (distance <= options.edge_radius_px * scale + 0.5 + nearest)
-    off = np.abs(z[around] - 1.0 / np.maximum(offsets.plane(plane)[around], 1e-3))
-    return float(np.mean(off > max(options.step_m, 5.0 * sigma))) if off.size else 0.0
+    around = (readings.distance <= options.edge_radius_px * scale + 0.5 + nearest).nonzero()[0]
+    off = readings.depths_off(plane, around)
+    off = off[np.isfinite(off)]
+    if not off.size:
+        return 0.0
+    return int(np.count_nonzero(off > max(options.step_m, 5.0 * sigma))) / off.size
 
 
-def _correlation(
-    plane: PlaneFit, offsets: _Offsets, z: Array, patch: Mask, spacing_px: int
-) -> float:
+def _correlation(plane: PlaneFit, readings: _Readings, patch: Mask, spacing_px: int) -> float:
     """Correlation of the errors of neighbouring readings of the patch."""
-    rows, columns = np.nonzero(patch.any(axis=1))[0], np.nonzero(patch.any(axis=0))[0]
-    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    du, dv = offsets.grid(part)
-    a, b = plane.gradient
-    residual = np.where(patch[part], 1.0 / z[part] - plane.q - a * du - b * dv, np.nan)
-    return neighbour_correlation(du, dv, residual, spacing_px)
+    du, dv = readings.offsets
+    off = readings.q - np.array(plane.gradient) @ readings.offsets
+    off -= plane.q
+    residual = np.where(patch, off, np.nan)
+    shape = readings.shape
+    return neighbour_correlation(
+        du.reshape(shape), dv.reshape(shape), residual.reshape(shape), spacing_px
+    )
 
 
 def _seed(
     z: Array, usable: Mask, distance: Array, options: LiftingOptions, width_px: int, front: bool
 ) -> tuple[float, float]:
     """Depth of the seed cluster, and how strong its best rival is in [0, 1]."""
-    close = usable & (distance <= SQUARE_3X3_PX)  # the 3x3 around a pixel anywhere in its square
-    own = z[usable & (distance <= _OWN_PIXEL_PX)]
+    # the 3x3 around a pixel anywhere in its square
+    close = (distance <= SQUARE_3X3_PX).nonzero()[0]
+    close = close[usable[close]]
+    own = z[close[distance[close] <= _OWN_PIXEL_PX]]
     if own.size:
         centre = float(own[0])
         tolerance = max(options.seed_tolerance_m, 4.0 * options.sigma_z_m(centre, width_px))
-        agreeing = z[close & (np.abs(z - centre) <= tolerance)]
-        if agreeing.size >= 4:
-            return median(agreeing), 0.0
+        agreeing = sorted(d for d in z[close].tolist() if abs(d - centre) <= tolerance)
+        if len(agreeing) >= 4:
+            return agreeing[len(agreeing) // 2], 0.0
     depths, distances = z[usable], distance[usable]
     if depths.size > 24:
         nearest = np.argpartition(distances, 24)[:24]
@@ -289,8 +316,7 @@ def _seed(
 
 def _rim(
     plane: PlaneFit,
-    offsets: _Offsets,
-    z: Array,
+    readings: _Readings,
     usable: Mask,
     options: LiftingOptions,
     sigma: float,
@@ -303,9 +329,9 @@ def _rim(
     """
     reach = int(options.search_radius_px * 2)
     du, dv = np.outer(_DIRECTIONS, np.arange(1, reach)).reshape(2, 16, -1)
-    h, w = z.shape
-    u = np.rint(du - offsets.du[0]).astype(np.intp)
-    v = np.rint(dv - offsets.dv[0]).astype(np.intp)
+    h, w = readings.shape
+    u = np.rint(du - readings.first[0]).astype(np.intp)
+    v = np.rint(dv - readings.first[1]).astype(np.intp)
     inside = (u >= 0) & (u < w) & (v >= 0) & (v < h)
     u, v = np.clip(u, 0, w - 1), np.clip(v, 0, h - 1)
     seen = inside & usable[v, u]
@@ -313,8 +339,7 @@ def _rim(
     hit = np.nonzero(seen.any(axis=1))[0]
     if not hit.size:
         return 0.0, 0.0
-    u, v = u[hit, first[hit]], v[hit, first[hit]]
-    off = np.abs(z[v, u] - 1.0 / np.maximum(offsets.plane(plane)[v, u], 1e-3))
+    off = readings.depths_off(plane, (v * w + u)[hit, first[hit]])
     return float(np.mean(off > max(options.step_m, 5.0 * sigma))), hit.size / len(_ANGLES)
 
 
