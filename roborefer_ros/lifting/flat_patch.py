@@ -81,15 +81,15 @@ class WidePatch:
         last_px = max(options.flat_radius_px * scale, first_px)
         self._radii_px = (*(first_px * s for s in _STEPS if first_px * s < last_px), last_px)
         stride = max(1, round(_STRIDE_PX * scale))
+        #: from the pixel to the middle of the offsets
+        self._off = 0.0, 0.0
         if is_aligned(frame):
             middle = round(pixel[0]), round(pixel[1])
+            self._off = middle[0] - pixel[0], middle[1] - pixel[1]
             self._read(frame, middle, _grid_of(self._radii_px, stride), stride, options)
         else:
-            middle = pixel
             self._scatter(frame, pixel, stride, options)
         self._in_cells = np.bincount(self._cell, minlength=_SECTORS * len(self._radii_px))
-        #: from the pixel to the middle of the offsets
-        self._off = middle[0] - pixel[0], middle[1] - pixel[1]
 
     def _read(
         self,
@@ -104,7 +104,7 @@ class WidePatch:
         left, top = min(u // stride, half), min(v // stride, half)
         rows = slice(v - top * stride, v + half * stride + 1, stride)
         columns = slice(u - left * stride, u + half * stride + 1, stride)
-        z_m = frame.depth.metres(rows, columns)
+        z_m = frame.depth.metres(rows, columns).astype(np.float64)
         geometry = grid.du, grid.dv, grid.distance, grid.cell
         if z_m.shape == grid.disc.shape:
             z_m = z_m.ravel()[grid.index]
