@@ -43,6 +43,10 @@ _SHOWS_PX = 3
 #: a footprint of which a half shows less than this is SPARSE
 _WELL_SEEN = 0.5
 
+#: height of the errors that neighbouring readings of a support share, over what it leaves over:
+#: measured
+_SUPPORT_WAVES = 0.4
+
 #: factor of the confidence for a reason that speaks against a place: below one half, whatever
 #: else speaks for it
 _DOUBTED = 0.45
@@ -52,6 +56,8 @@ _LOW_SHARE, _HIDDEN = 0.012, 0.03
 #: shares of the footprint that a part with foreign colours, its rim, and rims without such a part
 #: need to tell of something on the support
 _FOREIGN_PART, _FOREIGN_RIM, _RIMS_ALONE = 0.012, 0.04, 0.20
+#: share of rims that counts for as much as what is low
+_RIMS_WITH_LOW = 0.15
 #: with less readings than this, something of other colour is there for certain
 _FEW_READINGS = 0.75
 #: trust in a place whose pixel has no reading, where colour shows the support there
@@ -200,7 +206,9 @@ def _on_support(
             raise _TooTiltedError(lifted, pixel, options)  # what the pixel shows is steep itself
         raise _no_plane(pixel, options)
     try:
-        placed = point_on(frame, pixel, options, replace(surface, plane=support.plane))
+        waves = _SUPPORT_WAVES * support.plane.rms
+        found = replace(surface, plane=support.plane, waves=waves)
+        placed = point_on(frame, pixel, options, found)
     except (OutOfRangeError, GrazingSurfaceError) as error:
         # a compromise between two surfaces, such as a table's edge and the floor below
         raise _no_plane(pixel, options) from error
@@ -250,7 +258,7 @@ def _judged_by_colour(
         sure = _HOLE_TRUST * min(1.0, support.valid_ratio / _WELL_SEEN)
         placed = replace(placed, confidence=max(placed.confidence, sure))
     placed = _with_doubts(placed, support, options)
-    if changed:
+    if changed or _low_with_rims(look, support, options):
         flags = placed.flags | PointFlag.COLOUR_CHANGE
         return replace(placed, flags=flags, confidence=placed.confidence * _DOUBTED)
     if not look.is_told:
@@ -270,6 +278,19 @@ def _colour_changes(look: Appearance) -> bool:
     return part or look.step_ratio > _RIMS_ALONE
 
 
+def _low_share(support: Support, options: LiftingOptions) -> float:
+    """Area of what is low on the footprint over that which speaks against it."""
+    return support.low_m2 / (_LOW_SHARE * math.pi * options.footprint_radius_m**2)
+
+
+def _low_with_rims(look: Appearance, support: Support, options: LiftingOptions) -> bool:
+    """Whether something low and rims that speak for nothing alone do so together.
+
+    Depth bends a little beside glass that rays go through, and its rims show a little.
+    """
+    return _low_share(support, options) + look.step_ratio / _RIMS_WITH_LOW > 1.0
+
+
 def _no_plane(pixel: Pixel, options: LiftingOptions) -> NotFreeSpaceError:
     return NotFreeSpaceError(
         f"{_spot(pixel)} is occupied or uneven: no plane fits to the readings within "
@@ -285,8 +306,7 @@ def _with_doubts(placed: LiftedPoint, support: Support, options: LiftingOptions)
     trust *= 1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0
     if support.weakest_half < _WELL_SEEN:
         flags |= PointFlag.SPARSE
-    low = support.low_m2 > _LOW_SHARE * math.pi * options.footprint_radius_m**2
-    if low or support.uneven_ratio > options.max_uneven_ratio / 3.0:
+    if _low_share(support, options) > 1.0 or support.uneven_ratio > options.max_uneven_ratio / 3.0:
         flags |= PointFlag.NOT_FLAT
         trust *= _DOUBTED
     if support.hidden_ratio > _HIDDEN:
