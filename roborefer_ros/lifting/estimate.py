@@ -183,7 +183,7 @@ def _reading_variance_ratio(frame: RGBDFrame, position: Array) -> float:
 
 def _flags(surface: Surface, options: LiftingOptions, incidence: float) -> PointFlag:
     flags = PointFlag.NONE
-    if surface.other_ratio > 0.0 or surface.rim_ratio > 0.0:
+    if surface.other_ratio > 0.0 or surface.rim_ratio > 0.0 or surface.by_colour:
         flags |= PointFlag.EDGE
     if surface.nearest_px > 0.0:
         flags |= PointFlag.HOLE
@@ -217,7 +217,8 @@ def _confidence(
         min(1.0, 3.0 * max(sigma, 0.001) / max(residual, 1e-9)),
         math.erf(_RIGHT_PLACE_M / math.sqrt(2.0 * max(var_z, 1e-12))),
     )
-    return math.prod(factors)
+    # what only colour tells is worth giving, too, and not more
+    return min(math.prod(factors), _SHADOW_CONFIDENCE if surface.by_colour else 1.0)
 
 
 def _hole_px(surface: Surface) -> float:

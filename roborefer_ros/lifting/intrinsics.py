@@ -312,7 +312,7 @@ def project(points_m: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
     if intrinsics.is_distorted and in_front.any():
         radius = (points[:, :2] ** 2).sum(axis=1)
         in_front &= radius <= _widest_ray(intrinsics) * points[:, 2] ** 2
-    if in_front.all():
+    if len(points) and in_front.all():
         return _project_in_front(points, intrinsics)
     pixels = np.full((len(points), 2), np.nan)
     if in_front.any():

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +34,11 @@ from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, lo
 from roborefer_ros.lifting.placing import place_point
 from roborefer_ros.lifting.registration import check_alignment, frame_window
 from roborefer_ros.lifting.shadow import FarSide, find_far_side, shadow_reach_px
+from roborefer_ros.lifting.sides import side_by_colour
 from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
+
+#: pixels beyond the far end of a hole whose colour is looked at
+_BESIDE_PX = 12
 
 
 def lift_point(
@@ -65,8 +71,9 @@ def lift_point(
     _check(frame, pixel)
     options = options.bound_to(frame)
     if mode == Mode.FREE_SPACE:
-        return place_point(frame, pixel, options, lambda: _on_surface(frame, pixel, options, mode))
-    return _on_surface(frame, pixel, options, mode)[0]
+        surface = functools.partial(_on_surface, frame, pixel, options, mode)
+        return _finite(place_point(frame, pixel, options, surface), pixel)
+    return _finite(_on_surface(frame, pixel, options, mode)[0], pixel)
 
 
 def lift_points(
@@ -77,6 +84,22 @@ def lift_points(
 ) -> list[LiftedPoint]:
     """Lift several pixels; raises what ``lift_point`` raises for the first that fails."""
     return [lift_point(frame, pixel, options, mode) for pixel in pixels]
+
+
+def _finite(lifted: LiftedPoint, pixel: Pixel) -> LiftedPoint:
+    """The same point; a planner must never get a number that is none.
+
+    Raises:
+        NoDepthAtPointError: a number of it is not finite.
+    """
+    numbers = (lifted.position_m, lifted.normal, lifted.orientation_xyzw, lifted.covariance)
+    total = sum(float(values.sum()) for values in numbers)
+    if not math.isfinite(total + lifted.confidence + lifted.residual_m + lifted.incidence_rad):
+        raise NoDepthAtPointError(
+            f"the readings around pixel ({pixel[0]:.0f}, {pixel[1]:.0f}) give no finite point; "
+            "check the camera info, the depth unit and the transform between the cameras"
+        )
+    return lifted
 
 
 def _on_surface(
@@ -111,6 +134,10 @@ def _on_surface(
     if surface is None:
         raise _nothing_there(frame, window, pixel, options)
     lifted = point_on(frame, pixel, options, surface)
+    if lifted.confidence < options.refuse_below and not window.has_reading(pixel):
+        by_colour = _by_colour(frame, window, pixel, options)
+        if by_colour is not None and by_colour[0].confidence >= options.least_confidence:
+            return by_colour
     if lifted.confidence < options.least_confidence:
         raise _too_uncertain(lifted, surface, pixel, options.least_confidence)
     return lifted, surface
@@ -131,7 +158,31 @@ def _far_side(frame: RGBDFrame, pixel: Pixel, options: LiftingOptions) -> FarSid
     usable = supported(row.z_m, options, frame.width)
     v = min(max(round(pixel[1]), 1), max(1, frame.height - 2))
     colours = frame.rgb[v - 1 : v + 2]
-    return find_far_side(row, usable, pixel, focal_px, options, colours)
+    found = find_far_side(row, usable, pixel, focal_px, options, colours)
+    if found is None or options.shadow_side != "auto":
+        return found
+    # nothing but colour tells the side: that of the row alone is not enough
+    far_u, far_v = int(found.pixel[0]), int(found.pixel[1])
+    window = frame_window(frame, pixel, math.ceil(found.distance_px) + _BESIDE_PX, options)
+    side = side_by_colour(frame, window, pixel, options, found.distance_px)
+    if side is None or not side[far_v - window.v0, far_u - window.u0]:
+        return None
+    return found
+
+
+def _by_colour(
+    frame: RGBDFrame, window: DepthWindow, pixel: Pixel, options: LiftingOptions
+) -> tuple[LiftedPoint, Surface] | None:
+    """The point on that of two surfaces at a hole whose colour the pixel has."""
+    side = side_by_colour(frame, window, pixel, options)
+    if side is None:
+        return None
+    of_side = replace(window, z_m=np.where(side, window.z_m, np.nan))
+    surface = find_surface(of_side, pixel, options, longer_side_px(frame), front=True)
+    if surface is None:
+        return None
+    surface = replace(surface, by_colour=True)
+    return point_on(frame, pixel, options, surface), surface
 
 
 def _refuse_out_of_range(window: DepthWindow, pixel: Pixel, options: LiftingOptions) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from roborefer_ros.frame import Pixel
 from roborefer_ros.lifting.depth_image import DepthWindow
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.lifting.sides import lab, likeness
 
 Mask = npt.NDArray[np.bool_]
 
@@ -32,30 +33,19 @@ _NARROWER = 0.5
 
 #: columns of colour on either side that the pixel's is compared with
 _COLOUR_PX = 6
-#: difference of the distances in colour to both sides over their sum that decides
-_LIKE_FAR = 0.6
-#: distances in colour, in deviations of a side, up to which it is alike and from which it is not
-_ALIKE, _UNLIKE = 1.5, 3.0
-#: differences of colour below this are noise, of 255
-_COLOUR_NOISE = 6.0
+#: likeness to the far side that decides, and to the near one that forbids
+_LIKE_FAR, _LIKE_NEAR = 0.4, 0.4
 
 
 def _likeness_to_far(rows: npt.NDArray[np.uint8], u: int, near_end: int, far_end: int) -> float:
     """In [-1, 1]: 1 where the pixel has the colour of the far side, -1 that of the near one."""
-    own = rows[:, max(0, u - 1) : u + 2].reshape(-1, 3).astype(np.float64)
-    distances = []
+    sides = []
     for end in (near_end, far_end):
         away = 1 if end > u else -1
         first, last = sorted((end, end + away * (_COLOUR_PX - 1)))
-        side = rows[:, max(0, first) : last + 1].reshape(-1, 3).astype(np.float64)
-        spread = _COLOUR_NOISE + side.std(axis=0)
-        distances.append(
-            float(np.linalg.norm((np.median(own, axis=0) - np.median(side, axis=0)) / spread))
-        )
-    near, far = distances
-    if near > far and (far > _ALIKE or near < _UNLIKE):
-        return 0.0
-    return (near - far) / (near + far + 0.5)
+        sides.append(lab(rows[:, max(0, first) : last + 1]).reshape(-1, 3))
+    own = lab(rows[:, max(0, u - 1) : u + 2]).reshape(-1, 3)
+    return likeness(np.asarray(np.median(own, axis=0), dtype=np.float32), *sides)
 
 
 @dataclass(frozen=True)
@@ -120,6 +110,6 @@ def find_far_side(
     likeness = 0.0
     if colour_row is not None:
         likeness = _likeness_to_far(colour_row, round(pixel[0]), ends[near], ends[far])
-    if likeness < (_LIKE_FAR if options.shadow_side == "auto" else -_LIKE_FAR):
+    if likeness < (_LIKE_FAR if options.shadow_side == "auto" else -_LIKE_NEAR):
         return None
     return FarSide(z[far], (ends[far], row + window.v0), abs(ends[far] - pixel[0]))

@@ -62,6 +62,7 @@ class Surface:
             another.
         correlation: of the errors of neighbouring readings, see ``correlation.py``.
         in_shadow: the pixel lies in the shadow of a near surface and was put on the far one.
+        by_colour: its colour, not its depth, told which of two surfaces it is on.
         rim_seen: share of the directions from the pixel in which a reading closes its hole.
         waves: height of the errors that neighbouring readings share, 1/m; 0 where unknown.
     """
@@ -74,6 +75,7 @@ class Surface:
     rim_ratio: float
     correlation: float
     in_shadow: bool = False
+    by_colour: bool = False
     waves: float = 0.0
     rim_seen: float = 1.0
 

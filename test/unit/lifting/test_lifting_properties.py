@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -123,7 +124,8 @@ class Inputs:
         other = self.rng.random() < 0.4
         self.depth_camera = self.intrinsics() if other and self.rng.random() < 0.8 else None
         of = self.depth_camera or self.colour
-        rgb = np.zeros((self.colour.height, self.colour.width, 3), np.uint8)
+        size = self.colour.height, self.colour.width, 3
+        rgb = self.rng.integers(0, 256, size).astype(np.uint8)
         self.frame = RGBDFrame(
             rgb, self.depth(of.width, of.height), self.colour, "c", 0, self.depth_camera,
             self.pose() if other and self.rng.random() < 0.8 else None,
@@ -230,6 +232,23 @@ def test_no_input_raises_anything_but_a_numbered_error(seed):
     assert np.linalg.norm(lifted.orientation_xyzw) == pytest.approx(1.0)
     assert 0.0 <= lifted.confidence <= 1.0 and 0.0 <= lifted.valid_ratio <= 1.0
     assert lifted.flags & PointFlag.IN_AIR or lifted.normal @ lifted.position_m <= 1e-9
+
+
+@pytest.mark.parametrize("field", ["position_m", "normal", "covariance", "orientation_xyzw"])
+def test_a_number_that_is_none_never_leaves_the_lifting(field, monkeypatch):
+    from roborefer_ros.lifting import lift
+
+    real = lift.point_on
+
+    def broken(*arguments):
+        point = real(*arguments)
+        values = getattr(point, field).copy()
+        values.flat[-1] = math.nan
+        return replace(point, **{field: values})
+
+    monkeypatch.setattr(lift, "point_on", broken)
+    with pytest.raises(NoDepthAtPointError, match="finite"):
+        lift_point(small(), (32, 24))
 
 
 def small(**changes):
