@@ -56,8 +56,8 @@ _LOW_SHARE, _HIDDEN = 0.012, 0.03
 #: shares of the footprint that a part with foreign colours, its rim, and rims without such a part
 #: need to tell of something on the support
 _FOREIGN_PART, _FOREIGN_RIM, _RIMS_ALONE = 0.012, 0.04, 0.20
-#: share of rims that counts for as much as what is low
-_RIMS_WITH_LOW = 0.15
+#: share of rims that counts for as much as what is low, where there is a little of that
+_RIMS_WITH_LOW, _LOW_AT_ALL = 0.15, 0.1
 #: with less readings than this, something of other colour is there for certain
 _FEW_READINGS = 0.75
 #: trust in a place whose pixel has no reading, where colour shows the support there
@@ -288,7 +288,8 @@ def _low_with_rims(look: Appearance, support: Support, options: LiftingOptions) 
 
     Depth bends a little beside glass that rays go through, and its rims show a little.
     """
-    return _low_share(support, options) + look.step_ratio / _RIMS_WITH_LOW > 1.0
+    low = _low_share(support, options)
+    return low > _LOW_AT_ALL and not look.is_plain and low + look.step_ratio / _RIMS_WITH_LOW > 1.0
 
 
 def _no_plane(pixel: Pixel, options: LiftingOptions) -> NotFreeSpaceError:
