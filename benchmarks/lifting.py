@@ -13,6 +13,7 @@ where there are any, ``points.json`` (labelled pixels with ``xyz_ref_m``),
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -22,12 +23,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.lifting_borders import borders
 from benchmarks.lifting_free_space import free_space
 from benchmarks.lifting_goals import goals
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, STEP_M, summarise
+from benchmarks.lifting_normals import normals
 from benchmarks.lifting_placing import placing
 from benchmarks.lifting_synthetic import speed, synthetic, synthetic_edges, temporal
-from roborefer_ros.arguments import ArgumentParser
+from benchmarks.lifting_units import wrong_units
+from benchmarks.lifting_walls import walls
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.files import read_json
 from roborefer_ros.frame import CameraIntrinsics, DepthImage, Pixel, RGBDFrame
@@ -221,21 +225,24 @@ def _print(report: dict[str, dict]) -> None:
         "synthetic edges",
         "free space",
         "placing on real frames",
+        "holes at borders",
+        "normals on real frames",
+        "wrong units",
         "temporal",
         "speed",
     ):
         print(f"\n{title}")
         for key, value in report[title].items():
-            print(f"  {key:30s} {value:.4g}")
+            print(f"  {key:44s} {value:.4g}")
     print("\ngoals")
     for goal in report["goals"]:
         bound = f"{'<=' if goal['is_maximum'] else '>='} {goal['bound']:g}"
         verdict = "" if goal["reached"] else "NOT REACHED"
-        print(f"  {goal['name']:36s} {goal['measured']:8.3g}  {bound:8s} {verdict}")
+        print(f"  {goal['name']:48s} {goal['measured']:8.3g}  {bound:8s} {verdict}")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="holds one folder a frame")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--pixels", type=int, default=2500, help="per frame and kind of pixel")
@@ -251,7 +258,10 @@ def main(arguments: list[str] | None = None) -> int:
         "synthetic": synthetic(),
         "synthetic edges": synthetic_edges(),
         "free space": free_space(),
-        "placing on real frames": placing(samples, folders),
+        "placing on real frames": placing(samples, folders) | walls(samples),
+        "holes at borders": borders(samples),
+        "normals on real frames": normals(samples),
+        "wrong units": wrong_units(samples),
         "temporal": temporal(),
         "speed": speed(),
     }

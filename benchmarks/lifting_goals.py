@@ -35,7 +35,20 @@ _OF_PLACES = (
     ("occupied: given", "occupied_given", True, 0.03),
     ("on and beside thin things: given", "thin_hand_given", True, 0.15),
     ("on transparent things: given", "transparent_given", True, 0.20),
+    ("walls: given", "walls_given", True, 0.0),
+    ("walls, up unknown: given", "walls_up_unknown_given", True, 0.0),
 )
+#: of each frame, by the end of the figure's name
+_OF_FRAMES = (
+    ("holes at borders", "_wrong", "wrong surface", True, 0.05),
+    ("normals on real frames", "_p50_deg", "normal, median, deg", True, 3.5),
+    ("normals on real frames", "_inside", "95 % tilt ellipse holds, at least", False, 0.90),
+    ("normals on real frames", "_inside", "95 % tilt ellipse holds, at most", True, 0.98),
+    ("wrong units", "_too_large", "confident with a unit 10 times too large", True, 0.05),
+    ("wrong units", "_too_small_preset", "confident with a unit 5 times too small", True, 0.05),
+)
+#: figures of frames that are not this package's, or not of a point on a surface
+_NOT_JUDGED = ("_open3d", "_support")
 
 
 class Goal(NamedTuple):
@@ -56,6 +69,11 @@ def goals(report: dict[str, Any]) -> Iterator[Goal]:
             yield _goal(name, bound, is_maximum, value)
     for name, table, figure, is_maximum, bound in _OF_TABLES:
         yield _goal(name, bound, is_maximum, report[table][figure])
+    for table, end, name, is_maximum, bound in _OF_FRAMES:
+        for key, value in report.get(table, {}).items():
+            frame = key.removesuffix(end)
+            if frame != key and not frame.endswith(_NOT_JUDGED):
+                yield _goal(f"{frame}: {name}", bound, is_maximum, value)
     places = report.get("placing on real frames", {})
     for name, figure, is_maximum, bound in _OF_PLACES:
         if figure in places:

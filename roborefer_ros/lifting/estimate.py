@@ -36,7 +36,7 @@ _RIGHT_PLACE_M = 0.020
 #: slope's error from the waves of real sensors, over that of independent ones as high: measured
 _WAVES = 0.8
 #: waves wider than any patch, over the standard deviation of one reading: measured
-_WIDE_WAVES = 0.2
+_WIDE_WAVES = 0.25
 
 
 def point_on(
