@@ -68,6 +68,11 @@ def generate_launch_description() -> LaunchDescription:
                 "camera info of a depth camera that is not aligned with colour",
             ),
             argument(
+                "imu_topic",
+                "",
+                "instead of the preset's: accelerometer of a camera at rest, tells where up is",
+            ),
+            argument(
                 "model", "", f"what points; required unless params_file says: {MODEL_CHOICES}"
             ),
             argument("device", "", "auto, cpu, cuda or cuda:N"),
@@ -112,6 +117,7 @@ def launch_nodes(context: object) -> list[object]:
         ("depth/image", value("depth_topic")),
         ("rgb/camera_info", value("camera_info_topic")),
         ("depth/camera_info", value("depth_camera_info_topic")),
+        ("imu", value("imu_topic")),
     ):
         if topic:
             topics[name] = topic

@@ -12,7 +12,7 @@ from roborefer_ros.files import read_yaml
 from roborefer_ros.standalone.environment import share_directory
 
 #: names that a preset remaps, relative to the node's namespace
-TOPIC_NAMES = ("rgb/image", "depth/image", "rgb/camera_info", "depth/camera_info")
+TOPIC_NAMES = ("rgb/image", "depth/image", "rgb/camera_info", "depth/camera_info", "imu")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def load_preset(name: str) -> CameraPreset:
     if missing or unknown or not isinstance(parameters, dict):
         raise ValueError(
             f"{path}: 'remappings' must map {', '.join(TOPIC_NAMES[:3])} (and may map "
-            f"{TOPIC_NAMES[3]}) to topics, 'parameters' the node's parameters to values"
+            f"{' and '.join(TOPIC_NAMES[3:])}) to topics, 'parameters' the node's parameters to "
+            "values"
         )
     names = [str(content.get(key) or "") for key in ("camera_namespace", "camera_name")]
     return CameraPreset({k: str(v) for k, v in remappings.items()}, dict(parameters), *names)

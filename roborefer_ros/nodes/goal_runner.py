@@ -234,14 +234,26 @@ class GoalRunner:
                 return self._known(self._z_axis(frame_id, source, frame), source), policy
         tried = ""
         if self._parts.imu is not None:
-            gravity = self._parts.imu.filter.estimate(frame.stamp_ns)
-            if isinstance(gravity, Gravity):
-                pose = self._lookup(gravity.frame_id, frame)
-                return self._known(_direction(pose[:3, :3].T @ gravity.up), "imu"), policy
-            tried = gravity
+            found = self._gravity(self._parts.imu, frame)
+            if not isinstance(found, str):
+                return self._known(found, "imu"), policy
+            tried = found
         if options.lifting.up is not None:
             return self._known(options.lifting.up, "lifting.up"), policy
         return None, replace(policy, why_no_up=tried)
+
+    def _gravity(self, imu: ImuInput, frame: RGBDFrame) -> Direction | str:
+        """Where up is by the accelerometer, or why it does not tell: goals about things go on."""
+        gravity = imu.filter.estimate(frame.stamp_ns)
+        if not isinstance(gravity, Gravity):
+            return gravity
+        try:
+            pose = self._parts.transforms.lookup(
+                frame_name(gravity.frame_id), frame.frame_id, frame.stamp_ns, timeout_s=_POSE_WAIT_S
+            )
+        except (TransformUnavailableError, TransformExtrapolationError) as error:
+            return f"the accelerometer is in '{gravity.frame_id}': {error}"
+        return _direction(pose[:3, :3].T @ gravity.up)
 
     def _known(self, up: Direction, source: str) -> Direction:
         self._found = replace(self._found, up_source=source)

@@ -195,6 +195,7 @@ class Graph:
         activate: bool = True,
         pointer: ScriptedPointer | None = None,
         open_model: Callable[[Any], ReferPipeline] | None = None,
+        remappings: dict[str, str] | None = None,
         **parameters: Any,
     ) -> None:
         self.ros = ros
@@ -212,6 +213,10 @@ class Graph:
             ReferNode,
             open_model=open_model or (lambda options: ReferPipeline(self.pointer)),
             parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+            cli_args=[
+                "--ros-args",
+                *(word for pair in (remappings or {}).items() for word in ("-r", ":=".join(pair))),
+            ],
         )
         ros.spin(
             self.node,
