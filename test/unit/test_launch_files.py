@@ -158,6 +158,7 @@ def test_arguments_reach_the_node(launch: Callable[..., Recorded]) -> None:
         camera="zed",
         camera_namespace="/",
         rgb_topic="/mine",
+        imu_topic="/my_imu",
         model="echo",
         target_frame="base_link",
         namespace="arm",
@@ -168,7 +169,7 @@ def test_arguments_reach_the_node(launch: Callable[..., Recorded]) -> None:
     assert (node["namespace"], node["name"]) == ("arm", "pointer")
     assert node["arguments"][:3] == ["--ros-args", "--log-level", "debug"]
     remappings = dict(node["remappings"])
-    assert remappings["rgb/image"] == "/mine"
+    assert remappings["rgb/image"] == "/mine" and remappings["imu"] == "/my_imu"
     assert remappings["depth/image"] == "/zed/zed_node/depth/depth_registered"
     assert node["parameters"][-1] == {
         "model": "echo",
