@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +37,8 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.interfaces import ReferPoint
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 Make = Callable[..., Graph]
 
@@ -313,3 +318,16 @@ def test_without_a_context_of_its_own_it_makes_one(ros_domain_id: int) -> None:
     assert not client.is_server_ready()
     client.close()
     assert not client._own_context.ok()
+
+
+def test_the_example_asks_a_node(graph: Callable[..., Graph]) -> None:
+    """It prints the pose and says by its status whether that can be acted on."""
+    graph(camera=True)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "ask_once.py"), "the red mug"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "confidence" in done.stdout

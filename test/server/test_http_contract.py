@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -496,3 +498,18 @@ def test_query_command_never_evaluates_the_answer(
     assert main([str(picture), attack, "--url", echo.url]) == 1
     assert not trap.exists()
     assert "no point" in capsys.readouterr().err
+
+
+def test_the_example_asks_a_server(brief: Served, rgb: Any, tmp_path: Path) -> None:
+    """It needs nothing but Python."""
+    picture = tmp_path / "picture.png"
+    cv2.imwrite(str(picture), rgb)
+    example = Path(__file__).resolve().parents[2] / "examples" / "http_client.py"
+    done = subprocess.run(
+        [sys.executable, "-I", str(example), brief.url, str(picture), "the mug"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    # The tiny network's words hold a point or not; either way the server's answer is read.
+    assert done.returncode == 0 or "the model answered" in done.stderr
