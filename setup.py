@@ -19,7 +19,7 @@ sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 datagen = [*sim, "shapely>=2.1"]
 train = [*vlm, "tensorboard>=2.16", "peft>=0.17"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
-ray = [*serve, "ray[serve]>=2.52"]
+ray = [*serve, "ray[data,serve]>=2.52"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
 # The name that colcon looks for: without pytest in it, `colcon test` runs nothing and is green.
 test = ["pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=5.9"]
@@ -29,7 +29,7 @@ dev = [
     "pytest-cov>=5",
     "schemathesis>=4",
     "playwright>=1.45",
-    "ray[serve]>=2.52",
+    "ray[data,serve]>=2.52",
     "tensorboard>=2.16",
     "peft>=0.17",
     "ruff",

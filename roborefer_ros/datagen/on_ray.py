@@ -28,7 +28,7 @@ def on_ray(address: str) -> Runner:
         import ray.data
     except ImportError as error:
         raise ConfigurationError(
-            f"--ray needs Ray Data: pip install 'ray[data]' ({error})"
+            f"--ray needs Ray Data: pip install 'ray[data]>=2.52' ({error})"
         ) from error
 
     def run(
