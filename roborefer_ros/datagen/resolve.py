@@ -151,7 +151,7 @@ class Resolver:
         return self._over[key]
 
     def _on_side(self, op: str, box: Box, anchor: Box) -> bool | None:
-        if op not in ("above", "below") and self.over(box, anchor):
+        if self.over(box, anchor):
             return None
         difference = self.value(anchor, op) - self.value(box, op)
         truth = _clear(difference, self.margin(box, anchor))

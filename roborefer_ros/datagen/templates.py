@@ -21,8 +21,8 @@ def crossed(frames: Sequence[str], phrases: Sequence[str]) -> tuple[str, ...]:
 PREDICATES: dict[str, tuple[str, ...]] = {
     "left": ("to the left of {b}", "left of {b}", "on the left side of {b}"),
     "right": ("to the right of {b}", "right of {b}", "on the right side of {b}"),
-    "above_world": ("higher up than {b}", "at a greater height than {b}", "above {b} in height"),
-    "below_world": ("lower down than {b}", "at a smaller height than {b}", "below {b} in height"),
+    "above_world": ("higher up than {b}", "at a greater height than {b}", "higher than {b}"),
+    "below_world": ("lower down than {b}", "at a smaller height than {b}", "lower than {b}"),
     "above_image": (
         "above {b} as the camera sees it",
         "further up in the camera's view than {b}",
@@ -244,7 +244,12 @@ PLACES: dict[str, tuple[str, ...]] = {
         "on the right side of {a}",
         "at the right of {a}",
     ),
-    "front": ("in front of {a}", "before {a}", "on the near side of {a}", "at the front of {a}"),
+    "front": (
+        "in front of {a}",
+        "on the camera's side of {a}",
+        "on the near side of {a}",
+        "at the front of {a}",
+    ),
     "behind": ("behind {a}", "at the back of {a}", "on the far side of {a}", "in back of {a}"),
     "above": ("on top of {a}", "on {a}", "upon {a}", "on the upper surface of {a}"),
     "below": ("under {a}", "below {a}", "underneath {a}", "beneath {a}"),
@@ -255,26 +260,26 @@ PLACES: dict[str, tuple[str, ...]] = {
         "in the middle of {a} and {b}",
     ),
     "own_left": (
-        "on the own left of {a}",
+        "to the left of {a} in its own frame",
         "to the left of {a} from its own point of view",
         "on the left-hand side of {a} as it faces",
-        "at the own left side of {a}",
+        "at the left of {a} as seen by it",
     ),
     "own_right": (
-        "on the own right of {a}",
+        "to the right of {a} in its own frame",
         "to the right of {a} from its own point of view",
         "on the right-hand side of {a} as it faces",
-        "at the own right side of {a}",
+        "at the right of {a} as seen by it",
     ),
     "own_front": (
         "in the direction that {a} faces",
-        "before {a} from its own point of view",
+        "in front of {a} from its own point of view",
         "where {a} is facing",
         "ahead of {a} as it faces",
     ),
     "own_back": (
         "opposite to the direction that {a} faces",
-        "at the own back of {a}",
+        "at the back of {a} as it faces",
         "behind {a} from its own point of view",
         "at the side that {a} turns its back to",
     ),
@@ -300,10 +305,10 @@ NARROWED: dict[str, tuple[str, ...]] = {
         )
     },
     "above": crossed(
-        _JOINS, ("higher up than {a}", "at a greater height than {a}", "above {a} in height")
+        _JOINS, ("higher up than {a}", "at a greater height than {a}", "higher than {a}")
     ),
     "below": crossed(
-        _JOINS, ("lower down than {a}", "at a smaller height than {a}", "below {a} in height")
+        _JOINS, ("lower down than {a}", "at a smaller height than {a}", "lower than {a}")
     ),
     "on": crossed(_JOINS, ("on {a}", "on top of {a}", "upon {a}")),
     "in": crossed(_JOINS, ("in {a}", "inside {a}", "within {a}")),
@@ -350,6 +355,49 @@ RANKED: dict[str, tuple[str, ...]] = {
     "farthest": crossed(
         _AWAY[:3], ("farthest from", "furthest from", "most distant from", "least near to")
     ),
+}
+
+#: how a rank narrows a noun that a filter has narrowed before: {k} the bare noun
+RANKED_AFTER: dict[str, tuple[str, ...]] = {
+    **{
+        op: crossed(
+            (
+                "{n}, the {nth} such {k} {p}",
+                "{n}, {nth} {p} among these",
+                "{n}, namely the {nth} one {p}",
+                "{n}, the one in {nth} place {p}",
+            ),
+            ends,
+        )
+        for op, ends in _ENDS.items()
+    },
+    **{
+        op: crossed(
+            (
+                "{p} {n}",
+                "{n}, the {p} such {k}",
+                "{n}, the {p} one of these",
+                "{n}, namely the {p} one",
+                "{n}, the {p} among them",
+            ),
+            words,
+        )
+        for op, words in _ADJECTIVES.items()
+    },
+    **{
+        op: crossed(
+            (
+                "{n}, the one {nth}{p} {a}",
+                "{n}, the {k} {nth}{p} {a}",
+                "{n}, namely the one {nth}{p} {a}",
+            ),
+            words,
+        )
+        for op, words in {
+            "closest": ("closest to", "nearest to", "least far from", "most near to"),
+            "farthest": ("farthest from", "furthest from", "most distant from", "least near to"),
+        }.items()
+    },
 }
 
 #: how a thought names what it looks for, before the steps
@@ -401,6 +449,7 @@ def lists() -> dict[str, tuple[str, ...]]:
         "value_question": VALUE_QUESTIONS,
         "value_answer": VALUE_ANSWERS,
         "narrowed": NARROWED,
+        "ranked_after": RANKED_AFTER,
         "ranked": RANKED,
         "turn": TURNS,
         "visual": VISUAL,

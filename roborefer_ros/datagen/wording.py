@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from roborefer_ros.datagen.expressions import SIZES, Reference, Select
-from roborefer_ros.datagen.templates import NARROWED, RANKED
+from roborefer_ros.datagen.templates import NARROWED, RANKED, RANKED_AFTER
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _LEAST_WORD = 40
@@ -55,25 +55,31 @@ class Wording:
         """The reference with its article."""
         if reference not in self._said:
             noun = f"{reference.colour} {reference.category}".strip()
+            bare = noun
             for select in reference.selects:
-                noun = self._narrowed(noun, select)
+                noun = self._narrowed(noun, select, bare)
             self._said[reference] = f"the {noun}"
         return self._said[reference]
 
-    def _narrowed(self, noun: str, select: Select) -> str:
-        words = {"n": noun, **dict(zip("ab", map(self.the, select.anchors), strict=False))}
+    def _narrowed(self, noun: str, select: Select, bare: str) -> str:
+        words = {
+            "n": noun,
+            "k": bare,
+            **dict(zip("ab", map(self.the, select.anchors), strict=False)),
+        }
         if not select.is_rank:
             return fill(self.pick(NARROWED[select.op]), **words)
+        ranked = RANKED if noun == bare else RANKED_AFTER
         if select.op.startswith("from"):
-            return fill(self.pick(RANKED[select.op]), nth=ordinal(select.n), **words)
+            return fill(self.pick(ranked[select.op]), nth=ordinal(select.n), **words)
         nth = f"{ordinal(select.n)} " if select.n > 1 else ""
         if select.op in SIZES:
             # "second tallest": only where the adjective is one word
-            sentence = self.pick([s for s in RANKED[select.op] if not nth or "least" not in s])
+            sentence = self.pick([s for s in ranked[select.op] if not nth or "least" not in s])
             return fill(
                 sentence.replace(select_word(sentence), nth + select_word(sentence)), **words
             )
-        sentences = RANKED[select.op]
+        sentences = ranked[select.op]
         if nth:
             sentences = tuple(s for s in sentences if "least" not in s and "most " not in s)
         return fill(self.pick(sentences), nth=nth, **words)

@@ -41,7 +41,8 @@ FOLDERS = (
     "3D/image", "3D/depth", "3D/image_multi_view", "3D/depth_multi_view",
     "3D/image_visual_choice", "Simulator/image", "Simulator/depth",
 )  # fmt: skip
-#: longest question and answer together; readers of the released data drop longer ones
+#: longest question and answer together, without the request for points; readers of the released
+#: data drop longer ones
 MAX_PAIR_CHARS = 500
 
 
@@ -181,7 +182,7 @@ def _entry(qa: QA, images: list[str], depths: list[str], options: Options) -> di
 
 
 def _length(entry: dict[str, Any]) -> int:
-    return len(entry["question"]) + len(entry["answer"])
+    return len(entry["question"].removesuffix(POINT_SUFFIX)) + len(entry["answer"])
 
 
 def depth_picture(

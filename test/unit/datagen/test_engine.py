@@ -117,7 +117,7 @@ def test_the_second_check_refuses_wrong_answers(scenes: list[Scene], asked: list
         elif qa.form in ("which", "which_of"):
             wrong = replace(qa, answer=("(B)" if qa.answer[1] == "A" else "(A)") + qa.answer[3:])
         elif qa.form == "value":
-            wrong = replace(qa, answer=re.sub(r"\d+\.?\d*", "77.77", qa.answer, count=1))
+            wrong = replace(qa, answer=re.sub(r"\d+\.?\d*", "7777.77", qa.answer, count=1))
         elif qa.point is not None:
             wrong = replace(qa, point=(0.02, 0.03))
         else:

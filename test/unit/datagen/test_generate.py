@@ -113,6 +113,28 @@ def test_bytes_do_not_depend_on_workers_or_interruptions(made: Path, tmp_path: P
         generate(tmp_path, source, Options(seed=5, questions=3), on_this_machine(1))
 
 
+def test_the_reader_of_training_takes_every_row(made: Path, tmp_path: Path) -> None:
+    from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions
+    from roborefer_ros.training.data.mixtures import expand
+    from roborefer_ros.training.data.registry import open_registry
+    from roborefer_ros.training.data.rows import ThinkMode
+
+    names = [*(f"3D_{part}" for part in PARTS_3D), "simulation_dataset"]
+    stats = json.loads((made / "stats.json").read_text())
+    for think in (ThinkMode(0.0), ThinkMode(1.0)):
+        options = ReadOptions(think=think, index_dir=tmp_path, on_error="raise", strict_shapes=True)
+        dataset = MixtureDataset(expand("+".join(names), open_registry(made)), options)
+        assert len(dataset) == sum(stats["rows"].values())
+        pairs = 0
+        for number in range(len(dataset)):
+            sample = dataset.sample(number)
+            pairs += len(sample.conversation) // 2
+            assert not sample.load(strict_shapes=True).notes
+        assert pairs == stats["questions"]
+        for part in dataset.parts:
+            assert part.index.meta.defects == {}, part.spec.name
+
+
 def test_a_frequent_option_is_thinned_evenly() -> None:
     assert limits({"yes": 10, "no": 90}) == {"yes": 10, "no": 13}
     assert limits({"yes": 0, "no": 7})["no"] == 0
