@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from roborefer_ros.arguments import ArgumentParser
-from roborefer_ros.evaluation.askers import Asker, PointerAsker, benchmark_depth
+from roborefer_ros.evaluation.askers import Asker, benchmark_depth
 from roborefer_ros.evaluation.evaluate import open_asker
 from roborefer_ros.evaluation.instructions import reference_instruction
 from roborefer_ros.evaluation.questions import BenchmarkQuestion
@@ -63,7 +63,7 @@ def main() -> int:
         pictures = len({q.cluster for q in questions})
         print(f"{arguments.model}: {len(questions)} questions, {pictures} pictures")
         askers: dict[str, Asker] = {
-            "one at a time": PointerAsker([open_pointer(arguments.model, max_new_tokens=tokens)])
+            "one at a time": Asker([open_pointer(arguments.model, max_new_tokens=tokens)], batch=1)
         }
         for batch in arguments.batch:
             name_of = f"batch {batch}, pictures encoded once"

@@ -30,8 +30,6 @@ from roborefer_ros.evaluation.askers import (
     MAX_NEW_TOKENS,
     Asker,
     DepthSource,
-    ModelAsker,
-    PointerAsker,
     benchmark_depth,
     no_depth,
     predicted_depth,
@@ -46,11 +44,6 @@ from roborefer_ros.evaluation.scoring import AnswerReader
 from roborefer_ros.files import write_text
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pointing.factory import open_pointer
-from roborefer_ros.pointing.model_pointer import ModelPointer
-from roborefer_ros.pointing.pointer import Pointer
-
-#: schemes whose pointers can be asked a whole text, without a request for points of their own
-_VERBATIM_SCHEMES = ("openai", "transformers", "roborefer-http")
 
 #: schemes whose pointers load weights
 _IN_PROCESS = ("roborefer", "transformers")
@@ -210,24 +203,18 @@ def open_asker(
             f"--workers is for models behind a server; {spec!r} runs in this process, where each "
             "worker would load the checkpoint once more: use --batch"
         )
+    more: dict[str, Any] = {}
+    if spec.partition(":")[0] != "roborefer-http":  # its contract has no field for it
+        more["max_new_tokens"] = max_new_tokens
+    if spec.startswith("roborefer:"):
+        more |= {"max_batch": batch, "cache_bytes": (256 * 2**20, 512 * 2**20)}
     with ExitStack() as stack:
-        pointers: list[Pointer] = []
-        verbatim = spec.partition(":")[0] in _VERBATIM_SCHEMES
-        more: dict[str, Any] = {"verbatim": True} if verbatim else {}
-        if spec.partition(":")[0] != "roborefer-http":  # its contract has no field for it
-            more["max_new_tokens"] = max_new_tokens
-        if spec.startswith("roborefer:"):
-            more |= {"max_batch": batch, "cache_bytes": (256 * 2**20, 512 * 2**20)}
+        pointers = []
         for _ in range(workers):
             pointers.append(open_pointer(spec, device=device, dtype=dtype, **more))
             stack.callback(pointers[-1].close)
-        if not spec.startswith("roborefer:"):
-            stack.pop_all()
-            return PointerAsker(pointers, verbatim)
-        pointer = pointers[0]
         stack.pop_all()
-        assert isinstance(pointer, ModelPointer)
-        return ModelAsker(pointer.model, max_new_tokens, batch)
+    return Asker(pointers, batch)
 
 
 def _tokens(arguments: argparse.Namespace) -> int | str:
@@ -270,8 +257,6 @@ def _tell(report: RunReport, out: Path) -> None:
     told = f"{report.asked} asked in {report.duration_s:.1f} s"
     told += f" ({report.questions_per_second:.2f}/s), {report.kept} kept: {out}"
     print(told, file=sys.stderr)
-    if report.skipped:
-        print(f"{report.skipped} questions ask for a word and were left out", file=sys.stderr)
     for failure in report.failures[:10]:
         print(f"no answer: {failure}", file=sys.stderr)
     if report.failures:

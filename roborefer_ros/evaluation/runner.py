@@ -36,7 +36,6 @@ class RunReport:
     Attributes:
         asked: questions asked in this run.
         kept: answers that were there already.
-        skipped: questions that ask for a word, which a pointer does not give.
         failures: ``split/id: error`` of questions left without an answer; the next run
             asks them again.
         duration_s: of this run.
@@ -44,7 +43,6 @@ class RunReport:
 
     asked: int = 0
     kept: int = 0
-    skipped: int = 0
     failures: list[str] = field(default_factory=list)
     duration_s: float = 0.0
 
@@ -89,7 +87,7 @@ def run(
 
     check_folder(folder, benchmark, {"model_id": model_id, **(settings or {})})
     report = RunReport()
-    chosen = _chosen(benchmark, limit, asker.gives_words, report)
+    chosen = _chosen(benchmark, limit)
     started = time.perf_counter()
     with ExitStack() as stack:
         files = {
@@ -137,15 +135,11 @@ def output_name(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("_.") or "model"
 
 
-def _chosen(
-    benchmark: Benchmark, limit: int, gives_words: bool, report: RunReport
-) -> list[BenchmarkQuestion]:
-    chosen = []
+def _chosen(benchmark: Benchmark, limit: int) -> list[BenchmarkQuestion]:
+    chosen: list[BenchmarkQuestion] = []
     for split in benchmark.splits:
         questions = benchmark.of_split(split)
-        pointing = [q for q in questions if gives_words or q.wants_point]
-        report.skipped += len(questions) - len(pointing)
-        chosen += pointing[:limit] if limit else pointing
+        chosen += questions[:limit] if limit else questions
     return chosen
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.cancellation import Cancellation
-from roborefer_ros.errors import ModelFailedError, RoboReferError
+from roborefer_ros.errors import InvalidGoalError, ModelFailedError, RoboReferError
+from roborefer_ros.inference.device import numbered
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +92,15 @@ class Completion:
         digit_probabilities: Probabilities of the digits 0 to 9 in each token's place,
             ``[tokens][10]``; empty where they are not told.
         finish_reason: "stop" or, where the greatest length was reached, "length".
+        explanation: Why a complete answer may hold nothing or be cut off, as far as it is known:
+            a refusal, a filter, its greatest length.
         prompt_tokens: Rows of the prompt, those of the pictures included; None if not told.
         completion_tokens: Number of new tokens; None if not told.
         timings_s: Seconds of each stage.
         image_size: ``(width, height)`` of the first image as the model saw it, pixels; None where
             the model answers in fractions of the image.
+        model: Name of the model behind a server, where it tells it.
+        depth_used: Depth that a model behind a server was shown, where it tells it.
     """
 
     text: str
@@ -104,10 +109,13 @@ class Completion:
     token_ends: tuple[int, ...] = ()
     digit_probabilities: tuple[tuple[float, ...], ...] = ()
     finish_reason: str = "stop"
+    explanation: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     image_size: tuple[int, int] | None = None
+    model: str = ""
+    depth_used: str = ""
 
 
 Outcome = Completion | RoboReferError
@@ -138,6 +146,31 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Free the model's memory and connections; it is unusable afterwards."""
+
+
+def one_by_one(
+    requests: Sequence[Request], complete: Callable[[Request], Completion], name: str
+) -> Iterator[tuple[int, Outcome]]:
+    """``Model.complete`` of a model that answers one request at a time about one RGB image.
+
+    Args:
+        requests: Prompts.
+        complete: Answers one of them; what it raises is the outcome of this request alone.
+        name: Name of the model, for messages.
+    """
+    for index, request in enumerate(requests):
+        outcome: Outcome
+        try:
+            request.cancellation.check()
+            if len(request.images) != 1 or len(request.depths) > 1:
+                raise InvalidGoalError(
+                    f"{name} answers questions about one image with at most one depth picture, "
+                    f"not about {len(request.images)} with {len(request.depths)}"
+                )
+            outcome = complete(request)
+        except Exception as error:
+            outcome = numbered(error, "close other programs, or use a smaller model")
+        yield index, outcome
 
 
 class CacheStats(Protocol):

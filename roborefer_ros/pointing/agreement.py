@@ -9,11 +9,9 @@ probabilities, and sees doubts that lie before the coordinates; it costs k furth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
-from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
-from roborefer_ros.pointing.pointer import NormalisedPoint, PointerAnswer
+from roborefer_ros.pointing.pointer import NormalisedPoint
 
 #: points this close count as the same, as a share of the image's diagonal
 SAME_PLACE = 0.05
@@ -48,31 +46,3 @@ def agreement(
         (sum(any(near(p, q) for q in sample) for sample in samples) + 1) / (len(samples) + 2)
         for p in points
     )
-
-
-def with_agreement(
-    answer: PointerAnswer,
-    ask_again: Callable[[int], PointerAnswer],
-    samples: int,
-    aspect_ratio: float,
-) -> PointerAnswer:
-    """Replace the confidences of an answer by its agreement with further ones.
-
-    Args:
-        answer: the greedy answer; its points are kept.
-        ask_again: answers with sampling; given the number of the sample, from 0.
-        samples: how many further answers; 0 returns ``answer`` unchanged.
-        aspect_ratio: width / height of the image.
-
-    Raises:
-        whatever ``ask_again`` raises, except for answers without a usable point.
-    """
-    if not samples:
-        return answer
-    drawn: list[Sequence[NormalisedPoint]] = []
-    for index in range(samples):
-        try:
-            drawn.append(ask_again(index).points)
-        except (NoPointInAnswerError, PointOutsideImageError):
-            drawn.append(())
-    return replace(answer, confidences=agreement(answer.points, drawn, aspect_ratio))

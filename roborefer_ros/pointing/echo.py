@@ -8,46 +8,47 @@ with known pixels before any weights are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator, Sequence
 
 from roborefer_ros.errors import NoPointInAnswerError
-from roborefer_ros.frame import Mode
-from roborefer_ros.pointing.answers import parse_tuples, shortened
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.inference.model import Completion, Outcome, Request
+from roborefer_ros.pointing.answers import TupleMatch, parse_tuples, shortened
+from roborefer_ros.pointing.families import Family
+from roborefer_ros.pointing.formats import ImageSize
+from roborefer_ros.pointing.model_pointer import ModelPointer
 
 
-class EchoPointer:
-    """Answers ``"[(0.412, 0.655)]"`` with just that point, normalised to [0, 1]."""
+class EchoModel:
+    """Completes each prompt with itself."""
 
     name = "echo"
     uses_depth = False
+    can_sample = False
+    max_batch = 1
 
-    def point(
-        self,
-        rgb: npt.NDArray[np.uint8],
-        relative_depth: npt.NDArray[np.uint8] | None,
-        instruction: str,
-        mode: Mode = Mode.AUTO,
-        *,
-        max_points: int = 0,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_text: Callable[[str], None] = lambda _: None,
-        verbatim: bool = False,
-    ) -> PointerAnswer:
-        """See ``Pointer.point``."""
-        on_text(instruction)
-        try:
-            points = tuple(match.point for match in parse_tuples(instruction))
-        except NoPointInAnswerError as error:
-            raise NoPointInAnswerError(
-                f"{shortened(instruction)!r} holds no point, and model 'echo' understands nothing "
-                'else; write "[(0.5, 0.5)]", or choose a model'
-            ) from error
-        return PointerAnswer(text=instruction, points=points[: max_points or None])
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        """See ``Model.complete``."""
+        for index, request in enumerate(requests):
+            if request.on_text is not None:
+                request.on_text(request.prompt)
+            yield index, Completion(request.prompt)
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+class EchoPointer(ModelPointer):
+    """Answers ``"[(0.412, 0.655)]"`` with just that point, normalised to [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__(EchoModel(), Family("echo", lambda instruction: instruction, _parse))
+
+
+def _parse(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+    try:
+        return parse_tuples(text)
+    except NoPointInAnswerError as error:
+        raise NoPointInAnswerError(
+            f"{shortened(text)!r} holds no point, and model 'echo' understands nothing "
+            'else; write "[(0.5, 0.5)]", or choose a model'
+        ) from error

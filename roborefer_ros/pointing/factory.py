@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from roborefer_ros.errors import DependencyMissingError, InvalidPointerSpecError
-from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.pointing.model_pointer import ModelPointer
 
 
-def _roborefer(source: str, **options: Any) -> Pointer:
+def _roborefer(source: str, **options: Any) -> ModelPointer:
     try:
         from roborefer_ros.pointing.roborefer import RoboReferPointer
     except ImportError as error:
@@ -22,7 +22,7 @@ def _roborefer(source: str, **options: Any) -> Pointer:
     return RoboReferPointer(source, **options)
 
 
-def _transformers(source: str, **options: Any) -> Pointer:
+def _transformers(source: str, **options: Any) -> ModelPointer:
     try:
         from roborefer_ros.pointing.transformers_vlm import TransformersPointer
     except ImportError as error:
@@ -33,13 +33,13 @@ def _transformers(source: str, **options: Any) -> Pointer:
     return TransformersPointer(source, **options)
 
 
-def _openai(source: str, **options: Any) -> Pointer:
+def _openai(source: str, **options: Any) -> ModelPointer:
     from roborefer_ros.pointing.openai_http import OpenAIPointer
 
     return OpenAIPointer(source, **_without_device(options))
 
 
-def _roborefer_http(source: str, **options: Any) -> Pointer:
+def _roborefer_http(source: str, **options: Any) -> ModelPointer:
     from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
 
     # The contract has no field for the length of the answer.
@@ -52,7 +52,7 @@ def _without_device(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in ("device", "dtype")}
 
 
-def _echo(source: str, **options: Any) -> Pointer:
+def _echo(source: str, **options: Any) -> ModelPointer:
     from roborefer_ros.pointing.echo import EchoPointer
 
     if source:
@@ -61,7 +61,7 @@ def _echo(source: str, **options: Any) -> Pointer:
 
 
 #: scheme of the spec string -> opener of what follows the colon
-_OPENERS: dict[str, Callable[..., Pointer]] = {
+_OPENERS: dict[str, Callable[..., ModelPointer]] = {
     "roborefer": _roborefer,
     "transformers": _transformers,
     "openai": _openai,
@@ -72,7 +72,7 @@ _OPENERS: dict[str, Callable[..., Pointer]] = {
 
 def open_pointer(
     spec: str, *, device: str = "auto", dtype: str = "auto", **options: Any
-) -> Pointer:
+) -> ModelPointer:
     """Open a pointing model.
 
     Args:

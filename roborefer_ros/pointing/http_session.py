@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     BackendBadReplyError,
     BackendFailedError,
@@ -190,8 +191,7 @@ class HttpSession:
         path: str,
         body: Any = None,
         *,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancellation: Cancellation | None = None,
         on_data: Callable[[bytes, str], None] | None = None,
     ) -> bytes:
         """Send a request and receive the reply.
@@ -199,8 +199,7 @@ class HttpSession:
         Args:
             method, path: of the request; ``path`` is appended to the base URL.
             body: sent as JSON; None sends nothing.
-            deadline: of the goal, ``time.monotonic()``.
-            cancelled: polled while waiting.
+            cancellation: Deadline and cancel flag of the goal; looked at while waiting.
             on_data: receives each piece of a good reply and its content type, in the calling
                 thread; an exception of it ends the transfer.
 
@@ -213,9 +212,11 @@ class HttpSession:
             BackendFailedError, BackendBadReplyError
         """
         expires = time.monotonic() + self._limits.total_s
+        goal = cancellation or Cancellation()
+        deadline = goal.deadline
 
         def check() -> None:
-            if cancelled():
+            if goal.cancelled():
                 raise CanceledError("the goal was cancelled while the server answered")
             now = time.monotonic()
             if deadline is not None and now > deadline:

@@ -111,7 +111,6 @@ class ModelPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
-        verbatim: bool = False,
     ) -> PointerAnswer:
         """See ``Pointer.point``."""
         picture = Picture.of(rgb)
@@ -124,7 +123,7 @@ class ModelPointer:
             cancellation=Cancellation(deadline, cancelled),
             on_text=on_text,
         )
-        outcomes = complete_all(self.model, self.requests(request, verbatim))
+        outcomes = complete_all(self.model, self.requests(request))
         return self.answer(outcomes, picture, max_points)
 
     def close(self) -> None:
@@ -134,17 +133,25 @@ class ModelPointer:
     def _read(
         self, completion: Completion, size: tuple[int, int], max_points: int = 0
     ) -> PointerAnswer:
-        return answer_from_text(
-            self.family,
-            completion.text,
-            completion.image_size or size,
-            max_points=max_points,
-            token_ends=completion.token_ends,
-            logprobs=completion.token_logprobs,
-            digit_probabilities=completion.digit_probabilities,
-            timings_s=completion.timings_s,
-            reasoning=completion.reasoning,
-        )
+        try:
+            answer = answer_from_text(
+                self.family,
+                completion.text,
+                completion.image_size or size,
+                max_points=max_points,
+                token_ends=completion.token_ends,
+                logprobs=completion.token_logprobs,
+                digit_probabilities=completion.digit_probabilities,
+                timings_s=completion.timings_s,
+                reasoning=completion.reasoning,
+            )
+        except NoPointInAnswerError as error:
+            if not completion.explanation:
+                raise
+            explained = type(error)(f"{error}: {completion.explanation}")
+            explained.answer = error.answer
+            raise explained from error
+        return replace(answer, model=completion.model, depth_used=completion.depth_used)
 
     def _points(self, completion: Completion, size: tuple[int, int]) -> Sequence[NormalisedPoint]:
         """Points of a sampled answer; one without a usable point agrees with nothing."""

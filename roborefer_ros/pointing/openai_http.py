@@ -6,26 +6,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     BackendBadReplyError,
     BackendRejectedError,
+    InvalidGoalError,
     InvalidPointerSpecError,
-    NoPointInAnswerError,
 )
-from roborefer_ros.frame import Mode
+from roborefer_ros.inference.model import Completion, Outcome, Picture, Request, one_by_one
 from roborefer_ros.pointing import formats
-from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, with_agreement
 from roborefer_ros.pointing.chat_stream import ChatReply
 from roborefer_ros.pointing.families import (
     FAMILIES,
-    Family,
-    answer_from_text,
     family_named,
     family_of,
 )
@@ -37,7 +36,7 @@ from roborefer_ros.pointing.http_session import (
     parse_json,
 )
 from roborefer_ros.pointing.images import encode_base64, qwen2_size, resized
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.spec import (
     base_url,
     count,
@@ -67,147 +66,154 @@ _OPTIONAL_FIELDS: dict[str, str | None] = {
     "logprobs": None,
     "temperature": None,
     "skip_special_tokens": None,
+    "seed": None,
 }
 
 
-class OpenAIPointer:
+class OpenAIPointer(ModelPointer):
+    """A model behind an OpenAI-compatible server, pointing in the way of its family.
+
+    The family follows from the model's name, which the server may have to be asked for.
+
+    Args:
+        source: What follows ``openai:``, see ``OpenAIModel``; with the options ``family`` and
+            ``samples`` (agreement, see ``agreement``) as well.
+        max_new_tokens: Greatest length of an answer, tokens; ``max_tokens`` in the spec wins.
+        limits: Bounds of waiting; those of the spec by default.
+
+    Raises:
+        InvalidPointerSpecError: The spec cannot be read.
+    """
+
+    model: OpenAIModel
+
+    def __init__(
+        self, source: str, *, max_new_tokens: int = 512, limits: HttpLimits | None = None
+    ) -> None:
+        model = OpenAIModel(source, max_new_tokens=max_new_tokens, limits=limits)
+        options = model.options
+        named = family_named(options["family"]) if "family" in options else None
+        self._is_named = named is not None
+        super().__init__(model, named or FAMILIES["tuples"], options.get("samples", 0))
+
+    def requests(self, request: Request, verbatim: bool = False) -> list[Request]:
+        """See ``ModelPointer.requests``."""
+        if not self._is_named:
+            # Unknown names get RoboRefer's prompt, which says in full what is wanted.
+            known = family_of(self.model.model_name(request.cancellation))
+            self.family, self._is_named = known or FAMILIES["tuples"], True
+        self.model.keeps_special_tokens = self.family.keeps_special_tokens
+        if self.family.parse is formats.parse_pixels:
+            images = tuple(Picture.of(_on_qwen_grid(p.pixels)) for p in request.images)
+            request = replace(request, images=images)
+        return super().requests(request, verbatim)
+
+
+class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
     Args:
-        source: what follows ``openai:``: ``//host[:port]/v1?model=NAME`` with the options
-            ``family``, ``samples`` (agreement, see ``agreement``), ``timeout_s``, ``attempts``,
+        source: ``//host[:port]/v1?model=NAME`` with the options ``timeout_s``, ``attempts``,
             ``max_tokens``, ``image`` (png or jpeg), ``tls`` and ``key_env``.  Without ``model``
             the server is asked, and must serve exactly one.  TLS is on without a port or with
             443, else ``tls=true`` turns it on.
-        max_new_tokens: a longer answer is cut off; ``max_tokens`` in the spec wins.
-        verbatim: instructions are whole texts and are asked as they are (benchmarks).
+        max_new_tokens: Greatest length of an answer, tokens; ``max_tokens`` in the spec wins.
+        limits: Bounds of waiting; those of the spec by default.
+
+    Attributes:
+        options: All options of the spec.
+        keeps_special_tokens: Whether special tokens stay in the text.
 
     Raises:
-        InvalidPointerSpecError: the spec cannot be read.
+        InvalidPointerSpecError: The spec cannot be read.
     """
 
     uses_depth = False
+    can_sample = True
+    max_batch = 1
 
     def __init__(
-        self,
-        source: str,
-        *,
-        max_new_tokens: int = 512,
-        limits: HttpLimits | None = None,
-        verbatim: bool = False,
+        self, source: str, *, max_new_tokens: int = 512, limits: HttpLimits | None = None
     ) -> None:
-        self._name = f"openai:{source}"
-        self._verbatim = verbatim
-        parts = split_server(self._name)
-        options = read_options(parts.query, _READERS)
+        self.name = f"openai:{source}"
+        parts = split_server(self.name)
+        self.options = options = read_options(parts.query, _READERS)
+        self.keeps_special_tokens = False
         self._model: str = options.get("model", "")
-        self._family: Family | None = (
-            family_named(options["family"]) if "family" in options else None
-        )
-        self._samples: int = options.get("samples", 0)
         self._max_tokens: int = options.get("max_tokens", max_new_tokens)
         self._image_format: str = options.get("image", "png")
         self._left_out: set[str] = set()
-        self._server = base_url(parts, options.get("tls"))
+        self.server = base_url(parts, options.get("tls"))
         limits = limits or HttpLimits(
             total_s=options.get("timeout_s", HttpLimits.total_s),
             attempts=options.get("attempts", HttpLimits.attempts),
         )
         key = api_key(options.get("key_env", DEFAULT_KEY_VARIABLE))
-        self._session = HttpSession(self._server, key=key, limits=limits)
+        self._session = HttpSession(self.server, key=key, limits=limits)
 
-    @property
-    def name(self) -> str:
-        return self._name
-
-    def point(
-        self,
-        rgb: npt.NDArray[np.uint8],
-        relative_depth: npt.NDArray[np.uint8] | None,
-        instruction: str,
-        mode: Mode = Mode.AUTO,
-        *,
-        max_points: int = 0,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_text: Callable[[str], None] = lambda _: None,
-        verbatim: bool = False,
-    ) -> PointerAnswer:
-        """See ``Pointer.point``."""
-        waits = {"deadline": deadline, "cancelled": cancelled}
-        started = time.perf_counter()
-        if not self._model:
-            self._model = self._only_model(waits)
-        # Unknown names get RoboRefer's prompt, which says in full what is wanted.
-        family = self._family or family_of(self._model) or FAMILIES["tuples"]
-        height, width = rgb.shape[:2]
-        size = (
-            qwen2_size(width, height) if family.parse is formats.parse_pixels else (width, height)
-        )
-        picture = encode_base64(resized(rgb, size), self._image_format)
-        body = self._body(family, picture, instruction, verbatim)
-        encoded = time.perf_counter()
-
-        def ask(temperature: float, on_text: Callable[[str], None]) -> PointerAnswer:
-            reply = self._chat({**body, "temperature": temperature}, waits, on_text)
-            return _explained(
-                reply,
-                family,
-                size,
-                max_points=max_points,
-                token_ends=reply.token_ends,
-                logprobs=reply.logprobs,
-                timings_s={
-                    "encode": encoded - started,
-                    "remote": time.perf_counter() - encoded,
-                },
-            )
-
-        return with_agreement(
-            ask(0.0, on_text),
-            lambda _: ask(SAMPLING_TEMPERATURE, lambda _: None),
-            self._samples,
-            width / height,
-        )
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        """See ``Model.complete``."""
+        return one_by_one(requests, self._one, self.name)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
-    def _body(
-        self, family: Family, picture: str, instruction: str, verbatim: bool
-    ) -> dict[str, Any]:
-        image = {"url": f"data:image/{self._image_format};base64,{picture}"}
-        whole = self._verbatim or verbatim
-        text = instruction if whole else family.prompt(instruction)
+    def model_name(self, cancellation: Cancellation) -> str:
+        """Name of the model; the server is asked for it once where the spec has none."""
+        if not self._model:
+            self._model = self._only_model(cancellation)
+        return self._model
+
+    def _one(self, request: Request) -> Completion:
+        started = time.perf_counter()
+        if request.depths:
+            raise InvalidGoalError(f"{self.name} takes no depth pictures; ask it without depth")
+        body = self._body(request)
+        encoded = time.perf_counter()
+        reply = self._chat(body, request.cancellation, request.on_text or (lambda _: None))
+        height, width = request.images[0].pixels.shape[:2]
+        timings = {"encode": encoded - started, "remote": time.perf_counter() - encoded}
+        return completion_of(reply, (width, height), timings)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        content: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": self._data_uri(picture)}}
+            for picture in request.images
+        ]
+        content.append({"type": "text", "text": request.prompt})
+        sampling = request.sampling
         body: dict[str, Any] = {
-            "model": self._model,
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image_url", "image_url": image},
-                        {"type": "text", "text": text},
-                    ],
-                }
-            ],
+            "model": self.model_name(request.cancellation),
+            "messages": [{"role": "user", "content": content}],
             "stream": True,
-            "max_tokens": self._max_tokens,
+            "max_tokens": min(sampling.max_tokens or self._max_tokens, self._max_tokens),
             "logprobs": True,
+            "temperature": sampling.temperature,
         }
-        if family.keeps_special_tokens:
+        if sampling.temperature > 0.0 and sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if self.keeps_special_tokens:
             body["skip_special_tokens"] = False  # vLLM and SGLang
         return body
 
+    def _data_uri(self, picture: Picture) -> str:
+        data = encode_base64(picture.pixels, self._image_format)
+        return f"data:image/{self._image_format};base64,{data}"
+
     def _chat(
-        self, body: dict[str, Any], waits: dict[str, Any], on_text: Callable[[str], None]
+        self, body: dict[str, Any], cancellation: Cancellation, on_text: Callable[[str], None]
     ) -> ChatReply:
         """One request; a field that the server refuses by name is left out from then on."""
         while True:
-            reply = ChatReply(self._server, on_text, self._session.redact)
+            reply = ChatReply(self.server, on_text, self._session.redact)
             try:
                 self._session.exchange(
-                    "POST", "/chat/completions", self._accepted(body), on_data=reply.feed, **waits
+                    "POST",
+                    "/chat/completions",
+                    self._accepted(body),
+                    on_data=reply.feed,
+                    cancellation=cancellation,
                 )
             except BackendRejectedError as error:
                 refused = {
@@ -231,40 +237,48 @@ class OpenAIPointer:
                 body[instead] = value
         return body
 
-    def _only_model(self, waits: dict[str, Any]) -> str:
+    def _only_model(self, cancellation: Cancellation) -> str:
         """The model that the server serves.
 
         Raises:
             InvalidPointerSpecError: it serves several.
             BackendBadReplyError: it does not say.
         """
-        raw = self._session.exchange("GET", "/models", **waits)
-        reply = parse_json(raw, self._server, self._session.redact)
+        raw = self._session.exchange("GET", "/models", cancellation=cancellation)
+        reply = parse_json(raw, self.server, self._session.redact)
         rows = reply.get("data") if isinstance(reply, dict) else None
         if not isinstance(rows, list):
             raise BackendBadReplyError(
-                f"{self._server}/models lists no models; name one in the spec: ?model=NAME"
+                f"{self.server}/models lists no models; name one in the spec: ?model=NAME"
             )
         names = [row["id"] for row in rows if isinstance(row, dict) and "id" in row]
         if len(names) != 1 or not isinstance(names[0], str):
             some = self._session.redact(", ".join(str(name) for name in names[:5]))
             raise InvalidPointerSpecError(
-                f"{self._server} serves {len(names)} models ({some[:200]}); name one in the "
+                f"{self.server} serves {len(names)} models ({some[:200]}); name one in the "
                 "spec: ?model=NAME"
             )
         return names[0]
 
 
-def _explained(
-    reply: ChatReply, family: Family, size: tuple[int, int], **options: Any
-) -> PointerAnswer:
-    """The answer in a reply; if there is none, the server's reason is in the error."""
-    try:
-        return answer_from_text(family, reply.text, size, reasoning=reply.reasoning, **options)
-    except NoPointInAnswerError as error:
-        why = reply.why_nothing()
-        if not why:
-            raise
-        explained = type(error)(f"{error}: {why}")
-        explained.answer = error.answer or reply.refusal
-        raise explained from error
+def completion_of(
+    reply: ChatReply, image_size: tuple[int, int], timings_s: dict[str, float]
+) -> Completion:
+    """The completion in a complete reply, with the server's reason where it holds no answer."""
+    return Completion(
+        reply.text or reply.refusal,
+        reasoning=reply.reasoning,
+        token_logprobs=tuple(reply.logprobs),
+        token_ends=tuple(reply.token_ends),
+        finish_reason="length" if reply.finish_reason == "length" else "stop",
+        explanation=reply.why_nothing(),
+        completion_tokens=len(reply.logprobs) or None,
+        timings_s=timings_s,
+        image_size=image_size,
+    )
+
+
+def _on_qwen_grid(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture as Qwen's processor leaves it alone, so that its pixels are known."""
+    height, width = pixels.shape[:2]
+    return resized(pixels, qwen2_size(width, height))

@@ -76,7 +76,6 @@ class Pointer(Protocol):
         deadline: float | None = None,
         cancelled: Callable[[], bool] = _never,
         on_text: Callable[[str], None] = _ignore,
-        verbatim: bool = False,
     ) -> PointerAnswer:
         """Point at what the instruction names.
 
@@ -89,7 +88,6 @@ class Pointer(Protocol):
             deadline: ``time.monotonic()`` value after which to stop.
             cancelled: polled at least between tokens; True stops the call.
             on_text: receives the whole answer text so far, each time it grows.
-            verbatim: the instruction is a whole text, which is asked as it is.
 
         Raises:
             CanceledError, DeadlineExceededError, NoPointInAnswerError,

@@ -9,29 +9,33 @@ checkpoint brings along is never run, weights are read from safetensors only.
 
 from __future__ import annotations
 
-import functools
+import re
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from transformers import LogitsProcessor, StoppingCriteria
 
 from roborefer_ros.errors import (
+    InvalidGoalError,
     InvalidPointerSpecError,
-    ModelFailedError,
-    ModelOutOfMemoryError,
-    RoboReferError,
 )
-from roborefer_ros.frame import Mode
-from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, with_agreement
-from roborefer_ros.pointing.families import FAMILIES, answer_from_text, family_named, family_of
+from roborefer_ros.inference.device import resolve_device
+from roborefer_ros.inference.model import Completion, Outcome, Request, one_by_one
+from roborefer_ros.pointing.families import (
+    FAMILIES,
+    Family,
+    family_named,
+    family_of,
+)
 from roborefer_ros.pointing.formats import ImageSize
-from roborefer_ros.pointing.pointer import PointerAnswer, check_interrupts
+from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.spec import count, positive_int, read_options
 from roborefer_ros.pointing.vlm_loading import (
     check_tokenizer,
@@ -40,7 +44,6 @@ from roborefer_ros.pointing.vlm_loading import (
     load_frame,
     load_model,
     plain_generation,
-    resolve_device,
     resolve_folder,
 )
 from roborefer_ros.pointing.vlm_processor import load_processor
@@ -53,23 +56,22 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class TransformersPointer:
-    """A model of the transformers library.
+class TransformersPointer(ModelPointer):
+    """A model of the transformers library, pointing in the way of its family.
 
     Args:
-        source: folder or hub id, perhaps with options: ``?family=NAME&revision=R&samples=K``.
+        source: Folder or hub id, perhaps with options: ``?family=NAME&revision=R&samples=K``.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         dtype: ``auto`` (bfloat16 on CUDA, float32 on CPU), ``float32``, ``float16``, ``bfloat16``.
-        max_new_tokens: a longer answer is cut off; ``max_tokens`` in the spec wins.
-        verbatim: instructions are whole texts and are asked as they are (benchmarks).
+        max_new_tokens: Greatest length of an answer, tokens; ``max_tokens`` in the spec wins.
 
     Raises:
-        InvalidPointerSpecError: unknown option, or no known family and none named.
+        InvalidPointerSpecError: Unknown option, or no known family and none named.
         CheckpointNotFoundError, CheckpointInvalidError, ModelOutOfMemoryError,
         DependencyMissingError, ModelFailedError
     """
 
-    uses_depth = False
+    model: TransformersModel
 
     def __init__(
         self,
@@ -78,15 +80,10 @@ class TransformersPointer:
         device: str = "auto",
         dtype: str = "auto",
         max_new_tokens: int = 512,
-        verbatim: bool = False,
     ) -> None:
-        self._name = f"transformers:{source}"
-        self._verbatim = verbatim
         place, _, query = source.partition("?")
         options = read_options(query, _READERS)
-        self._samples: int = options.get("samples", 0)
-        self._max_new_tokens: int = options.get("max_tokens", max_new_tokens)
-        self._device = resolve_device(device)
+        where = torch.device(resolve_device(device))
         folder = resolve_folder(place, options.get("revision"))
         config = load_config(folder)
         family = (
@@ -99,143 +96,153 @@ class TransformersPointer:
                 f"how a model of type {config.model_type!r} points is not known; name its format "
                 f"with ?family=, one of {', '.join(FAMILIES)}"
             )
-        self._family = family
-        self._processor = guarded(folder, lambda: load_processor(folder, config))
-        self._frame = load_frame(self._processor, folder) if family.uses_chat_template else None
-        self._model = load_model(folder, config, self._device, dtype)
-        check_tokenizer(self._processor.tokenizer, self._model, folder)
-        self._generation = plain_generation(folder, self._model, self._processor.tokenizer)
-        self._model.generation_config = self._generation
+        model = TransformersModel(
+            f"transformers:{source}",
+            folder,
+            config,
+            family,
+            device=where,
+            dtype=dtype,
+            max_new_tokens=options.get("max_tokens", max_new_tokens),
+        )
+        super().__init__(model, family, options.get("samples", 0))
 
-    @property
-    def name(self) -> str:
-        return self._name
 
-    def point(
+class TransformersModel:
+    """A vision-language model of the transformers library.
+
+    Args:
+        name: Spec string it was opened from.
+        folder: Checkpoint.
+        config: Its configuration.
+        family: How its prompts are framed, and whether special tokens stay in its text.
+        device: Where it runs.
+        dtype: As in ``TransformersPointer``.
+        max_new_tokens: Greatest length of an answer, tokens.
+
+    Raises:
+        CheckpointInvalidError, ModelOutOfMemoryError, DependencyMissingError
+    """
+
+    uses_depth = False
+    can_sample = True
+    max_batch = 1
+
+    def __init__(
         self,
-        rgb: npt.NDArray[np.uint8],
-        relative_depth: npt.NDArray[np.uint8] | None,
-        instruction: str,
-        mode: Mode = Mode.AUTO,
+        name: str,
+        folder: Path,
+        config: Any,
+        family: Family,
         *,
-        max_points: int = 0,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_text: Callable[[str], None] = lambda _: None,
-        verbatim: bool = False,
-    ) -> PointerAnswer:
-        """See ``Pointer.point``; cancellation is looked at between tokens."""
+        device: torch.device,
+        dtype: str,
+        max_new_tokens: int,
+    ) -> None:
+        self.name = name
+        self.max_new_tokens = max_new_tokens
+        self._device = device
+        self._family = family
+        self.processor = guarded(folder, lambda: load_processor(folder, config))
+        self.frame = load_frame(self.processor, folder) if family.uses_chat_template else None
+        self.network = load_model(folder, config, device, dtype)
+        check_tokenizer(self.processor.tokenizer, self.network, folder)
+        self.generation = plain_generation(folder, self.network, self.processor.tokenizer)
+        self.network.generation_config = self.generation
 
-        check = functools.partial(check_interrupts, deadline, cancelled)
-
-        def ask(seed: int | None, on_text: Callable[[str], None]) -> PointerAnswer:
-            check()
-            return self._ask(inputs, size, seed, max_points, dict(timings), check, on_text)
-
-        try:
-            check()
-            started = time.perf_counter()
-            inputs, size = self._inputs(rgb, instruction, verbatim)
-            timings = {"preprocess": time.perf_counter() - started}
-            return with_agreement(
-                ask(None, on_text),
-                lambda index: ask(index, lambda _: None),
-                self._samples,
-                rgb.shape[1] / rgb.shape[0],
-            )
-        except RoboReferError:
-            raise
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise ModelOutOfMemoryError(
-                "the GPU ran out of memory while answering; close other programs on it, use "
-                "dtype bfloat16 or a smaller model"
-            ) from error
-        except Exception as error:
-            raise ModelFailedError(f"the model failed: {type(error).__name__}: {error}") from error
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        """See ``Model.complete``; cancellation is looked at between tokens."""
+        return one_by_one(requests, self._one, self.name)
 
     def close(self) -> None:
         """Free the weights."""
-        self._model = None
+        self.network = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _inputs(
-        self, rgb: npt.NDArray[np.uint8], instruction: str, verbatim: bool = False
-    ) -> tuple[dict[str, torch.Tensor], ImageSize]:
-        """The model's inputs, and ``(width, height)`` of the image that it sees."""
-        picture = Image.fromarray(np.ascontiguousarray(rgb))
-        text = self._harmless(instruction)
-        if not (verbatim or self._verbatim):
-            text = self._family.prompt(text)
-        text = self._frame.around(text) if self._frame else self._family.image_token + text
-        inputs = dict(self._processor(text=[text], images=[picture], return_tensors="pt"))
+    def inputs(self, request: Request) -> tuple[dict[str, torch.Tensor], ImageSize]:
+        """The network's inputs, and ``(width, height)`` of the image that it sees."""
+        picture = Image.fromarray(np.ascontiguousarray(request.images[0].pixels))
+        text = self._harmless(request.prompt)
+        text = self.frame.around(text) if self.frame else self._family.image_token + text
+        inputs = dict(self.processor(text=[text], images=[picture], return_tensors="pt"))
         inputs.pop("labels", None)
         size = picture.size
         if "image_grid_thw" in inputs:
-            patch = self._processor.image_processor.patch_size
+            patch = self.processor.image_processor.patch_size
             _, rows, columns = inputs["image_grid_thw"][0].tolist()
             size = (columns * patch, rows * patch)
-        dtype = self._model.dtype
+        dtype = self.network.dtype
         return {
             name: value.to(self._device, dtype if value.is_floating_point() else None)
             for name, value in inputs.items()
             if isinstance(value, torch.Tensor)
         }, size
 
-    def _harmless(self, instruction: str) -> str:
-        """The instruction without the tokenizer's special tokens: they are the template's."""
-        tokenizer = self._processor.tokenizer
-        for token in {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}:
-            if token.strip():
-                instruction = instruction.replace(token, " ")
-        return " ".join(instruction.split())
+    def _harmless(self, prompt: str) -> str:
+        """The prompt without the tokenizer's special tokens: they are the template's.
+
+        Those that the family's own request holds stay.
+        """
+        tokenizer, own = self.processor.tokenizer, self._family.prompt("")
+        tokens = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        foreign = [re.escape(token) for token in tokens if token.strip() and token not in own]
+        if foreign:
+            longest_first = "|".join(sorted(foreign, key=len, reverse=True))
+            pattern = re.compile(rf"(?:(?:{longest_first})\s*)+")
+            while pattern.search(prompt):  # taking one out may leave another
+                prompt = pattern.sub(" ", prompt)
+        return prompt
 
     @torch.inference_mode()
-    def _ask(
-        self,
-        inputs: dict[str, torch.Tensor],
-        size: ImageSize,
-        seed: int | None,
-        max_points: int,
-        timings: dict[str, float],
-        check: Callable[[], None],
-        on_text: Callable[[str], None],
-    ) -> PointerAnswer:
-        """One answer: greedy, or sampled with a seed."""
+    def _one(self, request: Request) -> Completion:
         started = time.perf_counter()
-        progress = _Progress(self._decode, check, on_text, self._stop_ids())
-        sampling: dict[str, Any] = {"do_sample": False}
-        if seed is not None:
-            sampling = {"do_sample": True, "temperature": SAMPLING_TEMPERATURE}
+        if request.depths:
+            raise InvalidGoalError(f"{self.name} has no depth branch; ask it without depth")
+        inputs, size = self.inputs(request)
+        prepared = time.perf_counter()
+        progress = _Progress(
+            self._decode,
+            request.cancellation.check,
+            request.on_text or (lambda _: None),
+            self._stop_ids(),
+        )
+        sampling = request.sampling
+        limit = min(sampling.max_tokens or self.max_new_tokens, self.max_new_tokens)
+        chosen: dict[str, Any] = {"do_sample": False}
+        if sampling.temperature > 0.0:
+            chosen = {"do_sample": True, "temperature": sampling.temperature}
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
-            if seed is not None:
-                torch.manual_seed(seed)
-            self._model.generate(
+            if sampling.temperature > 0.0:
+                seed = sampling.seed
+                torch.manual_seed(secrets.randbits(63) if seed is None else seed)
+            self.network.generate(
                 **inputs,
-                max_new_tokens=self._max_new_tokens,
+                max_new_tokens=limit,
                 logits_processor=[_KeepDistribution(progress)],
                 stopping_criteria=[_Watch(progress)],
-                **sampling,
+                **chosen,
             )
-        timings["generate"] = time.perf_counter() - started
-        return answer_from_text(
-            self._family,
+        return Completion(
             self._decode(progress.ids),
-            size,
-            max_points=max_points,
-            token_ends=progress.ends,
-            logprobs=progress.logprobs,
-            timings_s=timings,
+            token_logprobs=tuple(progress.logprobs),
+            token_ends=tuple(progress.ends),
+            finish_reason="length" if len(progress.ids) >= limit else "stop",
+            completion_tokens=len(progress.ids),
+            timings_s={
+                "preprocess": prepared - started,
+                "generate": time.perf_counter() - prepared,
+            },
+            image_size=size,
         )
 
     def _stop_ids(self) -> set[int]:
-        stop = self._generation.eos_token_id
+        stop = self.generation.eos_token_id
         return set(stop) if isinstance(stop, (list, tuple)) else {stop}
 
     def _decode(self, ids: list[int]) -> str:
-        text: str = self._processor.tokenizer.decode(
+        text: str = self.processor.tokenizer.decode(
             ids, skip_special_tokens=not self._family.keeps_special_tokens
         )
         return text

@@ -21,7 +21,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from roborefer_ros.errors import (
     CheckpointInvalidError,
     CheckpointNotFoundError,
-    ModelFailedError,
     ModelOutOfMemoryError,
     RoboReferError,
 )
@@ -47,22 +46,6 @@ _KEPT_GENERATION = (
     "decoder_start_token_id",
     "forced_bos_token_id",
 )
-
-
-def resolve_device(device: str) -> torch.device:
-    """The device of a ``device`` parameter.
-
-    Raises:
-        ModelFailedError: CUDA was asked for where there is none.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelFailedError(
-            f"device {device!r} was asked for, but torch sees no CUDA GPU; use device:=cpu or "
-            "install a CUDA build of torch (`roborefer doctor` shows what torch sees)"
-        )
-    return torch.device(device)
 
 
 def resolve_folder(source: str, revision: str | None) -> Path:

@@ -21,7 +21,7 @@ from roborefer_ros.frame import Mode
 from roborefer_ros.inference import device
 from roborefer_ros.inference.model import Outcome, Picture, Request, SamplingParams
 from roborefer_ros.pointing.model_pointer import ModelPointer
-from roborefer_ros.pointing.pointer import NormalisedPoint, Pointer
+from roborefer_ros.pointing.pointer import NormalisedPoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +129,12 @@ class ModelEngine:
                 number = len(query.images)
                 done(index, InvalidGoalError(f"an instruction is about one image, not {number}"))
                 continue
-            request = _request(query)
-            own = self.pointer.requests(request) if query.is_instruction else [request]
+            try:
+                own = self.pointer.requests(_request(query), verbatim=not query.is_instruction)
+            except Exception as error:
+                done(index, numbered(error))
+                continue
+            own = own if query.is_instruction else own[:1]
             outcomes[index] = [None] * len(own)
             owners += [index] * len(own)
             requests += own
@@ -181,62 +185,6 @@ def _request(query: Query) -> Request:
         ),
         on_text=query.on_text,
     )
-
-
-class PointerEngine:
-    """Any Pointer: one query after the other, one image each, nothing reused between them."""
-
-    max_batch = 1
-    can_sample = False
-
-    def __init__(self, pointer: Pointer) -> None:
-        self._pointer = pointer
-        self.name = pointer.name
-        self.uses_depth = pointer.uses_depth
-
-    def answer(self, queries: Sequence[Query], done: Done) -> None:
-        """See ``Engine.answer``."""
-        for index, query in enumerate(queries):
-            try:
-                outcome: EngineAnswer | RoboReferError = self._one(query)
-            except RoboReferError as error:
-                outcome = error
-            except Exception as error:
-                outcome = numbered(error)
-            done(index, outcome)
-
-    def close(self) -> None:
-        """See ``Engine.close``."""
-        self._pointer.close()
-
-    def _one(self, query: Query) -> EngineAnswer:
-        if len(query.images) != 1 or len(query.depths) > 1:
-            raise InvalidGoalError(
-                f"{self.name} answers questions about one image with at most one depth picture, "
-                f"not about {len(query.images)} with {len(query.depths)}"
-            )
-        try:
-            answer = self._pointer.point(
-                query.images[0].pixels,
-                query.depths[0].pixels if query.depths else None,
-                query.text,
-                query.mode,
-                max_points=query.max_points,
-                deadline=query.deadline,
-                cancelled=query.cancel.is_set,
-                on_text=query.on_text or (lambda _: None),
-                verbatim=not query.is_instruction,
-            )
-        except (NoPointInAnswerError, PointOutsideImageError) as error:
-            return EngineAnswer(text=error.answer, no_point=error)
-        logprobs = answer.token_logprobs
-        return EngineAnswer(
-            text=answer.text,
-            points=answer.points,
-            confidences=answer.confidences,
-            timings_s=answer.timings_s,
-            tokens=None if logprobs is None else len(logprobs),
-        )
 
 
 def numbered(error: Exception) -> RoboReferError:

@@ -11,21 +11,19 @@ from typing import Any
 
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pipeline import DepthEstimator
-from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.server.engine import ModelEngine
 from roborefer_ros.server.settings import MIB
 
 _logger = logging.getLogger("roborefer_ros.server")
 
 
-def open_engine(options: argparse.Namespace) -> Any:
+def open_engine(options: argparse.Namespace) -> ModelEngine:
     """Load the model and choose how it is run.
 
     Raises:
         RoboReferError: what opening a pointer raises.
     """
     from roborefer_ros.pointing.factory import open_pointer
-    from roborefer_ros.pointing.model_pointer import ModelPointer
-    from roborefer_ros.server.engine import ModelEngine, PointerEngine
 
     more: dict[str, Any] = {}
     if options.model.startswith("roborefer:"):
@@ -37,16 +35,14 @@ def open_engine(options: argparse.Namespace) -> Any:
                 round(options.prompt_cache_mib * MIB),
             ),
         }
-    pointer: Pointer = open_pointer(
+    pointer = open_pointer(
         options.model,
         device=options.device,
         dtype=options.dtype,
         max_new_tokens=options.max_new_tokens,
         **more,
     )
-    if isinstance(pointer, ModelPointer):
-        return ModelEngine(pointer)
-    return PointerEngine(pointer)
+    return ModelEngine(pointer)
 
 
 def served_name(spec: str) -> str:

@@ -468,7 +468,7 @@ def test_query_command_marks_the_point(
     monkeypatch.delenv("ROBOREFER_API_KEY")
     assert main(ask) == 1
     assert "401" in capsys.readouterr().err
-    assert main([str(tmp_path / "none.png"), "x"]) == 1
+    assert main([str(tmp_path / "none.png"), "x"]) == 2
     with pytest.raises(SystemExit):
         main([str(picture), " ", "--url", echo.url])
 

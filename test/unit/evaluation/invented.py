@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Mode
-from roborefer_ros.pointing.answers import parse_tuples
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.inference.model import Completion, Outcome, Request
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 
 WIDTH, HEIGHT = 64, 48
@@ -120,39 +118,30 @@ def robospatial(folder: Path) -> Path:
     return folder
 
 
-class ScriptedPointer:
-    """Says the next of its texts, whatever it is shown; an error in the list is raised."""
+class ScriptedModel:
+    """Says the next of its texts, whatever it is shown; an error in the list is its outcome."""
 
     name = "scripted"
+    can_sample = False
+    max_batch = 1
 
-    def __init__(self, texts: list[str | Exception], uses_depth: bool = False) -> None:
+    def __init__(self, texts: list[str | BaseException], uses_depth: bool = False) -> None:
         self.texts = texts
         self.uses_depth = uses_depth
         self.asked: list[str] = []
         self.depths: list[npt.NDArray[np.uint8] | None] = []
 
-    def point(
-        self,
-        rgb: npt.NDArray[np.uint8],
-        relative_depth: npt.NDArray[np.uint8] | None,
-        instruction: str,
-        mode: Mode = Mode.AUTO,
-        *,
-        max_points: int = 0,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_text: Callable[[str], None] = lambda _: None,
-    ) -> PointerAnswer:
-        text = self.texts[len(self.asked) % len(self.texts)]
-        self.asked.append(instruction)
-        self.depths.append(relative_depth)
-        if isinstance(text, BaseException):
-            raise text
-        try:
-            return PointerAnswer(text, tuple(match.point for match in parse_tuples(text)))
-        except RoboReferError as error:
-            error.answer = text
-            raise
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        for index, request in enumerate(requests):
+            text = self.texts[len(self.asked) % len(self.texts)]
+            self.asked.append(request.prompt)
+            self.depths.append(request.depths[0].pixels if request.depths else None)
+            if isinstance(text, str):
+                yield index, Completion(text)
+            elif isinstance(text, RoboReferError):
+                yield index, text
+            else:
+                raise text
 
     def close(self) -> None:
         pass

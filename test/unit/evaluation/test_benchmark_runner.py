@@ -19,13 +19,14 @@ import pytest
 from roborefer_ros.errors import BackendUnreachableError, ModelOutOfMemoryError
 from roborefer_ros.evaluation import evaluate
 from roborefer_ros.evaluation.answers_file import KEYS, AnswersFile
-from roborefer_ros.evaluation.askers import PointerAsker, no_depth, predicted_depth
+from roborefer_ros.evaluation.askers import Asker, no_depth, predicted_depth
 from roborefer_ros.evaluation.evaluate import main, open_asker
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
 from roborefer_ros.evaluation.score import main as score_main
 from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 
 HIT = "[(0.600, 0.400)]"
@@ -36,10 +37,11 @@ def benchmark(tmp_path: Path) -> Benchmark:
     return open_benchmark(invented.refspatial(tmp_path / "bench", {"Location": 6, "Placement": 4}))
 
 
-def go(benchmark: Benchmark, out: Path, *pointers: Any, **more: Any) -> RunReport:
+def go(benchmark: Benchmark, out: Path, *models: Any, **more: Any) -> RunReport:
     more.setdefault("model_id", "RoboRefer-test")
     family = more.pop("family", FAMILIES["tuples"])
-    return run(PointerAsker(pointers), benchmark, out, family=family, show_progress=False, **more)
+    asker = Asker([ModelPointer(model, family) for model in models])
+    return run(asker, benchmark, out, family=family, show_progress=False, **more)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -47,7 +49,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_lines_are_those_of_the_reference(benchmark: Benchmark, tmp_path: Path) -> None:
-    pointer = invented.ScriptedPointer([HIT, "no point here", "[(7.0, 3.0)]"])
+    pointer = invented.ScriptedModel([HIT, "no point here", "[(7.0, 3.0)]"])
     report = go(benchmark, tmp_path / "out", pointer)
     assert (report.asked, report.kept, report.failures) == (10, 0, [])
     written = lines(tmp_path / "out/Location.jsonl")
@@ -67,8 +69,7 @@ def test_lines_are_those_of_the_reference(benchmark: Benchmark, tmp_path: Path) 
         "step": 2,
     }
     assert written[2]["text"] == "[(7.0, 3.0)]"
-    # The pointer adds the suffix itself.
-    assert pointer.asked[0] == "Please point out thing 0."
+    assert pointer.asked[0] == f"Please point out thing 0. {POINT_SUFFIX}"
 
 
 #: as the reference's test_benchmark.py asks, by the model's name
@@ -134,7 +135,7 @@ def test_half_a_surrogate_pair_is_an_answer(benchmark: Benchmark, tmp_path: Path
     pytest.importorskip("jinja2")
     text = f"\ud83d é {HIT}"
     out = tmp_path / "out"
-    go(benchmark, out, invented.ScriptedPointer([text, "\udfff nowhere"]))
+    go(benchmark, out, invented.ScriptedModel([text, "\udfff nowhere"]))
     assert (out / "Location.jsonl").read_bytes().isascii()
     assert lines(out / "Location.jsonl")[0]["text"] == text
     page = tmp_path / "page.html"
@@ -146,8 +147,11 @@ def test_interrupted_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = invented.refspatial(tmp_path / "b", {"Location": 3})
-    pointer = invented.ScriptedPointer([HIT, KeyboardInterrupt()])
-    monkeypatch.setattr("roborefer_ros.evaluation.evaluate.open_pointer", lambda *_, **__: pointer)
+    pointer = invented.ScriptedModel([HIT, KeyboardInterrupt()])
+    monkeypatch.setattr(
+        "roborefer_ros.evaluation.evaluate.open_pointer",
+        lambda *_, **__: ModelPointer(pointer, FAMILIES["tuples"]),
+    )
     command = ["--model", "echo:", "--data", str(folder), "--out", str(tmp_path / "out")]
     assert main([*command, "--no-report"]) == 130
     assert "the same command again goes on" in capsys.readouterr().err
@@ -189,13 +193,13 @@ def test_servers_are_asked_for_words_too(tmp_path: Path, server: str) -> None:
 
 def test_it_goes_on_after_an_interruption(benchmark: Benchmark, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    stopped = invented.ScriptedPointer([HIT] * 8 + [KeyboardInterrupt()])
+    stopped = invented.ScriptedModel([HIT] * 8 + [KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
         go(benchmark, out, stopped)
     # As a crash in the middle of a line would leave it.
     file = out / "Placement.jsonl"
     file.write_bytes(file.read_bytes()[:-9])
-    rest = invented.ScriptedPointer([HIT])
+    rest = invented.ScriptedModel([HIT])
     report = go(benchmark, out, rest)
     assert (report.kept, report.asked) == (7, 3)
     assert [r["question_id"] for r in lines(file)] == [0, 1, 2, 3]
@@ -204,16 +208,16 @@ def test_it_goes_on_after_an_interruption(benchmark: Benchmark, tmp_path: Path) 
 
 def test_failures_are_asked_again(benchmark: Benchmark, tmp_path: Path) -> None:
     gone = BackendUnreachableError("the server is gone")
-    pointer = invented.ScriptedPointer([HIT, gone, HIT, HIT, gone])
+    pointer = invented.ScriptedModel([HIT, gone, HIT, HIT, gone])
     report = go(benchmark, tmp_path / "out", pointer)
     assert len(report.failures) == 4
     assert "Location/1: the server is gone" in report.failures
-    report = go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]))
+    report = go(benchmark, tmp_path / "out", invented.ScriptedModel([HIT]))
     assert (report.kept, report.asked, report.failures) == (6, 4, [])
 
 
 def test_failures_in_a_row_end_the_run(benchmark: Benchmark, tmp_path: Path) -> None:
-    pointer = invented.ScriptedPointer([ModelOutOfMemoryError("the GPU is full")])
+    pointer = invented.ScriptedModel([ModelOutOfMemoryError("the GPU is full")])
     with pytest.raises(ModelOutOfMemoryError):
         go(benchmark, tmp_path / "out", pointer)
     assert len(pointer.asked) == 5
@@ -221,13 +225,13 @@ def test_failures_in_a_row_end_the_run(benchmark: Benchmark, tmp_path: Path) -> 
 
 
 def test_a_folder_belongs_to_one_model(benchmark: Benchmark, tmp_path: Path) -> None:
-    go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]))
+    go(benchmark, tmp_path / "out", invented.ScriptedModel([HIT]))
     with pytest.raises(BenchmarkError, match="answers of model_id 'RoboRefer-test'"):
-        go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]), model_id="another")
+        go(benchmark, tmp_path / "out", invented.ScriptedModel([HIT]), model_id="another")
 
 
 def test_a_folder_keeps_to_one_way_of_asking(benchmark: Benchmark, tmp_path: Path) -> None:
-    pointer = invented.ScriptedPointer([HIT])
+    pointer = invented.ScriptedModel([HIT])
     go(benchmark, tmp_path / "out", pointer, settings={"depth": "none"})
     go(benchmark, tmp_path / "out", pointer, settings={"depth": "none"})
     with pytest.raises(BenchmarkError, match="answers of depth 'none', not 'model'"):
@@ -242,7 +246,7 @@ def test_two_runs_do_not_write_into_one_file(benchmark: Benchmark, tmp_path: Pat
         AnswersFile(tmp_path / "out/Location.jsonl"),
         pytest.raises(BenchmarkError, match="another run"),
     ):
-        go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]))
+        go(benchmark, tmp_path / "out", invented.ScriptedModel([HIT]))
 
 
 def test_a_broken_line_in_the_middle_is_not_thrown_away(tmp_path: Path) -> None:
@@ -255,13 +259,15 @@ def test_a_broken_line_in_the_middle_is_not_thrown_away(tmp_path: Path) -> None:
 
 
 def test_limit(benchmark: Benchmark, tmp_path: Path) -> None:
-    assert go(benchmark, tmp_path / "out", invented.ScriptedPointer([HIT]), limit=2).asked == 4
+    assert go(benchmark, tmp_path / "out", invented.ScriptedModel([HIT]), limit=2).asked == 4
 
 
-def test_words_are_not_asked_for(tmp_path: Path) -> None:
+def test_any_model_is_asked_for_words_as_they_are_written(tmp_path: Path) -> None:
     home = open_benchmark(invented.robospatial(tmp_path / "home"))
-    report = go(home, tmp_path / "out", invented.ScriptedPointer([HIT]))
-    assert (report.asked, report.skipped) == (2, 2)
+    model = invented.ScriptedModel([HIT])
+    assert go(home, tmp_path / "out", model).asked == 4
+    instructions = [r["instruction"] for p in (tmp_path / "out").glob("*.jsonl") for r in lines(p)]
+    assert sorted(model.asked) == sorted(instructions)
 
 
 def test_depth_is_only_made_for_models_that_use_it(benchmark: Benchmark, tmp_path: Path) -> None:
@@ -271,33 +277,33 @@ def test_depth_is_only_made_for_models_that_use_it(benchmark: Benchmark, tmp_pat
         calls.append(rgb.shape)
         return np.zeros(rgb.shape[:2], np.uint8)
 
-    blind = invented.ScriptedPointer([HIT])
+    blind = invented.ScriptedModel([HIT])
     go(benchmark, tmp_path / "a", blind, depth=depth)
     assert not calls
-    seeing = invented.ScriptedPointer([HIT], uses_depth=True)
+    seeing = invented.ScriptedModel([HIT], uses_depth=True)
     go(benchmark, tmp_path / "b", seeing, depth=depth)
     assert len(calls) == 10
     assert all(d is not None for d in seeing.depths)
 
 
-class SlowPointer(invented.ScriptedPointer):
+class SlowModel(invented.ScriptedModel):
     """Takes a while, as a server does; refuses a second call at the same time."""
 
     def __init__(self) -> None:
         super().__init__([HIT])
         self._busy = threading.Lock()
 
-    def point(self, *arguments: Any, **more: Any) -> Any:
+    def complete(self, requests: Any) -> Any:
         assert self._busy.acquire(blocking=False), "one call at a time"
         try:
             time.sleep(0.05)
-            return super().point(*arguments, **more)
+            yield from super().complete(requests)
         finally:
             self._busy.release()
 
 
 def test_several_workers_share_the_questions(benchmark: Benchmark, tmp_path: Path) -> None:
-    pointers = [SlowPointer() for _ in range(5)]
+    pointers = [SlowModel() for _ in range(5)]
     report = go(benchmark, tmp_path / "out", *pointers)
     assert report.asked == 10
     assert all(pointer.asked for pointer in pointers)
@@ -320,7 +326,7 @@ def test_depth_is_predicted_once_a_picture(tmp_path: Path) -> None:
         return rgb[..., 0]
 
     folder = invented.refspatial(tmp_path / "bench", {"Location": 6}, images=2)
-    seeing = invented.ScriptedPointer([HIT], uses_depth=True)
+    seeing = invented.ScriptedModel([HIT], uses_depth=True)
     go(open_benchmark(folder), tmp_path / "out", seeing, depth=predicted_depth(estimator))
     assert len(calls) == 2
     assert seeing.depths[1] is not None
@@ -357,7 +363,7 @@ def test_an_engine_is_asked_for_words_too(tmp_path: Path) -> None:
     home = open_benchmark(invented.robospatial(tmp_path / "home"))
     report = run(asker, home, tmp_path / "out", model_id="tiny",
                  family=FAMILIES["tuples"], depth=no_depth, show_progress=False)  # fmt: skip
-    assert (report.asked, report.skipped, report.failures) == (4, 0, [])
+    assert (report.asked, report.failures) == (4, [])
     record = lines(tmp_path / "out/Configuration.jsonl")[0]
     assert record["instruction"].startswith("Question 2?")
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import BackendBadReplyError, BackendFailedError, NoPointInAnswerError
+from roborefer_ros.inference.model import Picture
 from roborefer_ros.pointing.chat_stream import ChatReply
+from roborefer_ros.pointing.echo import EchoModel
 from roborefer_ros.pointing.families import FAMILIES
 from roborefer_ros.pointing.http_session import HttpSession
-from roborefer_ros.pointing.openai_http import _explained
+from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.pointing.openai_http import completion_of
 
 STREAM = "text/event-stream"
 
@@ -171,5 +175,7 @@ def test_refused_and_cut_answers_tell_why(events: bytes, said: str) -> None:
     reply.feed(events, STREAM)
     reply.finish()
     assert said in reply.why_nothing()
+    pointer = ModelPointer(EchoModel(), FAMILIES["tuples"])
+    picture = Picture.of(np.zeros((48, 64, 3), np.uint8))
     with pytest.raises(NoPointInAnswerError, match=said):
-        _explained(reply, FAMILIES["tuples"], (64, 48))
+        pointer.answer([completion_of(reply, (64, 48), {})], picture)

@@ -23,6 +23,7 @@ from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
     InvalidPointerSpecError,
+    ModelFailedError,
     NoPointInAnswerError,
     RoboReferError,
 )
@@ -190,6 +191,7 @@ def test_roborefer_contract(
         "depth_url": depths,
         "enable_depth": enable,
         "text": f"the mug {POINT_SUFFIX}",
+        "tell_model": 1,  # for this package's server; the reference's ignores it
     }
 
 
@@ -327,11 +329,11 @@ def test_the_pointer_works_after_a_cancelled_goal(remote: Open) -> None:
     assert pointer.point(RGB, None, "the mug").points
 
 
-def test_an_exception_of_the_listener_comes_through(remote: Open) -> None:
+def test_an_exception_of_the_listener_ends_its_request(remote: Open) -> None:
     def listener(_: str) -> None:
         raise KeyError("mine")
 
-    with pytest.raises(KeyError, match="mine"):
+    with pytest.raises(ModelFailedError, match="KeyError: 'mine'"):
         remote("ok").point(RGB, None, "the mug", on_text=listener)
 
 
@@ -441,7 +443,7 @@ def test_bad_specs(spec: str) -> None:
 )
 def test_addresses(spec: str, address: str) -> None:
     pointer: Any = open_pointer(spec, device="cpu", max_new_tokens=64)
-    assert pointer._server == address
+    assert pointer.model.server == address
     assert pointer.name == spec
     assert isinstance(pointer, Pointer)
     pointer.close()

@@ -146,7 +146,7 @@ def test_keeps_as_many_points_as_wanted(taught: tuple[str, Any]) -> None:
 
 def test_special_tokens_in_an_instruction_are_words(taught: tuple[str, Any]) -> None:
     _, pointer = taught
-    tokens = " ".join(pointer._processor.tokenizer.get_added_vocab())
+    tokens = " ".join(pointer.model.processor.tokenizer.get_added_vocab())
     try:
         pointer.point(PICTURE, None, f"the mug {tokens} now", max_points=1)
     except UNUSABLE_ANSWERS:
@@ -155,12 +155,12 @@ def test_special_tokens_in_an_instruction_are_words(taught: tuple[str, Any]) -> 
 
 def test_agreement_over_samples(taught: tuple[str, Any]) -> None:
     name, pointer = taught
-    pointer._samples = 2
+    pointer.samples = 2
     try:
         first = pointer.point(PICTURE, None, INSTRUCTION)
         second = pointer.point(PICTURE, None, INSTRUCTION)
     finally:
-        pointer._samples = 0
+        pointer.samples = 0
     assert first.text == FAMILIES[name][1]
     assert first.confidences == second.confidences  # seeded
     assert set(first.confidences) <= {1 / 4, 2 / 4, 3 / 4}

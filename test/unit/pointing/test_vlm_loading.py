@@ -20,7 +20,7 @@ pytest.importorskip("transformers")
 
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_checkpoints import PICTURE, save_florence2, save_molmo2, save_paligemma, save_qwen
+from tiny_checkpoints import asked, save_florence2, save_molmo2, save_paligemma, save_qwen
 from transformers import AutoTokenizer
 
 from roborefer_ros.errors import CheckpointInvalidError, CheckpointNotFoundError
@@ -58,7 +58,7 @@ def refused(folder: Path, message: str, **options: Any) -> None:
 
 def test_weights_are_those_of_the_file(original: Path) -> None:
     stored = load_file(original / "model.safetensors")
-    loaded = opened(original)._model.state_dict()
+    loaded = opened(original).model.network.state_dict()
     same = [name for name in stored if name in loaded]
     assert len(same) > 20
     for name in same:
@@ -189,7 +189,7 @@ def test_generation_configs_that_name_no_tokens(
 def test_a_checkpoint_without_a_generation_config(folder: Path) -> None:
     (folder / "generation_config.json").unlink()
     pointer = opened(folder)
-    assert pointer._generation.eos_token_id == pointer._processor.tokenizer.eos_token_id
+    assert pointer.model.generation.eos_token_id == pointer.model.processor.tokenizer.eos_token_id
 
 
 def test_a_tokenizer_with_more_tokens_than_the_embedding_has_rows(folder: Path) -> None:
@@ -231,11 +231,11 @@ def test_prompts_are_those_that_the_processor_renders(
     save(tmp_path / "model")
     pointer = opened(tmp_path / "model")
     content = [{"type": "image"}, {"type": "text", "text": "{{ the }} mug"}]
-    expected = pointer._processor.apply_chat_template(
+    expected = pointer.model.processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    assert pointer._frame is not None
-    assert pointer._frame.around("{{ the }} mug") == expected
+    assert pointer.model.frame is not None
+    assert pointer.model.frame.around("{{ the }} mug") == expected
 
 
 @pytest.mark.parametrize("save", [save_paligemma, save_florence2])
@@ -243,7 +243,7 @@ def test_families_without_a_template_need_none(
     tmp_path: Path, save: Callable[[Path], None]
 ) -> None:
     save(tmp_path / "model")
-    assert opened(tmp_path / "model")._frame is None
+    assert opened(tmp_path / "model").model.frame is None
 
 
 # --- the hub ---------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def cached(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def test_a_model_of_the_hub_is_opened_from_the_cache(cached: Path) -> None:
     pointer = opened("own/qwen")
     assert pointer.name == "transformers:own/qwen"
-    inputs, _ = pointer._inputs(PICTURE, "the mug")
+    inputs, _ = pointer.model.inputs(asked(pointer, "the mug"))
     assert inputs["input_ids"].numel() > 20
 
 

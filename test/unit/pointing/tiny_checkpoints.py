@@ -17,6 +17,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from roborefer_ros.inference.model import Picture, Request
+
 #: the picture that every model is taught with: 64x48, not square
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 INSTRUCTION = "the mug"
@@ -205,11 +207,16 @@ def save_florence2(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def asked(pointer: Any, instruction: str) -> Request:
+    """What the pointer's model is asked about the picture."""
+    return pointer.requests(Request(instruction, (Picture.of(PICTURE),)))[0]
+
+
 def teach(pointer: Any, answer: str, steps: int = 150) -> None:
     """Train a loaded pointer's model until it answers the one question by heart."""
     torch.manual_seed(0)
-    model, words = pointer._model, pointer._processor.tokenizer
-    inputs, _ = pointer._inputs(PICTURE, INSTRUCTION)
+    model, words = pointer.model.network, pointer.model.processor.tokenizer
+    inputs, _ = pointer.model.inputs(asked(pointer, INSTRUCTION))
     said = words(answer, add_special_tokens=False, return_tensors="pt").input_ids
     said = torch.cat([said, torch.tensor([[words.eos_token_id]])], dim=1)
     batch = (

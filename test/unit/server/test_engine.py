@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from roborefer_ros.errors import InvalidGoalError, ModelOutOfMemoryError, RoboReferError
-from roborefer_ros.inference.model import Picture
-from roborefer_ros.pointing.echo import EchoPointer
+from roborefer_ros.inference.model import Outcome, Picture, Request
+from roborefer_ros.pointing.echo import EchoModel, EchoPointer
+from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server.engine import (
     EngineAnswer,
     ModelEngine,
-    PointerEngine,
     Query,
     numbered,
 )
@@ -111,14 +112,14 @@ def test_what_a_model_raised_is_not_told_to_clients(monkeypatch: pytest.MonkeyPa
 
 
 def test_any_pointer_answers_one_by_one() -> None:
-    engine = PointerEngine(EchoPointer())
+    engine = ModelEngine(EchoPointer())
     image = picture(1, 10, 10)
     outcomes = run(
         engine,
         [
             Query("[(0.1, 0.2)]", (image,), is_instruction=True),
             Query("nothing here", (image,), is_instruction=True),
-            Query("[(0.1, 0.2)]", (image, image)),
+            Query("[(0.1, 0.2)]", (image, image), is_instruction=True),
         ],
     )
     assert outcomes[0].points == ((0.1, 0.2),)
@@ -126,25 +127,25 @@ def test_any_pointer_answers_one_by_one() -> None:
     assert isinstance(outcomes[2], InvalidGoalError)
 
 
-class Listens(EchoPointer):
-    """Notes what it is asked, and whether as it is."""
+class Listens(EchoModel):
+    """Notes what it is asked."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, bool]] = []
+        self.asked: list[str] = []
 
-    def point(
-        self, rgb: Any, relative_depth: Any, instruction: str, *args: Any, **more: Any
-    ) -> Any:
-        self.asked.append((instruction, more["verbatim"]))
-        return super().point(rgb, relative_depth, instruction, *args, **more)
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        self.asked += [request.prompt for request in requests]
+        return super().complete(requests)
 
 
-def test_texts_reach_any_pointer_as_they_were_written() -> None:
+def test_texts_reach_any_model_as_they_were_written() -> None:
     texts = ["What  colour is\nthe mug? (0.1, 0.2)", f"Point to it. (0.1, 0.2) {POINT_SUFFIX}"]
-    pointer, image = Listens(), picture(1, 10, 10)
+    model, image = Listens(), picture(1, 10, 10)
+    engine = ModelEngine(ModelPointer(model, FAMILIES["qwen3-vl"]))
     queries = [Query(text, (image,)) for text in texts]
-    run(PointerEngine(pointer), [*queries, Query("(0.1, 0.2)", (image,), is_instruction=True)])
-    assert pointer.asked == [(texts[0], True), (texts[1], True), ("(0.1, 0.2)", False)]
+    run(engine, [*queries, Query("the mug", (image,), is_instruction=True)])
+    assert model.asked[:2] == texts
+    assert model.asked[2].startswith("Point to the mug. Output the point")
 
 
 def test_prompts_are_counted() -> None:
