@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
+from torch.utils.data import DataLoader, Sampler
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
@@ -39,16 +40,14 @@ class Batch:
 
     Attributes:
         tensors: Of them.
-        datasets: Name of the data set of each row.
-        skipped: For each row: messages of the samples that it stands in for.
+        origins: Of each row, without its pictures.
         positions: Rows of the language model's input, without padding.
         cut_pairs: Question-answer pairs that did not fit into the longest sample.
         lost_rows: Samples of which not even one pair fitted.
     """
 
     tensors: TrainingBatch
-    datasets: tuple[str, ...]
-    skipped: tuple[tuple[str, ...], ...]
+    origins: tuple[LoadedSample, ...]
     positions: int
     cut_pairs: int
     lost_rows: int
@@ -82,8 +81,7 @@ class Collator:
             items.append(fitted.item)
         return Batch(
             collate(items, self._processor.tokenizer.pad_token_id, self._limit),
-            tuple(loaded.sample.dataset for loaded in samples),
-            tuple(loaded.skipped for loaded in samples),
+            tuple(replace(loaded, images=(), depths=()) for loaded in samples),
             positions,
             cut,
             lost,
@@ -119,7 +117,7 @@ def with_geometry(config: RoboReferConfig, tiling: str, max_tiles: int) -> RoboR
 
 
 def open_loader(
-    samples: Samples, order: Sequence[Sequence[int]], collator: Collator, workers: int
+    samples: Samples, order: Sequence[Any], collator: Collator, workers: int
 ) -> Iterator[Batch]:
     """Load batches in a given order, ahead of time where there are workers.
 
@@ -129,19 +127,30 @@ def open_loader(
         collator: Makes the batches.
         workers: Processes; 0 loads in this one.
     """
-    from torch.utils.data import DataLoader
-
     options: Mapping[str, Any] = {}
     if workers:
         options = {"prefetch_factor": 2, "worker_init_fn": _quiet_worker}
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]
-        batch_sampler=[[int(number) for number in batch] for batch in order],
+        batch_sampler=_Order(order),
         collate_fn=collator,
         num_workers=workers,
         **options,
     )
     yield from loader
+
+
+class _Order(Sampler[list[int]]):
+    """Batches of numbers that were decided before; an epoch has millions."""
+
+    def __init__(self, order: Sequence[Sequence[int]]) -> None:
+        self._order = order
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return ([int(number) for number in batch] for batch in self._order)
+
+    def __len__(self) -> int:
+        return len(self._order)
 
 
 def _quiet_worker(number: int) -> None:

@@ -123,7 +123,10 @@ def processes(device: str = "auto") -> Iterator[Processes]:
             )
         own = torch.device("cuda", local)
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    if kind == "cuda":
+        dist.init_process_group("nccl", device_id=own)
+    else:
+        dist.init_process_group("gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), own)
     finally:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from roborefer_ros.training.data.dataset import SkipTally
 from roborefer_ros.training.sft.batches import Batch
 from roborefer_ros.training.sft.engine import Processes, StepResult
 
@@ -38,6 +39,7 @@ class RunLog:
         self._path = folder / "log.jsonl"
         self._board = _open_board(folder / "tensorboard") if group.is_first else None
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self._skips = SkipTally()
         self._begin()
         self._first_step: int | None = None
         self._started = time.monotonic()
@@ -58,17 +60,24 @@ class RunLog:
             result: Of the step.
             batches: This process'.
             waited: Time that this process waited for them, seconds.
+
+        Raises:
+            ConfigurationError: more than 0.1 % of a data set's samples had defective pictures.
         """
         self._waited += waited
         rows = iter(result.rows)
         for batch in batches:
-            self._rows += len(batch.datasets)
+            self._rows += len(batch.origins)
+            for loaded in batch.origins:
+                self._skips.add(loaded)
+                for message in loaded.skipped:
+                    print(f"skipped {message}", file=self._out, flush=True)
             self._positions += batch.positions
             self._cut += batch.cut_pairs
             self._lost += batch.lost_rows
-            for name, (loss, tokens) in zip(batch.datasets, rows, strict=False):
-                self._sums[name][0] += loss
-                self._sums[name][1] += tokens
+            for loaded, (loss, tokens) in zip(batch.origins, rows, strict=False):
+                self._sums[loaded.sample.dataset][0] += loss
+                self._sums[loaded.sample.dataset][1] += tokens
         if self._first_step is None:
             self._first_step, self._started = step, time.monotonic()
         if step % self._every == 0 or step == self._total:
@@ -139,7 +148,8 @@ class RunLog:
         means = {name: loss / tokens for name, (loss, tokens) in sorted(total.items()) if tokens}
         if not self._group.is_first or not means:
             return
-        self._append({"step": step, "dataset_losses": means})
+        skipped = dict(self._skips.skipped)
+        self._append({"step": step, "dataset_losses": means, "skipped_here": skipped})
         self._plot(step, {f"dataset/{name}": loss for name, loss in means.items()})
         if len(means) > 1:
             shown = ", ".join(f"{name} {loss:.4f}" for name, loss in means.items())

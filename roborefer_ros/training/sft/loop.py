@@ -198,7 +198,7 @@ class Run:
         while True:
             if hasattr(self.data.samples, "epoch"):
                 self.data.samples.epoch = position.epoch
-            order = [list(map(int, b)) for b in self.sampler.batches(self.group.rank, position)]
+            order = list(self.sampler.batches(self.group.rank, position))
             yield from open_loader(self.data.samples, order, collator, self.recipe.workers)
             position = self.sampler.start(position.epoch + 1)
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,19 @@ def test_tiles_can_be_limited_in_2b_mode_only() -> None:
     with pytest.raises(ConfigurationError, match="8B kind has fixed scales"):
         with_geometry(large.config, "resize", 0)
     assert replace(small.config, max_tiles=4) == with_geometry(small.config, "dynamic", 4)
+
+
+def test_defective_pictures_are_told_and_too_many_end_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(GOLDEN / "inputs", pictures)
+    whole = (pictures / "rgb3.png").read_bytes()
+    (pictures / "rgb3.png").write_bytes(whole[: len(whole) // 2])
+    more = ["--images", str(pictures), "--depth", str(pictures), "--output", str(tmp_path / "o")]
+    data = ["--data", str(pictures / "train.json"), "--index-dir", str(tmp_path / "index")]
+    batch = ["--global-batch", "1", "--device-batch", "1", "--max-steps", "9"]
+    assert main([*TINY, "--recipe", "tiny", *data, *more, *batch]) == 1
+    said = capsys.readouterr().err
+    assert "skipped train: " in said and "rgb3.png" in said
+    assert "samples of train were skipped, more than 0.1%" in said.splitlines()[-1]
