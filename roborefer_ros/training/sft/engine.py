@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -170,9 +171,12 @@ class Engine:
                         parameter.data = parameter.data.to(torch.bfloat16)
             self.module.to(group.device)
             if self.parallel == "ddp":
-                self.wrapped = nn.parallel.DistributedDataParallel(
-                    self.module, broadcast_buffers=False, gradient_as_bucket_view=True
-                )
+                with warnings.catch_warnings():
+                    # broadcast_buffers has another name from torch 2.13 on
+                    warnings.simplefilter("ignore", FutureWarning)
+                    self.wrapped = nn.parallel.DistributedDataParallel(
+                        self.module, broadcast_buffers=False, gradient_as_bucket_view=True
+                    )
 
     def _shard(self, half: bool) -> None:
         """Each layer, then the rest; float32 masters, computed and exchanged as the recipe says."""

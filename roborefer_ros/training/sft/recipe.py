@@ -123,8 +123,8 @@ class SftRecipe:
         if self.global_batch % once:
             raise ConfigurationError(
                 f"global_batch {self.global_batch} is not a multiple of {once} ({world} processes "
-                f"with device_batch {self.device_batch}): choose a device_batch that divides "
-                f"{self.global_batch / world:g}, or another global_batch"
+                f"with device_batch {self.device_batch}): change device_batch, or give a "
+                f"global_batch such as {max(1, round(self.global_batch / once)) * once}"
             )
         return self.global_batch // once
 
