@@ -85,6 +85,8 @@ def boxes(values: Any, counts: Counter[str]) -> tuple[Box, ...]:
     Raises:
         SceneSkippedError: no list, or not one box is usable.
     """
+    if isinstance(values, dict):
+        values = next((v for v in values.values() if isinstance(v, list)), None)
     if not isinstance(values, list):
         raise SceneSkippedError("no list of boxes")
     if not values:
@@ -212,5 +214,7 @@ def safe_names(wanted: Sequence[str]) -> list[str]:
     names: dict[str, None] = {}
     for index, text in enumerate(wanted):
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:80].strip("._") or "scene"
-        names[name if name not in names else f"{name}-{index}"] = None
+        while name in names:
+            name = f"{name}-{index}"
+        names[name] = None
     return list(names)

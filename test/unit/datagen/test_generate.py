@@ -21,6 +21,7 @@ from roborefer_ros.datagen.scene import Camera, Scene
 from roborefer_ros.datagen.sources.ca1m import Ca1mSource
 from roborefer_ros.datagen.sources.detections import Detection, boxes_from_detections
 from roborefer_ros.datagen.sources.folder import FolderSource
+from roborefer_ros.datagen.sources.parsing import safe_names
 from roborefer_ros.datagen.sources.simulation import SimulationSource, simulated
 from roborefer_ros.datagen.write import Options, depth_picture
 from roborefer_ros.errors import ConfigurationError
@@ -243,6 +244,13 @@ def test_captures_give_questions_and_count_what_is_damaged(
     from_tar = Ca1mSource(tmp_path / "ca1m-val-3.tar")
     assert len(from_tar.names()) == 3
     assert from_tar.load(from_tar.names()[0]).scene.boxes[0].category == "table"
+
+
+def test_every_scene_has_a_file_name_of_its_own() -> None:
+    given = ["a", "a-2", "a", "a/b", "a b", "../x", ""]
+    names = safe_names(given)
+    assert len(set(names)) == len(given)
+    assert all("/" not in name and not name.startswith(".") for name in names)
 
 
 def test_long_captures_are_thinned(views: list[tuple[Scene, RenderedView]], tmp_path: Path) -> None:
