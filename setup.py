@@ -51,6 +51,7 @@ setup(
         package_name: [
             "py.typed",
             "evaluation/*.html",
+            "training/data/*.html",
             "server/*.html",
             "demo_brain/*",
             "demo_brain/*/*",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -25,6 +26,9 @@ _ROOM = "roborefer_ros.training.data"
 #: verb -> (module with add_arguments and run, what it does)
 _VERBS = {
     "unpack": (f"{_ROOM}.unpack", "archives, cut or whole, into their folders"),
+    "check": (f"{_ROOM}.check", "rows against pictures; every defect counted"),
+    "stats": (f"{_ROOM}.statistics", "rows, pairs and forms of answers"),
+    "preview": (f"{_ROOM}.preview", "samples with pictures and points on a page"),
     "list": (f"{_ROOM}.listing", "data sets and mixtures; with --mixture what it expands to"),
     "index": (f"{_ROOM}.listing", "build the memory-mapped indexes"),
 }
@@ -42,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(where).add_arguments(verb, sub)
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names and texts of others
+            stream.reconfigure(errors="backslashreplace")
     try:
         module = importlib.import_module(_VERBS[options.verb][0])
         return int(module.run(options.verb, options))
@@ -59,7 +66,10 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--mixture", help="names joined by +, each name[*times][@subset][%%share]")
     group.add_argument("--data", type=Path, metavar="JSON", help="own data in place of a mixture")
     group.add_argument("--images", type=Path, metavar="DIR", help="its pictures")
-    group.add_argument("--depths", type=Path, metavar="DIR", help="its depth pictures")
+    group.add_argument("--type", choices=("refspatial", "llava"), default="refspatial")
+    group.add_argument(
+        "--depth", "--depths", dest="depths", type=Path, metavar="DIR", help="its depth pictures"
+    )
     group.add_argument(
         "--data-root", type=Path, default=Path("RefSpatial"), metavar="DIR",
         help="RefSpatial's folder, with 2D, 3D and Simulator (default: %(default)s)",
@@ -79,12 +89,16 @@ def registry_of(options: argparse.Namespace) -> Registry:
     return open_registry(options.data_root, options.registry)
 
 
-def parts_of(options: argparse.Namespace, default: str = "") -> list[Part]:
+def parts_of(
+    options: argparse.Namespace, default: str = "", *, all_of_default: bool = False
+) -> list[Part]:
     """The data sets that the arguments name.
 
     Args:
         options: Of ``add_data_arguments``.
-        default: Mixture where neither a mixture nor own data is named.
+        default: Mixture where neither a mixture nor own data is named; of its data sets those whose
+            JSON is there.
+        all_of_default: Whether those whose JSON is missing are named, too.
 
     Raises:
         ConfigurationError: both are named, or neither and there is no default.
@@ -94,14 +108,22 @@ def parts_of(options: argparse.Namespace, default: str = "") -> list[Part]:
     if options.data is not None:
         if options.mixture:
             raise ConfigurationError("--data and --mixture exclude each other; register the data")
-        spec = own_dataset(options.data, options.images, options.depths)
+        spec = own_dataset(options.data, options.images, options.depths, options.type)
         return [Part(spec)]
     if options.images or options.depths:
         raise ConfigurationError("--images and --depths belong to --data")
-    mixture = options.mixture or default
-    if not mixture:
+    if options.mixture:
+        return expand(options.mixture, registry_of(options))
+    if not default:
         raise ConfigurationError("which data? Name a --mixture, or --data with --images")
-    return expand(mixture, registry_of(options))
+    parts = expand(default, registry_of(options))
+    present = [part for part in parts if part.spec.data.is_file()]
+    if not present:
+        raise ConfigurationError(
+            f"{options.data_root} has none of RefSpatial's JSON files, such as 2D/choice_qa.json; "
+            "name its folder with --data-root, or other data with --mixture or --data"
+        )
+    return parts if all_of_default else present
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:

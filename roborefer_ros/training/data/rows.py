@@ -107,7 +107,7 @@ def read_row(raw: Any, number: int, rules: Rules) -> Reading:
         return Reading(None, (Defect.MALFORMED_ROW,))
     system = ""
     if turns and turns[0]["from"] == "system":
-        system, turns = turns[0]["value"], turns[1:]
+        system, turns = _whole(turns[0]["value"]), turns[1:]
     defects: list[Defect] = []
     # Some data repeats the placeholders in every question.
     shown = [turn["value"].count("<image>") for turn in turns]
@@ -121,7 +121,7 @@ def read_row(raw: Any, number: int, rules: Rules) -> Reading:
     if not pairs:
         return Reading(None, (*defects, Defect.NO_PAIRS))
     identity = raw.get("id")
-    name = str(identity)[:500] if isinstance(identity, str | int) else str(number)
+    name = _whole(str(identity)[:500]) if isinstance(identity, str | int) else str(number)
     return Reading(Row(name, images, depths, pairs, system), tuple(defects))
 
 
@@ -144,8 +144,8 @@ def _pairs(
             return tuple(pairs) if rules.keep_prefix else None
         question_type, thinking = thinks[number] if thinks else ("", "")
         pair = Pair(
-            strip_placeholders(human["value"]),
-            strip_placeholders(gpt["value"]),
+            strip_placeholders(_whole(human["value"])),
+            strip_placeholders(_whole(gpt["value"])),
             number,
             question_type,
             thinking,
@@ -186,7 +186,7 @@ def _thinks(think: Any, turns: int, defects: list[Defect]) -> list[tuple[str, st
         entries = [entry if isinstance(entry, dict) else {} for entry in think]
         texts = [(entry.get("question_type", ""), entry.get("thinking")) for entry in entries]
         if all(isinstance(kind, str) and isinstance(text, str) for kind, text in texts):
-            return [(kind, str(text).strip()) for kind, text in texts]
+            return [(_whole(kind), _whole(str(text)).strip()) for kind, text in texts]
     defects.append(Defect.THINK_COUNT)
     return []
 
@@ -199,6 +199,11 @@ def _names(value: Any) -> tuple[str, ...] | None:
     if not isinstance(names, list) or not all(isinstance(n, str) and n for n in names):
         return None
     return tuple(names)
+
+
+def _whole(text: str) -> str:
+    """Text without halves of surrogate pairs, which JSON allows and no tokenizer reads."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _is_turn(turn: Any) -> bool:

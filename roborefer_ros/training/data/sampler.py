@@ -246,13 +246,35 @@ def _resized(order: Indices, length: int) -> Indices:
 
 
 def _shuffled(length: int, generator: random.Random) -> Indices:
-    """What ``random.shuffle`` does to 0..length-1, in a third of its time.
+    """What ``random.shuffle`` does to 0..length-1, in a fifth of its time.
 
-    It exchanges each element, from the last on, with one of those up to it; the number of bits
-    that it draws changes at powers of two only.
+    It exchanges each element, from the last on, with its partner.  Exchanges that do not touch
+    each other are done together.
     """
-    order = array("i", range(length))
-    draw = generator.getrandbits
+    partners = _partners(length, generator)
+    order = np.arange(length, dtype=np.int32)
+    done, last = 0, length - 1
+    while done < last:
+        index = last - done
+        count = min(max(1, int(index**0.5 / 2)), index)
+        own, other = np.arange(index, index - count, -1), partners[done : done + count]
+        by_partner = np.argsort(other, kind="stable")
+        touched = other > index - count
+        touched[by_partner[1:]] |= np.diff(other[by_partner]) == 0
+        count = max(1, int(touched.argmax())) if touched.any() else count
+        own, other = own[:count], other[:count]
+        order[own], order[other] = order[other], order[own]
+        done += count
+    return order.astype(np.int64)
+
+
+def _partners(length: int, generator: random.Random) -> npt.NDArray[np.int32]:
+    """Partners of the elements length-1, ..., 1, as ``random.shuffle`` draws them.
+
+    The number of bits that it draws changes at powers of two only.
+    """
+    partners = array("i")
+    draw, add = generator.getrandbits, partners.append
     last = length - 1
     while last > 0:
         bits = (last + 1).bit_length()
@@ -261,16 +283,16 @@ def _shuffled(length: int, generator: random.Random) -> Indices:
             other = draw(bits)
             while other > index:
                 other = draw(bits)
-            order[index], order[other] = order[other], order[index]
+            add(other)
         last = first - 1
-    return np.array(order, np.int64)
+    return np.frombuffer(partners, np.int32)
 
 
 def _interleaved(pieces: Sequence[Indices]) -> Indices:
     """Spread each piece evenly over the positions that longer ones have left."""
     total = sum(map(len, pieces))
     result = np.empty(total, np.int64)
-    free = np.arange(total)
+    free = np.arange(total, dtype=np.int32)
     for piece in sorted(pieces, key=len, reverse=True):
         ranks = np.arange(len(piece), dtype=np.int64) * len(free) // max(1, len(piece))
         result[free[ranks]] = piece

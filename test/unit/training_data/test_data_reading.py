@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -206,6 +207,15 @@ def test_a_defective_picture_is_replaced_by_the_next_sample(
     with pytest.raises(PictureError) as caught:
         dataset(spec, on_error="raise", strict_shapes=True)[1]
     assert caught.value.defect is defect
+
+
+def test_the_error_of_a_picture_crosses_processes(tmp_path: Path) -> None:
+    spec = pictures(tmp_path)
+    spoil(tmp_path / "1.png", "empty")
+    with pytest.raises(PictureError) as caught:
+        dataset(spec, on_error="raise")[1]
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.defect, str(again)) == (Defect.EMPTY_PICTURE, str(caught.value))
 
 
 def test_too_many_skips_end_the_run(tmp_path: Path) -> None:

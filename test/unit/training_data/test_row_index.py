@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,25 @@ def test_a_row_without_end_is_refused_before_it_fills_the_memory(
     path = write(tmp_path / "a.json", [{"a": "x" * 5000}])
     with pytest.raises(ConfigurationError, match="row 0.*more than 1000"):
         list(json_rows(path))
+
+
+def test_building_takes_little_memory_however_large_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_stream, "_CHUNK", 2**16)
+    path = write(tmp_path / "a.json", some(60_000))
+    assert path.stat().st_size > 8_000_000
+    tracemalloc.start()
+    try:
+        open_index(path, RULES)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000  # 13 bytes a row, twice, and a few chunks; the rows are 60 MB in Python
+
+
+def test_an_empty_list_is_an_index_without_rows(tmp_path: Path) -> None:
+    assert len(open_index(write(tmp_path / "a.json", []), RULES)) == 0
 
 
 def test_the_second_start_builds_nothing(tmp_path: Path) -> None:

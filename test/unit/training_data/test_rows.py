@@ -94,6 +94,12 @@ def test_rows_without_pictures_and_ids_are_read() -> None:
     assert reading.row is not None and (reading.row.id, reading.row.images) == ("7", ())
 
 
+def test_halves_of_surrogate_pairs_do_not_reach_the_tokenizer() -> None:
+    reading = read_row(row(turns("Is it \ud83d?", "Yes \U0001f600.")), 0, Rules())
+    assert reading.row is not None
+    assert reading.row.pairs == (Pair("Is it ??", "Yes \U0001f600."),)
+
+
 def test_a_leading_system_turn_is_kept() -> None:
     raw = row([{"from": "system", "value": "Be brief."}, *turns(*GOOD)])
     reading = read_row(raw, 0, Rules())
