@@ -23,6 +23,7 @@ from roborefer_ros.errors import ConfigurationError, DependencyMissingError
 from roborefer_ros.files import read_text, replaced_file, write_text
 from roborefer_ros.training.data.command import add_data_arguments, parts_of, read_options
 from roborefer_ros.training.data.dataset import LoadedSample, MixtureDataset
+from roborefer_ros.training.data.defects import FORMAT_REQUEST
 from roborefer_ros.training.data.pictures import Picture
 
 _SIDE = 480
@@ -146,7 +147,10 @@ def write_picture(samples: list[Shown], loaded: list[LoadedSample], path: Path) 
 
 
 def _joined(cells: list[Image.Image], own: Shown) -> Image.Image:
-    texts = [own.title] + [f"{p['number']}. {p['question']} -> {p['answer']}" for p in own.pairs]
+    texts = [own.title]
+    for pair in own.pairs:
+        asked = pair["question"].partition(FORMAT_REQUEST)[0]
+        texts.append(f"{pair['number']}. {asked[:100]} -> {pair['answer']}")
     short = [" ".join(text.split())[:150] for text in texts]
     # what Pillow's own font has
     lines = [text.encode("latin-1", "replace").decode("latin-1") for text in short]
