@@ -29,6 +29,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from roborefer_ros.frame import Mode
 from roborefer_ros.lifting import quaternion_xyzw
+from roborefer_ros.nodes import visualization
 from roborefer_ros.nodes.conversions import rgb_from_message
 from roborefer_ros.standalone import tf2_ros
 
@@ -228,3 +229,26 @@ def test_an_up_frame_that_nobody_publishes(graph: Make) -> None:
     result = graph(up_frame="nowhere").refer()
     assert result.error_code == 2580 and "nowhere" in result.error_msg
     assert "up_frame" in result.error_msg
+
+
+def test_the_segment_is_grown_with_the_up_of_the_goal(
+    graph: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera looks straight down: the table under a thing is not part of it."""
+    ups: list[Any] = []
+    grow = visualization.grow_segment
+
+    def seen(frame: Any, pixel: Any, z_m: float, lifting: Any) -> Any:
+        ups.append(lifting.up)
+        return grow(frame, pixel, z_m, lifting)
+
+    monkeypatch.setattr(visualization, "grow_segment", seen)
+    down = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+    g = graph()
+    broadcaster = with_transform(g, tuple(float(v) for v in quaternion_xyzw(down)))
+    watcher = Watcher(g, target_segment=PointCloud2)
+    result = g.refer("the red mug", target_frame="base_link")
+    assert result.error_code == 0 and result.up_source == "target_frame"
+    wait_until(lambda: bool(ups))
+    assert ups[0] == pytest.approx((0.0, 0.0, -1.0), abs=1e-6)
+    del broadcaster, watcher
