@@ -223,8 +223,9 @@ class Graph:
             executor=MultiThreadedExecutor(EXECUTOR_THREADS, context=ros.context),
         )
         self.client_node = ros.create_node("test_client")
-        ros.spin(self.client_node)
+        # Before anything spins the node: rclpy shows a client to executors before it is complete.
         self.client = ActionClient(self.client_node, ReferPoint, "/roborefer/refer_point")
+        ros.spin(self.client_node)
         assert self.client.wait_for_server(10.0), "the action server did not appear"
         self.feedback: list[Any] = []
         if activate:
