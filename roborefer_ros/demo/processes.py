@@ -4,21 +4,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.standalone.environment import prepare_environment
 
 #: domains above use ports that Linux may hand out to others
 _DOMAINS = 101
+
+#: lock files that are held until this process ends
+_held: list[IO[str]] = []
 
 
 class DemoFailedError(RoboReferError):
@@ -34,9 +40,32 @@ def private_environment(own_domain: bool = True) -> None:
         own_domain: apart from the other programs of this machine, too.
     """
     prepare_environment()
-    if own_domain:
-        os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _DOMAINS))
+    if own_domain and "ROS_DOMAIN_ID" not in os.environ:
+        os.environ["ROS_DOMAIN_ID"] = str(_free_domain())
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+
+
+def _free_domain() -> int:
+    """A domain that no other demo, benchmark or test of this machine uses while this process lives.
+
+    The locks are those of the tests. Where all are taken, two graphs share a domain.
+    """
+    start = os.getpid() % _DOMAINS
+    for offset in range(_DOMAINS):
+        domain = 1 + (start + offset) % _DOMAINS
+        path = Path(tempfile.gettempdir()) / f"roborefer-test-domain-{domain}.lock"
+        try:
+            lock = path.open("a")
+        except OSError:  # of another user
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _held.append(lock)
+        return domain
+    return 1 + start
 
 
 class Processes:

@@ -139,3 +139,16 @@ def test_senseless_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+
+
+def test_two_graphs_of_one_machine_have_domains_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where both would begin to look at the same number."""
+    from roborefer_ros.demo import processes
+
+    monkeypatch.setattr(processes.os, "getpid", lambda: 7)
+    first, second = processes._free_domain(), processes._free_domain()
+    assert first != second
+    while processes._held:
+        processes._held.pop().close()
