@@ -175,6 +175,14 @@ class CameraHealth:
 
     # --- for diagnostics ---------------------------------------------------------------
 
+    def zero_stamps(self) -> list[str]:
+        """Topics whose newest message is stamped 0; of a camera info only recordings suffer."""
+        return [
+            f"messages of '{topic.name}' are stamped 0; have the camera driver stamp them"
+            for topic in self._topics
+            if topic.received and topic.stamp_ns == 0
+        ]
+
     def several_frames(self) -> list[str]:
         """Topics whose messages lately named different frames."""
         recent_s = time.monotonic() - SILENCE_S

@@ -55,6 +55,9 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
+#: whether callbacks may take what rclpy knows of a message; Humble's take the message alone
+TELLS_ARRIVAL = hasattr(Subscription, "CallbackType")
+
 __all__ = ["DEPTH_INFO", "CameraInput", "CameraMessages", "SerializedMessage", "TopicState"]
 
 #: how often the sampled mode looks at the topics while no goal waits, seconds
@@ -327,7 +330,10 @@ class CameraInput:
             raw=True,
         )
 
-    def _image_callback(self, index: int) -> Callable[[bytes, dict[str, Any]], None]:
+    def _image_callback(self, index: int) -> Callable[..., None]:
+        if not TELLS_ARRIVAL:
+            return lambda data: self._received(index, data)
+
         def received(data: bytes, info: dict[str, Any]) -> None:
             self._received(index, data, info)
 

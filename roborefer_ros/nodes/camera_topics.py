@@ -51,7 +51,6 @@ class SerializedMessage:
         frame_id: Frame that its header names; empty where it cannot be read.
         size: (width, height) of an image or camera info, pixels; zeros where it cannot be read.
         arrived_ns: When it arrived, nanoseconds of the node's ROS clock.
-        publisher: Identity of its publisher; empty where the middleware does not tell.
     """
 
     header: _Header
@@ -60,10 +59,9 @@ class SerializedMessage:
     frame_id: str = ""
     size: tuple[int, int] = (0, 0)
     arrived_ns: int = 0
-    publisher: bytes = b""
 
     @staticmethod
-    def parse(data: bytes, arrived_ns: int = 0, publisher: bytes = b"") -> SerializedMessage:
+    def parse(data: bytes, arrived_ns: int = 0) -> SerializedMessage:
         """Read the header, and the size behind it, from the CDR bytes.
 
         Raises:
@@ -79,7 +77,7 @@ class SerializedMessage:
         frame_id, size = _frame_and_size(data, order)
         header = _Header(TimeMsg(sec=sec, nanosec=nanosec))
         stamp_ns = sec * 1_000_000_000 + nanosec
-        return SerializedMessage(header, data, stamp_ns, frame_id, size, arrived_ns, publisher)
+        return SerializedMessage(header, data, stamp_ns, frame_id, size, arrived_ns)
 
     @property
     def moment_ns(self) -> int:

@@ -185,7 +185,12 @@ class Diagnostics:
             return DiagnosticStatus.WARN, "no camera yet"
         if taken > 10 and camera.matched < taken // 10:
             return DiagnosticStatus.WARN, "hardly any frame finds its partners; see sync_slop_s"
-        odd = [*health.several_publishers(), *health.several_frames(), *health.notes.values()]
+        odd = [
+            *health.several_publishers(),
+            *health.several_frames(),
+            *health.zero_stamps(),
+            *health.notes.values(),
+        ]
         if intrinsics:
             odd.append(intrinsics)
         if odd:

@@ -102,12 +102,15 @@ class Parameters:
         self._node = node
         self._lock = threading.Lock()
         self._options: NodeOptions | None = None
-        node.add_post_set_parameters_callback(lambda _: self._forget())
+        # Humble does not tell when a change was made, only when one is asked for.
+        self._is_told = hasattr(node, "add_post_set_parameters_callback")
+        if self._is_told:
+            node.add_post_set_parameters_callback(lambda _: self._forget())
 
     def options(self) -> NodeOptions:
         """The present values of all parameters; the same object until one of them changes."""
         with self._lock:
-            if self._options is None:
+            if self._options is None or not self._is_told:
                 self._options = read_options(self._node)
             return self._options
 

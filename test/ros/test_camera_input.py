@@ -407,6 +407,19 @@ def test_images_stamped_zero_are_named(name: str, graph: Make) -> None:
     assert f"'/{name}' is stamped 0" in result.error_msg
 
 
+def test_an_info_stamped_zero_answers_goals_and_is_named(graph: Make) -> None:
+    g = graph(camera=False)
+    g.camera = Camera(g.ros)
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        info.header.stamp = TimeMsg()
+
+    g.camera.spoil = spoil
+    assert g.refer().error_code == 0
+    (told,) = g.node._camera.health.zero_stamps()
+    assert "'/rgb/camera_info' are stamped 0" in told
+
+
 def test_negative_clock_messages_end_nothing(ros: Any) -> None:
     """They raise in the camera's thread, which goes on."""
     parent = ros.create_node("parent", parameter_overrides=[Parameter("use_sim_time", value=True)])

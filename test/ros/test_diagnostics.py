@@ -167,6 +167,17 @@ def test_two_cameras_on_the_same_topics_are_told(graph: Make) -> None:
         second.stop()
 
 
+def test_an_info_stamped_zero_is_told(graph: Make) -> None:
+    g, watch = watched(graph)
+    watch.until("camera", OK, "receiving")
+
+    def spoil(rgb: Any, depth: Any, info: Any) -> None:
+        info.header.stamp = Time().to_msg()
+
+    g.camera.spoil = spoil
+    watch.until("camera", WARN, "'/rgb/camera_info' are stamped 0")
+
+
 def test_camera_info_and_clock_are_judged_before_any_goal(graph: Make) -> None:
     g, watch = watched(graph)
 

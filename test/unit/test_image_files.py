@@ -20,7 +20,6 @@ from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import read_yaml
 from roborefer_ros.image_files import open_picture, read_picture
 from roborefer_ros.launching import check_model
-from roborefer_ros.nodes.parameter_checks import unmatched_files
 from roborefer_ros.pointing.calibration import read_calibration
 
 READERS: list[Callable[[Path], Any]] = [
@@ -96,7 +95,15 @@ def test_yaml_of_strangers(tmp_path: Path, kind: str) -> None:
     for read in (read_yaml, lambda p: load_preset(str(p)), lambda p: check_model("", [str(p)])):
         with pytest.raises(ConfigurationError, match=message):
             read(path)
-    assert unmatched_files(["--params-file", str(path)], "/roborefer") == []
+
+
+def test_the_node_leaves_such_files_to_rcl(tmp_path: Path) -> None:
+    """Which has read them before, and says what is wrong."""
+    checks = pytest.importorskip("roborefer_ros.nodes.parameter_checks", exc_type=ImportError)
+    for content, _ in HOSTILE_YAML.values():
+        path = tmp_path / "file.yaml"
+        path.write_bytes(content)
+        assert checks.unmatched_files(["--params-file", str(path)], "/roborefer") == []
 
 
 def test_a_preset_whose_remappings_are_no_table(tmp_path: Path) -> None:
