@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,6 +60,12 @@ _MOST_COEFFICIENT = 1e6
 _MAX_ROUND_TRIP_ERROR_PX = 0.05
 
 _UNDISTORT_CRITERIA = (cv2.TERM_CRITERIA_MAX_ITER | cv2.TERM_CRITERIA_EPS, 100, 1e-10)
+#: OpenCV 4.5.4 (Ubuntu 22.04, Humble) cannot be told; it iterates ten times
+_FISHEYE_CRITERIA: dict[str, Any] = (
+    {"criteria": _UNDISTORT_CRITERIA}
+    if "criteria" in (cv2.fisheye.undistortPoints.__doc__ or "")
+    else {}
+)
 
 
 def named_distortion(model: str, coefficients: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
@@ -239,7 +246,7 @@ def _undistort_radial(uv: Array, i: CameraIntrinsics, coefficients: Array) -> Ar
 def _undistort_equidistant(uv: Array, i: CameraIntrinsics, coefficients: Array) -> Array:
     """equidistant (OpenCV's fisheye model)."""
     points = cv2.fisheye.undistortPoints(
-        uv.reshape(-1, 1, 2), i.matrix, coefficients, criteria=_UNDISTORT_CRITERIA
+        uv.reshape(-1, 1, 2), i.matrix, coefficients, **_FISHEYE_CRITERIA
     )
     return np.asarray(points, dtype=np.float64).reshape(-1, 2)
 
