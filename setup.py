@@ -66,7 +66,7 @@ setup(
         (f"share/{package_name}/config/cameras", sorted(glob("config/cameras/*.yaml"))),
         (f"share/{package_name}/rviz", sorted(glob("rviz/*.rviz"))),
     ],
-    install_requires=["numpy>=1.26", "pillow>=10", "opencv-python-headless>=4.9,<5", "PyYAML>=6"],
+    install_requires=["numpy>=1.21", "pillow>=10", "opencv-python-headless>=4.5.4,<5", "PyYAML>=6"],
     extras_require={
         "model": model,
         "vlm": vlm,
