@@ -70,7 +70,7 @@ def test_a_node_that_works(graph: Make) -> None:
     assert float(camera["age of the newest frame [s]"]) < 2.5
     assert int(camera["synchronised frames"]) >= 1
     assert camera["backward jumps of time"] == "0" and "taken without partners" in camera
-    watch.until("model", WARN, "demonstration network answers")
+    watch.until("model", OK, "ready")
     wait_until(lambda: watch.until("goals", OK)["succeeded"] == "1")
     goals = watch.until("goals", OK)
     assert goals["failed"] == "0" and goals["waiting"] == "0"
@@ -149,7 +149,7 @@ def test_diagnostics_while_the_model_loads(graph: Make, monkeypatch: pytest.Monk
     g, watch = watched(graph, activate=False)
     watch.until("model", WARN, "unconfigured")
     g.activate()
-    watch.until("model", WARN, "demonstration network answers")
+    watch.until("model", OK, "ready")
 
 
 def test_two_cameras_on_the_same_topics_are_told(graph: Make) -> None:
