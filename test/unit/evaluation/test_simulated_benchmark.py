@@ -380,20 +380,20 @@ def test_evaluate_from_end_to_end(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "message", "status"),
     [
-        ({"--data": "/nowhere"}, "no folder"),
-        ({"--model": "nonesuch:x"}, "nonesuch"),
-        ({"--splits": "elsewhere"}, "no split"),
-        ({"--family": "nonesuch"}, "no model family"),
+        ({"--data": "/nowhere"}, "no folder", 2),
+        ({"--model": "nonesuch:x"}, "nonesuch", 2),
+        ({"--splits": "elsewhere"}, "no split", 1),
+        ({"--family": "nonesuch"}, "no model family", 1),
     ],
 )
 def test_evaluate_says_what_is_wrong(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, str],
-    message: str,
+    message: str, status: int,
 ) -> None:  # fmt: skip
     options = {"--model": "echo:", "--data": str(folder), "--out": str(tmp_path / "out")} | change
-    assert evaluate.main([part for pair in options.items() for part in pair]) == 1
+    assert evaluate.main([part for pair in options.items() for part in pair]) == status
     assert message in capsys.readouterr().err
 
 
