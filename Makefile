@@ -18,7 +18,7 @@ TEST_JOBS ?= auto
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup msgs demo test test-fast lint typecheck bench clean distclean
+.PHONY: help setup msgs demo demo-arm test test-fast lint typecheck bench clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,11 @@ msgs: ## build roborefer_msgs again
 demo: setup ## the whole chain on this machine: simulated camera, model, action, picture
 	@$(ENV)
 	roborefer demo $(DEMO_ARGS)
+
+demo-arm: setup $(TEST_STAMP) ## the simulated arm picks and places: a recording in out/arm.gif
+	@$(ENV)
+	python -m roborefer_ros.arm.robot || echo "without the Panda: a plain gripper"
+	python -m roborefer_ros.arm.recording $(DEMO_ARGS)
 
 test: setup $(TEST_STAMP) ## lint, types and all tests
 	@$(ENV)

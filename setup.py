@@ -20,6 +20,7 @@ datagen = [*sim, "shapely>=2.1"]
 train = [*vlm, "tensorboard>=2.16", "peft>=0.17"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
 ray = [*serve, "ray[data,serve]>=2.52"]
+arm = ["mujoco>=3.3", "mink>=1.0", "open3d>=0.19", "tqdm>=4.66"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
 # The name that colcon looks for: without pytest in it, `colcon test` runs nothing and is green.
 test = ["pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.100", "psutil>=5.9"]
@@ -32,6 +33,8 @@ dev = [
     "ray[data,serve]>=2.52",
     "tensorboard>=2.16",
     "peft>=0.17",
+    "mujoco>=3.3",
+    "mink>=1.0",
     "ruff",
     "mypy",
     "types-PyYAML",
@@ -77,9 +80,10 @@ setup(
         "serve": serve,
         "ray": ray,
         "eval": evaluate,
+        "arm": arm,
         "test": test,
         "dev": dev,
-        "all": vlm + remote + datagen + serve + evaluate,
+        "all": vlm + remote + datagen + serve + evaluate + arm,
     },
     zip_safe=False,
     entry_points={

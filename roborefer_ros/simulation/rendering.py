@@ -8,6 +8,7 @@ towards the light decides on shadow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +53,19 @@ class RenderedView:
         return points
 
 
-def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
+#: a mesh in the world, its albedo, and its instance id
+Part = tuple[Mesh, tuple[float, float, float], int]
+
+
+def render(
+    scene: TabletopScene, intrinsics: CameraIntrinsics, parts: Sequence[Part] | None = None
+) -> RenderedView:
     """Render a scene.
 
     Args:
         scene: what to render.
         intrinsics: pinhole; see ``TabletopScene.intrinsics``.
+        parts: What there is besides ``room_parts``, instead of the scene's objects.
     """
     import open3d as o3d
 
@@ -65,7 +73,7 @@ def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
     tensor: Any = o3d.core.Tensor
     caster = o3d.t.geometry.RaycastingScene(nthreads=1)
     albedo, instance_of = [], []
-    for mesh, rgb, instance in _geometry(scene):
+    for mesh, rgb, instance in [*room_parts(scene), *_or_objects(scene, parts)]:
         caster.add_triangles(tensor(mesh.vertices), tensor(mesh.triangles))
         albedo.append(rgb)
         instance_of.append(instance)
@@ -103,20 +111,26 @@ def render(scene: TabletopScene, intrinsics: CameraIntrinsics) -> RenderedView:
     )
 
 
-def _geometry(scene: TabletopScene) -> list[tuple[Mesh, tuple[float, float, float], int]]:
-    """Meshes in world coordinates with albedo and instance id."""
+def room_parts(scene: TabletopScene) -> list[Part]:
+    """Table, floor and wall in world coordinates."""
     x, y, half_x, half_y = scene.table
     table_mesh = _placed(box(half_x, half_y, TABLE_THICKNESS_M), x, y, -TABLE_THICKNESS_M)
     floor = _placed(box(6.0, 6.0, 0.01), 0.0, 0.0, -0.8)
     wall = _placed(box(0.05, 6.0, 5.0), 2.6, 0.0, -0.8)
-    parts = [
+    return [
         (table_mesh, scene.table_rgb, TABLE),
         (floor, scene.floor_rgb, BACKGROUND),
         (wall, scene.wall_rgb, BACKGROUND),
     ]
-    for index, item in enumerate(scene.objects):
-        parts.append((placed_mesh(item), item.rgb, FIRST_OBJECT + index))
-    return parts
+
+
+def _or_objects(scene: TabletopScene, parts: Sequence[Part] | None) -> Sequence[Part]:
+    if parts is not None:
+        return parts
+    return [
+        (placed_mesh(item), item.rgb, FIRST_OBJECT + index)
+        for index, item in enumerate(scene.objects)
+    ]
 
 
 def placed_mesh(item: SceneObject) -> Mesh:

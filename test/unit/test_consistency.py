@@ -44,6 +44,9 @@ FROM_PIP |= {
     "prometheus_client",
     "ray",
     "peft",
+    "mujoco",
+    "mink",
+    "scipy",
 }
 #: folders and files that may know ROS
 ROS_SIDE = ("nodes", "standalone", "client.py")

@@ -1,0 +1,149 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Ways from words and a frame to a target: the package's own, and those it is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from roborefer_ros.arm.trial import Target
+from roborefer_ros.errors import NoDepthAtPointError
+from roborefer_ros.frame import Mode, Pixel, RGBDFrame
+from roborefer_ros.lifting import LiftingOptions
+from roborefer_ros.lifting.cloud import crop_cloud
+from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.lifting.lift import lift_point
+from roborefer_ros.lifting.segment import grow_segment
+from roborefer_ros.lifting.tool_poses import rotation_of
+from roborefer_ros.pipeline import ReferPipeline, pixel_from_normalised
+from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.simulation.instructions import Question
+from roborefer_ros.simulation.rendering import RenderedView
+
+Array = npt.NDArray[np.float64]
+
+#: an approach from above, for methods without an orientation
+_DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
+#: how far around its point a method without segments takes readings for the thing's, metres
+_CROP_M = 0.08
+#: the floor of a vessel is lower, and its rim within this of a point on it, metres
+_INNER_FLOOR_M, _INNER_RADIUS_M = 0.02, 0.07
+#: how far around a thing the hand must have room, metres
+_AROUND_M = 0.25
+
+
+@dataclass(frozen=True)
+class Ours:
+    """This package: a pointer, then the lifting with its segment and its check of free space.
+
+    Attributes:
+        pipeline: Of the model that points; None points at the truth.
+    """
+
+    pipeline: ReferPipeline | None = None
+
+    def locate(
+        self, frame: RGBDFrame, view: RenderedView, question: Question, footprint_m: float
+    ) -> Target:
+        """See ``trial.Method``."""
+        pose = view.world_T_camera
+        options = _options(pose, footprint_m)
+        pixel, trust = _point(self.pipeline, frame, question)
+        lifted = lift_point(frame, pixel, options, question.mode)
+        position = pose[:3, :3] @ lifted.position_m + pose[:3, 3]
+        around = crop_cloud(frame, lifted.position_m, _AROUND_M, options).moved(pose).points_m
+        thing = np.zeros((0, 3))
+        others = around.astype(np.float64)
+        if question.mode == Mode.OBJECT:
+            segment = grow_segment(frame, pixel, float(lifted.position_m[2]), options)
+            thing = segment.cloud.moved(pose).points_m.astype(np.float64)
+            if segment.is_support or thing[:, 2].max() < _INNER_FLOOR_M:
+                # the floor of a mug or a bowl, level with the table: the thing stands around it
+                near = np.linalg.norm(others[:, :2] - position[:2], axis=1) < _INNER_RADIUS_M
+                thing = others[near & (others[:, 2] > 0.01)]
+            others = _without(others, thing)
+        confidence = lifted.confidence
+        if self.pipeline is not None:
+            calibration = self.pipeline.calibration
+            confidence = calibration.confidence(trust, confidence, question.mode)
+        turned = pose[:3, :3] @ rotation_of(lifted.orientation_xyzw)
+        return Target(pixel, position, thing, others, confidence, turned, view)
+
+
+@dataclass(frozen=True)
+class DepthWindow:
+    """The usual recipe: the median depth of a square at the pixel, and the readings around.
+
+    Attributes:
+        side_px: Of the square; 1 is the pixel alone.
+        pipeline: Of the model that points; None points at the truth.
+    """
+
+    side_px: int
+    pipeline: ReferPipeline | None = None
+
+    def locate(
+        self, frame: RGBDFrame, view: RenderedView, question: Question, footprint_m: float
+    ) -> Target:
+        """See ``trial.Method``."""
+        pose = view.world_T_camera
+        pixel = _pixel(self.pipeline, frame, question)
+        u, v, r = round(pixel[0]), round(pixel[1]), self.side_px // 2
+        z = frame.depth.metres(slice(max(0, v - r), v + r + 1), slice(max(0, u - r), u + r + 1))
+        if not np.isfinite(z).any():
+            raise NoDepthAtPointError(f"no depth in {self.side_px} x {self.side_px} at ({u}, {v})")
+        in_camera = rays_through([pixel], frame.intrinsics)[0] * float(np.nanmedian(z))
+        position = pose[:3, :3] @ in_camera + pose[:3, 3]
+        around = crop_cloud(frame, in_camera, _AROUND_M).moved(pose).points_m.astype(np.float64)
+        near = np.linalg.norm(around - position, axis=1) < _CROP_M
+        above = around[:, 2] > 0.008
+        thing, others = around[near & above], around[~near]
+        return Target(pixel, position, thing, others, 1.0, _DOWN, view)
+
+
+def _options(world_T_camera: Array, footprint_m: float) -> LiftingOptions:
+    x, y, z = (float(value) for value in world_T_camera[2, :3])
+    options = LiftingOptions(up=(x, y, z), shadow_side="left", disparity_noise_px=0.09)
+    return replace(options, footprint_radius_m=footprint_m)
+
+
+def _pixel(pipeline: ReferPipeline | None, frame: RGBDFrame, question: Question) -> Pixel:
+    return _point(pipeline, frame, question)[0]
+
+
+def _point(
+    pipeline: ReferPipeline | None, frame: RGBDFrame, question: Question
+) -> tuple[Pixel, float | None]:
+    """The pixel and the model's trust in it."""
+    if pipeline is None:
+        return (float(question.pixel[0]), float(question.pixel[1])), None
+    # the methods that are compared share the pointer's answer
+    key = (id(pipeline), hash(frame.rgb.tobytes()), question.instruction, question.mode)
+    if key not in _ANSWERS:
+        if len(_ANSWERS) >= _MOST_ANSWERS:
+            _ANSWERS.clear()
+        depth = relative_depth_from_metric(frame.depth.metres())
+        answer = pipeline.pointer.point(
+            frame.rgb, depth, question.instruction, question.mode, max_points=1
+        )
+        confidence = answer.confidences[0] if answer.confidences else None
+        _ANSWERS[key] = answer.points[0], confidence
+    point, confidence = _ANSWERS[key]
+    return pixel_from_normalised(point, frame.width, frame.height)[0], confidence
+
+
+_MOST_ANSWERS = 64
+_ANSWERS: dict[tuple[int, int, str, Mode], tuple[tuple[float, float], float | None]] = {}
+
+
+def _without(cloud: Array, thing: Array) -> Array:
+    """Readings that are farther than 1.5 cm from a thing's."""
+    if not len(thing):
+        return cloud
+
+    cells = {tuple(cell) for cell in np.floor(thing / 0.015).astype(int)}
+    keep = [tuple(cell) not in cells for cell in np.floor(cloud / 0.015).astype(int)]
+    return cloud[np.array(keep, dtype=bool)]
