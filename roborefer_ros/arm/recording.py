@@ -28,8 +28,8 @@ from roborefer_ros.simulation.rendering import RenderedView
 WIDTH, HEIGHT = 400, 300
 #: simulated time between frames, and how long a frame is shown, seconds
 _EVERY_S, _SHOWN_S = 0.25, 0.10
-_COLOURS = 96
-_AXIS_M = 0.06
+_COLOURS = 255
+_AXIS_M = 0.08
 
 
 class Overview:
@@ -89,7 +89,9 @@ def asked_picture(view: RenderedView, question: Question, target: Target) -> Ima
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(15)
     draw.rectangle((0, 0, WIDTH, 44), fill="black")
-    draw.text((6, 4), f"“{question.instruction}”", fill="white", font=font)
+    words = f"“{question.instruction}”"
+    size = min(15.0, 15.0 * (WIDTH - 24) / max(font.getlength(words), 1.0))
+    draw.text((6, 4), words, fill="white", font=ImageFont.load_default(size))
     draw.text((6, 23), f"confidence {target.confidence:.2f}", fill="#ffd070", font=font)
     return image
 
@@ -129,7 +131,9 @@ def record(number: int, robot: str, model: str | None, path: Path) -> tuple[list
         both.paste(Image.fromarray(overview.picture()), (WIDTH, 0))
         draw = ImageDraw.Draw(both)
         draw.text((WIDTH + 6, 4), stage, fill="white", font=ImageFont.load_default(15))
-        frames.append(both.quantize(_COLOURS, dither=Image.Dither.NONE))
+        frames.append(
+            both.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        )
 
     try:
         outcomes = run_trial(trial, Ours(pipeline), on_tick=on_tick, on_answer=on_answer)
