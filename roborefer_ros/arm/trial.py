@@ -358,8 +358,10 @@ def _disturbed(world: ArmWorld, before: list[Array], but: int) -> str:
     found = []
     for number, (old, new) in enumerate(zip(before, world.poses(), strict=True)):
         moved = float(np.linalg.norm(new[:3, 3] - old[:3, 3]))
-        if number != but and (moved > _NUDGED_M or tilt_rad(new) - tilt_rad(old) > _NUDGED_RAD):
-            item = world.scene.objects[number]
+        item = world.scene.objects[number]
+        # a ball has no upright
+        tilted = item.shape != "ball" and tilt_rad(new) - tilt_rad(old) > _NUDGED_RAD
+        if number != but and (moved > _NUDGED_M or tilted):
             found.append(f"{item.colour} {item.shape} ({1e3 * moved:.0f} mm)")
     return ", ".join(found)
 
