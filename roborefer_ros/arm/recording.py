@@ -7,7 +7,6 @@ python -m roborefer_ros.arm.recording --out out/arm.gif
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.arm.methods import Ours
 from roborefer_ros.arm.trial import Outcome, Target, TrialScene, run_trial
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
@@ -149,7 +149,7 @@ def record(number: int, robot: str, model: str | None, path: Path) -> tuple[list
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="roborefer_ros.arm.recording", description=__doc__)
+    parser = ArgumentParser(prog="roborefer_ros.arm.recording", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="number of the trial")
     parser.add_argument("--robot", default="auto", help="panda, gripper or auto")
     parser.add_argument("--model", default="roborefer:demo", help="'' points at the truth")

@@ -25,6 +25,7 @@ NEEDED = {
     "score": ("answers", "--data", "x"),
     "dataset": (),
     "datagen": ("--source", "simulation", "--out", "x"),
+    "sft": ("--model", "x"),
     "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 

@@ -24,6 +24,7 @@ def options(model, depth_source="auto", depth_network="auto"):
         model=model,
         depth_source=depth_source,
         depth_network=depth_network,
+        require_depth=False,
         device="cpu",
         dtype="float32",
         max_new_tokens=4,

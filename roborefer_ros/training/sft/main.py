@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, not_negative, positive
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
@@ -81,7 +81,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         ConfigurationError: an unknown option; the message names the nearest.
     """
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer sft",
         description="Depth alignment and supervised fine-tuning, in one process or under torchrun. "
         "The same command again goes on from the last state.",
@@ -116,7 +116,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]
         named = unknown[0].partition("=")[0]
-        raise ConfigurationError(f"unknown argument {named}{_nearest_option(named, known)}")
+        parser.error(f"unknown argument {named}{_nearest_option(named, known)}")
     if options.output is None and not (options.dry_run or options.overfit):
         raise ConfigurationError("name the folder of the run: --output FOLDER")
     return options
@@ -199,7 +199,7 @@ def _open_data(options: argparse.Namespace, recipe: SftRecipe, group: Processes)
 
 
 def _init_depth(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="roborefer sft init-depth",
         description="The base of the depth alignment from an NVILA checkpoint: depth tower and "
         "depth projector are copies of the RGB ones.",

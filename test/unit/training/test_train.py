@@ -109,24 +109,30 @@ def test_too_little_data_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "data_text", "says"),
+    ("recipe", "data_text", "says", "status"),
     [
-        ("{}", None, "questions.json"),
-        ("{", "[]", "Expecting"),
-        ('{"size": 3}', "[]", "size"),
-        ("{}", "[]", "holds 0 images"),
-        ("{}", '[{"id": 1}]', "no list of conversations: KeyError"),
+        # files that cannot be used as given are wrong arguments
+        ("{}", None, "questions.json", 2),
+        ("{", "[]", "Expecting", 2),
+        ('{"size": 3}', "[]", "size", 1),
+        ("{}", "[]", "holds 0 images", 1),
+        ("{}", '[{"id": 1}]', "no list of conversations: KeyError", 1),
     ],
 )
 def test_what_cannot_be_trained_with_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], recipe: str, data_text: str, says: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    recipe: str,
+    data_text: str | None,
+    says: str,
+    status: int,
 ) -> None:
     if data_text is not None:
         (tmp_path / "questions.json").write_text(data_text)
     (tmp_path / "recipe.json").write_text(recipe)
     out, chosen = tmp_path / "run", tmp_path / "recipe.json"
     paths = ["--data", str(tmp_path), "--out", str(out), "--recipe", str(chosen)]
-    assert main([*paths, "--steps", "1"]) == 1
+    assert main([*paths, "--steps", "1"]) == status
     assert says in capsys.readouterr().err
 
 
