@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from roborefer_ros.arguments import ArgumentParser, not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, exit_status, not_negative, positive
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
@@ -45,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "true, use more GPUs with --parallel fsdp, or --lora-rank 64",
             file=sys.stderr,
         )
-    except (RoboReferError, OSError) as error:
+    except RoboReferError as error:
+        print(f"{who}: {error}", file=sys.stderr)
+        return exit_status(error)
+    except OSError as error:
         print(f"{who}: {error}", file=sys.stderr)
     return 1
 
@@ -116,7 +119,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]
         named = unknown[0].partition("=")[0]
-        parser.error(f"unknown argument {named}{_nearest_option(named, known)}")
+        raise ConfigurationError(f"unknown argument {named}{_nearest_option(named, known)}")
     if options.output is None and not (options.dry_run or options.overfit):
         raise ConfigurationError("name the folder of the run: --output FOLDER")
     return options

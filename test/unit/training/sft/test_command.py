@@ -117,7 +117,7 @@ def test_mistakes_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     more = ["--output", str(tmp_path / "o"), "--index-dir", str(tmp_path / "index")]
-    assert main([*TINY, *more, *arguments]) == 1
+    assert main([*TINY, *more, *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error and error.startswith("roborefer sft: ") and error.count("\n") == 1
 
@@ -196,7 +196,7 @@ def test_defective_pictures_are_told_and_too_many_end_the_run(
     more = ["--images", str(pictures), "--depth", str(pictures), "--output", str(tmp_path / "o")]
     data = ["--data", str(pictures / "train.json"), "--index-dir", str(tmp_path / "index")]
     batch = ["--global-batch", "1", "--device-batch", "1", "--max-steps", "9"]
-    assert main([*TINY, "--recipe", "tiny", *data, *more, *batch]) == 1
+    assert main([*TINY, "--recipe", "tiny", *data, *more, *batch]) == 2
     said = capsys.readouterr().err
     assert "skipped train: " in said and "rgb3.png" in said
     assert "samples of train were skipped, more than 0.1%" in said.splitlines()[-1]
