@@ -62,16 +62,21 @@ def _level_body(up: Array) -> Array:
 
 
 def _smallest_rotation(a: Array, b: Array) -> Array:
-    """The rotation about a x b that takes unit vector a to unit vector b (Rodrigues)."""
-    c = float(a @ b)
-    if c < -1.0 + 1e-9:  # half a turn: any axis square to a will do
+    """The rotation about a x b that takes unit vector a to unit vector b.
+
+    Half a turn about a and half a turn about the middle between a and b make it.  Unlike Rodrigues'
+    formula, which divides by 1 + a.b, this stays exact where b comes close to -a.
+    """
+    middle = a + b
+    square = float(middle @ middle)
+    if square < 2e-9:  # half a turn: any axis square to a will do
         axis = np.eye(3)[int(np.argmin(np.abs(a)))]
         axis = axis - a * float(a @ axis)
         half_turn: Array = 2.0 * np.outer(axis, axis) / float(axis @ axis) - np.eye(3)
         return half_turn
-    # [a x b]x without np.cross, which costs more than the rest
-    k = b[:, None] * a - a[:, None] * b
-    rotation: Array = _IDENTITY + k + k @ k / (1.0 + c)
+    about_a = 2.0 * a[:, None] * a - _IDENTITY
+    about_middle = (2.0 / square) * middle[:, None] * middle - _IDENTITY
+    rotation: Array = about_middle @ about_a
     return rotation
 
 

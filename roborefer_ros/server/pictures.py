@@ -210,7 +210,8 @@ def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
 def _peak_bytes(image: Image.Image, data: bytes) -> int:
     """What decoding takes at its peak, bytes: the greatest measured (12 megapixels), rounded up."""
     progressive = bool(image.info.get("progressive"))
-    each = 20 if image.format == "WEBP" else 16 if progressive else 14
+    deep = image.mode.startswith("I")  # 16 bit: 12 as a rule, 15.6 seen
+    each = 20 if image.format == "WEBP" else 16 if progressive or deep else 14
     return each * image.width * image.height
 
 

@@ -78,4 +78,4 @@ def test_every_kind_of_picture_asks() -> None:
     decode_grey(flat_png(7, 5), 100, reserve=asked.append)
     decode_depth_png(flat_png(7, 5, "I;16"), 0.001, 100, asked.append)
     decode_depth_float32(np.ones((5, 7), "<f4").tobytes(), 7, 5, 100, asked.append)
-    assert asked == [14 * 35, 14 * 35, 14 * 35, 140]
+    assert asked == [14 * 35, 14 * 35, 16 * 35, 140]

@@ -48,7 +48,7 @@ def test_init_depth_refuses_a_checkpoint_that_has_depth(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, output = str(GOLDEN / "tiny-2b-style"), str(tmp_path / "base")
-    assert main(["init-depth", "--from", source, "--output", output]) == 1
+    assert main(["init-depth", "--from", source, "--output", output]) == 2
     said = capsys.readouterr().err
     assert "has a depth branch already" in said and said.count("\n") == 1
     assert ConfigurationError.code == 2600
