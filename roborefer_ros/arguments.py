@@ -43,6 +43,23 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR, f"{self.prog}: {line}; {self.prog} --help shows the options\n")
 
 
+def add_point_rules(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say which points of an answer are wanted, for all that ask a model."""
+    parser.add_argument(
+        "--accept-partial",
+        action="store_true",
+        help="take later points where the model's first one was rejected",
+    )
+    parser.add_argument(
+        "--region",
+        type=share,
+        nargs="+",
+        default=[],
+        metavar="SHARE",
+        help="x_min y_min x_max y_max, or x y of each corner, over the image's edges [0, 1]",
+    )
+
+
 def positive(text: str) -> int:
     """An integer from 1 on."""
     value = int(text)

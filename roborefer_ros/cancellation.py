@@ -43,7 +43,3 @@ class Cancellation:
                 f"the deadline passed {late_s:.2f} s ago; allow a longer timeout, or a smaller "
                 "model"
             )
-
-    def remaining_s(self) -> float | None:
-        """Time until the deadline, seconds, at least 0; None without a deadline."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())

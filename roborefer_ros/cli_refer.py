@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from roborefer_ros.arguments import ArgumentParser, amount, not_negative, share
+from roborefer_ros.arguments import ArgumentParser, add_point_rules, amount, not_negative, share
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.frame import Mode, PointFlag, ResultWarning
 
@@ -39,19 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--min-confidence", type=share, default=0.0, help="[0, 1]; 0: the node's parameter"
     )
-    parser.add_argument(
-        "--accept-partial",
-        action="store_true",
-        help="take later points where the model's first one was rejected",
-    )
-    parser.add_argument(
-        "--region",
-        type=share,
-        nargs="+",
-        default=[],
-        metavar="SHARE",
-        help="x_min y_min x_max y_max, or x y of each corner, over the image's edges [0, 1]",
-    )
+    add_point_rules(parser)
     parser.add_argument("--action", default=DEFAULT_ACTION, help="name of the action")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args(argv)

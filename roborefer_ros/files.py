@@ -431,13 +431,22 @@ def restore_folder(path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or folder has reached the disk.
+
+    Raises:
+        OSError: It could not be written, or the file system cannot tell.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems cannot
-            os.fsync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    with suppress(OSError):  # some network file systems cannot
+        sync(path)
 
 
 def _umask() -> int:

@@ -26,7 +26,7 @@ from roborefer_ros.arm.kinematics import Kinematics
 from roborefer_ros.arm.plans import Step
 from roborefer_ros.arm.robot import open_robot
 from roborefer_ros.errors import CanceledError, DeadlineExceededError
-from roborefer_ros.lifting.tool_poses import rotation_of
+from roborefer_ros.lifting.orientation import rotation_matrix
 from roborefer_ros.standalone import tf2_ros
 
 WORLD_FRAME, BASE_FRAME, CAMERA_FRAME = "base_link", "arm_base", "camera_color_optical_frame"
@@ -93,7 +93,7 @@ class Robot:
         transform = self._buffer.lookup_transform(WORLD_FRAME, frame, Time()).transform
         move, turn = transform.translation, transform.rotation
         pose = np.eye(4)
-        pose[:3, :3] = rotation_of([turn.x, turn.y, turn.z, turn.w])
+        pose[:3, :3] = rotation_matrix([turn.x, turn.y, turn.z, turn.w])
         pose[:3, 3] = move.x, move.y, move.z
         return pose
 

@@ -16,8 +16,8 @@ from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.cloud import crop_cloud
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.lift import lift_point
+from roborefer_ros.lifting.orientation import rotation_matrix
 from roborefer_ros.lifting.segment import grow_segment
-from roborefer_ros.lifting.tool_poses import rotation_of
 from roborefer_ros.pipeline import ReferPipeline, pixel_from_normalised
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.simulation.instructions import Question
@@ -69,7 +69,7 @@ class Ours:
         if self.pipeline is not None:
             calibration = self.pipeline.calibration
             confidence = calibration.confidence(trust, confidence, question.mode)
-        turned = pose[:3, :3] @ rotation_of(lifted.orientation_xyzw)
+        turned = pose[:3, :3] @ rotation_matrix(lifted.orientation_xyzw)
         return Target(pixel, position, thing, others, confidence, turned, view)
 
 

@@ -39,8 +39,6 @@ TIP = "hand_tip"
 OPEN_M = 0.080
 #: coefficient of sliding friction of rubber fingertips
 PAD_FRICTION = 1.0
-#: farther than the fingertips reach a pad's middle, metres
-PAD_BACK_M = 0.010
 
 #: Panda: stiffness and damping of each joint's position controller, N m / rad, N m s / rad
 _PANDA_GAINS = ((4500.0, 450.0),) * 2 + ((3500.0, 350.0),) * 2 + ((2000.0, 200.0),) * 3

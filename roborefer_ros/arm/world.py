@@ -54,7 +54,6 @@ class ArmWorld:
         self.data = self.mujoco.MjData(self.model)
         self._joints = [self.model.joint(name) for name in self.robot.joints]
         self._qpos = np.array([joint.qposadr[0] for joint in self._joints])
-        self._dof = np.array([joint.dofadr[0] for joint in self._joints])
         self._arm_ctrl = np.array([self._actuator(name) for name in self.robot.joints])
         self._finger_qpos = [self.model.joint(name).qposadr[0] for name in self.robot.fingers]
         self._finger_ctrl = [self._actuator(name) for name in self.robot.fingers]

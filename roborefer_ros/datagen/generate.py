@@ -9,11 +9,10 @@ the seed and its name alone, and balancing goes through the scenes in order.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from roborefer_ros.datagen.source import Source
 from roborefer_ros.datagen.write import FOLDERS, Options, make_scene, rows
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import read_json, replaced_file, write_text
+from roborefer_ros.worker_processes import process_pool
 
 _SHARD = 20
 
@@ -64,9 +64,7 @@ def on_this_machine(workers: int) -> Runner:
             for shard, names in shards:
                 yield make_shard(folder, source, shard, names, options)
             return
-        # A forked copy of a process with threads (torch's, OpenMP's) can wait for ever.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context) as pool:
+        with process_pool(workers) as pool:
             jobs = [
                 pool.submit(make_shard, folder, source, shard, names, options)
                 for shard, names in shards

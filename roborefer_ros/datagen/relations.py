@@ -258,9 +258,3 @@ def contact(scene: Scene, a: Box, b: Box, gap_m: float = 0.01) -> bool:
         p, q = a.corners @ axis, b.corners @ axis
         gap = max(gap, p.min() - q.max(), q.min() - p.max())
     return bool(gap < gap_m)
-
-
-def above_image_px(scene: Scene, a: Box, b: Box) -> bool:
-    """Whether A's projected centre lies higher in the picture than B's."""
-    rows = scene.camera.project(np.stack([a.position, b.position]))[:, 1]
-    return bool(rows[0] < rows[1])

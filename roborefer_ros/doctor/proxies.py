@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.parse
 from collections.abc import Mapping
 
 from roborefer_ros.doctor.check import Check
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.pointing.proxies import checked_proxy
 
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 def check_proxies(environment: Mapping[str, str] | None = None) -> Check:
@@ -28,9 +28,10 @@ def check_proxies(environment: Mapping[str, str] | None = None) -> Check:
         value = environment.get(variable, "")
         if value:
             found.append(f"{variable}={without_password(value)}")
-            reason = _why_unusable(value)
-            if reason:
-                bad.append(f"{variable} {reason}")
+            try:
+                checked_proxy(variable, value)
+            except ConfigurationError as error:
+                bad.append(str(error))
     for variable in ("NO_PROXY", "no_proxy"):
         if environment.get(variable):
             found.append(f"{variable}={environment[variable]}")
@@ -45,18 +46,3 @@ def check_proxies(environment: Mapping[str, str] | None = None) -> Check:
 def without_password(url: str) -> str:
     """The address without the password in it."""
     return re.sub(r"(?<=:)[^:/@]*(?=@)", "***", url)
-
-
-def _why_unusable(value: str) -> str:
-    try:
-        parts = urllib.parse.urlsplit(value if "://" in value else f"http://{value}")
-        port = parts.port
-    except ValueError as error:
-        return f"is not an address: {error}"
-    if parts.scheme not in _SCHEMES:
-        return f"has the scheme '{parts.scheme}'; known are {', '.join(_SCHEMES)}"
-    if not parts.hostname:
-        return f"names no host: '{without_password(value)}'"
-    if port == 0:
-        return "has port 0"
-    return ""

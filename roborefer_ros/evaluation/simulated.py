@@ -18,10 +18,8 @@ The scenes are numbered like ``simulation.held_out``: no training sees them.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +31,7 @@ from roborefer_ros.arguments import ArgumentParser, not_negative, positive
 from roborefer_ros.frame import Mode
 from roborefer_ros.lifting import deproject
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
+from roborefer_ros.worker_processes import process_pool
 
 if TYPE_CHECKING:
     from roborefer_ros.simulation.held_out import HeldOutScene
@@ -114,8 +113,7 @@ def _all_rows(
         yield from (_make_scene(folder, number, size, questions) for number in numbers)
         return
     count = len(numbers)
-    # A forked copy of a process with threads (torch's, OpenMP's) can wait for ever.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(
             _make_scene, [folder] * count, numbers, [size] * count, [questions] * count
         )

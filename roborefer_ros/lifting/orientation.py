@@ -97,6 +97,18 @@ def quaternion_xyzw(rotation: Array) -> Array:
     return np.array([value / length for value in q])
 
 
+def rotation_matrix(xyzw: npt.ArrayLike) -> Array:
+    """``[3, 3]`` of a quaternion, which is normalised first."""
+    x, y, z, w = np.asarray(xyzw, dtype=np.float64) / np.linalg.norm(xyzw)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
 def rotation_covariance(normal: Array, sigma_tilt_rad: float) -> Array:
     """Covariance ``[3, 3]`` of the rotation, rad^2: the tilt is measured, the roll is not.
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.frame import Mode, ReferredPoint
-from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw
+from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw, rotation_matrix
 
 Array = npt.NDArray[np.float64]
 ApproachAxis = Literal["x", "z"]
@@ -118,18 +118,6 @@ def planner_pose(planner: str, position_m: Array, rotation: Array) -> tuple[Arra
     return position_m - tool.reach_m * rotation[:, 0], rotation @ tool.rotation
 
 
-def rotation_of(xyzw: npt.ArrayLike) -> Array:
-    """``[3, 3]`` of a quaternion, which is normalised first."""
-    x, y, z, w = np.asarray(xyzw, dtype=np.float64) / np.linalg.norm(xyzw)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
 def place_rotation(rotation: Array) -> Array:
     """``[3, 3]`` of what is placed: z against the approach, along the support's normal."""
     placed: Array = rotation @ _X_TO_Z.T
@@ -163,7 +151,7 @@ def candidates(
 def _of_point(
     point: ReferredPoint, number: int, mode: Mode, up: npt.ArrayLike | None
 ) -> Iterator[Candidate]:
-    own = rotation_of(point.orientation_xyzw)
+    own = rotation_matrix(point.orientation_xyzw)
     down = None if up is None else -np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
     approaches = [own]
     if down is not None and _angle(own[:, 0], down) > math.radians(5.0):
@@ -198,5 +186,4 @@ __all__ = [
     "candidates",
     "place_rotation",
     "quaternion_xyzw",
-    "rotation_of",
 ]

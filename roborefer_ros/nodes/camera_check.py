@@ -17,7 +17,7 @@ from typing import Any
 
 import rclpy
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -28,7 +28,8 @@ from roborefer_ros.nodes.camera_topics import TopicState
 from roborefer_ros.nodes.goal_runner import GoalRunner, NodeParts
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import declare_parameters, read_options
-from roborefer_ros.nodes.refer_action import ReferGoal
+from roborefer_ros.nodes.process import spin_through_failures
+from roborefer_ros.nodes.refer_goal import ReferGoal
 from roborefer_ros.nodes.transforms import Transforms
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.echo import EchoPointer
@@ -74,7 +75,12 @@ def check_camera(
     )
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    thread = threading.Thread(target=_spin, args=(executor,), name="doctor", daemon=True)
+    thread = threading.Thread(
+        target=spin_through_failures,
+        args=(executor.spin, node.get_logger()),
+        name="doctor",
+        daemon=True,
+    )
     thread.start()
     try:
         declare_parameters(node)
@@ -85,13 +91,6 @@ def check_camera(
         node.destroy_node()
         if own_context:
             context.try_shutdown()
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
-        executor.spin()
-    except (ExternalShutdownException, ShutdownException):
-        pass
 
 
 def _listen(node: Node, seconds: float) -> list[Check]:

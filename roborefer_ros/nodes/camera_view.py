@@ -19,13 +19,14 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.client import Client
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, ShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
 from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.nodes.conversions import frame_from_messages, stamp_ns
+from roborefer_ros.nodes.process import spin_through_failures
 
 _TOPICS = (("rgb/image", Image), ("depth/image", Image), ("rgb/camera_info", CameraInfo))
 
@@ -62,7 +63,12 @@ class CameraView:
         self._get_state: dict[str, Client[Any, Any]] = {}
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name="camera_view", daemon=True)
+        self._thread = threading.Thread(
+            target=spin_through_failures,
+            args=(self._executor.spin, self._node.get_logger()),
+            name="camera_view",
+            daemon=True,
+        )
         self._thread.start()
 
     def has_frame(self) -> bool:
@@ -126,9 +132,3 @@ class CameraView:
                     self._complete = tuple(parts)
 
         return receive
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except (ExternalShutdownException, ShutdownException):
-            pass

@@ -28,13 +28,13 @@ from roborefer_ros.errors import (
     UnknownError,
 )
 from roborefer_ros.frame import Mode, ReferredPoint, ReferResult, RejectedPoint, RGBDFrame
+from roborefer_ros.lifting.orientation import rotation_matrix
 from roborefer_ros.lifting.tool_poses import (
     Candidate,
     ToolConvention,
     candidates,
     place_rotation,
     quaternion_xyzw,
-    rotation_of,
 )
 from roborefer_ros.nodes import interfaces
 from roborefer_ros.nodes.camera_info import intrinsics_from_message
@@ -186,7 +186,7 @@ def pose_from_point(
     tool: ToolConvention = ToolConvention(),  # noqa: B008 (frozen)
 ) -> Pose:
     """Position and approach orientation, in a convention of tools."""
-    rotation = tool.rotation(rotation_of(point.orientation_xyzw))
+    rotation = tool.rotation(rotation_matrix(point.orientation_xyzw))
     return _stamped(np.asarray(point.position_m), rotation, Header()).pose
 
 
@@ -216,7 +216,7 @@ def point_message(
     msg.x_normalised, msg.y_normalised = (float(v) for v in point.normalised)
     header = Header(stamp=stamp, frame_id=point.frame_id)
     check_finite(point)
-    position, rotation = np.asarray(point.position_m), rotation_of(point.orientation_xyzw)
+    position, rotation = np.asarray(point.position_m), rotation_matrix(point.orientation_xyzw)
     turned = tool.rotation(rotation)
     msg.pose = _stamped(position, turned, header)
     msg.pre_pose = _stamped(tool.before(position, rotation), turned, header)

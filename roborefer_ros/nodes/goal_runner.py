@@ -34,7 +34,7 @@ from roborefer_ros.nodes.conversions import (
 )
 from roborefer_ros.nodes.imu_input import Gravity, ImuInput
 from roborefer_ros.nodes.parameters import NodeOptions
-from roborefer_ros.nodes.refer_action import Outcome, ReferGoal
+from roborefer_ros.nodes.refer_goal import Outcome, ReferGoal
 from roborefer_ros.nodes.transforms import (
     UPRIGHT_FRAMES,
     Transforms,

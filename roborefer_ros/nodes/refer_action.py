@@ -9,192 +9,30 @@ A second thread, idle while the queue is empty, ends waiting goals that are canc
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from rclpy.action.server import ActionServer, CancelResponse, GoalResponse, ServerGoalHandle
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
-from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.errors import (
     CanceledError,
-    DeadlineExceededError,
-    InvalidGoalError,
     NodeInactiveError,
     QueueFullError,
     RoboReferError,
-    ShuttingDownError,
-    UnknownError,
 )
-from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.action_qos import service_qos
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import NodeOptions
-from roborefer_ros.pointing.answers import answer_so_far
-from roborefer_ros.pointing.region import Region
-
-#: pause before a feedback message that only brings more text, seconds
-_TEXT_PERIOD_S = 0.1
+from roborefer_ros.nodes.refer_goal import Outcome, ReferGoal, Result, check_request
 
 #: longest wait for rclpy to enter the cancelling state after our cancel callback, seconds
 _CANCELING_WAIT_S = 1.0
-
-Result = Any  #: ReferPoint.Result
-_STATES = {
-    "wait_frame": ReferPoint.Feedback.WAITING_FOR_FRAME,
-    "depth": ReferPoint.Feedback.INFERRING,
-    "infer": ReferPoint.Feedback.INFERRING,
-    "lift": ReferPoint.Feedback.LIFTING,
-    "transform": ReferPoint.Feedback.TRANSFORMING,
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a goal.
-
-    Attributes:
-        result: Message for the client.
-        answer: What there is to draw; None where there is nothing.
-        bug: Exception behind the result that no numbered class describes, for the log.
-    """
-
-    result: Result
-    answer: Any = None
-    bug: BaseException | None = None
-
-
-class ReferGoal:
-    """One accepted goal, from its acceptance to its result."""
-
-    def __init__(
-        self,
-        request: Any,
-        goal_timeout_s: float,
-        stamp_ns: int,
-        handle: ServerGoalHandle[Any, Any, Any] | None = None,
-        name: str = "topic",
-    ) -> None:
-        """Accept now.
-
-        Args:
-            request: the ``ReferPoint.Goal``.
-            goal_timeout_s: used where the request names no timeout.
-            stamp_ns: ROS time of the acceptance, nanoseconds.
-            handle: None for an instruction that came by topic.
-            name: for the log.
-        """
-        self.request = request
-        self.handle = handle
-        self.name = name
-        self.stamp_ns = stamp_ns
-        self.accepted_s = time.monotonic()
-        timeout_s = request.timeout if request.timeout > 0.0 else goal_timeout_s
-        self.deadline = self.accepted_s + timeout_s
-        self.timings_s: dict[str, float] = {}
-        self.finished = threading.Event()
-        self.result: Result = None
-        self._cancelled = False
-        self._shutting_down = ""
-        self._text, self._state = "", ReferPoint.Feedback.QUEUED
-        self._sent_s = 0.0
-
-    def cancel(self) -> None:
-        """The client wants no answer any more."""
-        self._cancelled = True
-
-    def shut_down(self, reason: str) -> None:
-        """The node cannot answer any more."""
-        self._shutting_down = reason
-
-    def is_cancelled(self) -> bool:
-        """Whether work on this goal must stop, for whatever reason."""
-        return self._cancelled or bool(self._shutting_down)
-
-    def why_stopped(self) -> RoboReferError:
-        """The error of a goal that was stopped."""
-        if self._shutting_down:
-            return ShuttingDownError(self._shutting_down)
-        return CanceledError("the goal was cancelled by its client")
-
-    def too_late(self) -> DeadlineExceededError:
-        """The error of a goal whose deadline passed while it waited."""
-        return DeadlineExceededError(
-            f"the goal waited {time.monotonic() - self.accepted_s:.2f} s in the queue and its "
-            "timeout passed; "
-            "allow more time or send fewer goals at once"
-        )
-
-    def numbered(self, error: Exception) -> RoboReferError:
-        """The error that the client is told."""
-        if isinstance(error, CanceledError) and self.is_cancelled():
-            stopped = self.why_stopped()
-            stopped.answer = error.answer
-            stopped.mode, stopped.mode_reason = error.mode, error.mode_reason
-            return stopped
-        if isinstance(error, RoboReferError):
-            return error
-        return UnknownError(
-            f"unexpected {type(error).__name__}: {error}; the node's log has the traceback"
-        )
-
-    def enter(self, stage: str) -> None:
-        """Tell the client which stage begins, unless it is the same to a client."""
-        state = _STATES.get(stage, self._state)
-        if state != self._state:
-            self._state = state
-            self._send_feedback()
-
-    def hear(self, text: str) -> None:
-        """Tell the client the model's text so far, not too often."""
-        self._text = text
-        if time.monotonic() - self._sent_s >= _TEXT_PERIOD_S:
-            self._send_feedback()
-
-    def _send_feedback(self) -> None:
-        if self.handle is None:
-            return
-        self._sent_s = time.monotonic()
-        self.handle.publish_feedback(
-            ReferPoint.Feedback(
-                state=self._state,
-                elapsed=time.monotonic() - self.accepted_s,
-                partial_answer=answer_so_far(self._text),
-            )
-        )
-
-
-def check_request(request: Any) -> None:
-    """Check the fields that need no image.
-
-    Raises:
-        InvalidGoalError
-    """
-    if request.mode not in tuple(Mode):
-        raise InvalidGoalError(
-            f"mode {request.mode} is not one of {', '.join(f'{m.value} ({m.name})' for m in Mode)}"
-        )
-    if not (math.isfinite(request.timeout) and request.timeout >= 0.0):
-        raise InvalidGoalError(
-            "timeout must be a number of seconds from 0 (the node's default), not "
-            f"{request.timeout}"
-        )
-    # both raise InvalidGoalError themselves
-    Region.from_numbers(request.region)
-    AnswerPolicy(
-        min_confidence=request.min_confidence, min_model_confidence=request.min_model_confidence
-    )
-    if len(request.target_frame) > 256:
-        raise InvalidGoalError(
-            f"target_frame has {len(request.target_frame)} characters, at most 256 are sensible"
-        )
 
 
 def _inactive() -> NodeInactiveError:

@@ -63,7 +63,8 @@ from roborefer_ros.nodes.process import (
     spin_through_failures,
     start_ros,
 )
-from roborefer_ros.nodes.refer_action import Outcome, ReferActionServer, ReferGoal
+from roborefer_ros.nodes.refer_action import ReferActionServer
+from roborefer_ros.nodes.refer_goal import Outcome, ReferGoal
 from roborefer_ros.nodes.stop_request import StopRequest
 from roborefer_ros.nodes.transforms import Transforms
 from roborefer_ros.nodes.visualization import Visualization, target_transform

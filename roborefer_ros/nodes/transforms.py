@@ -24,7 +24,7 @@ from roborefer_ros.errors import (
     TransformUnavailableError,
 )
 from roborefer_ros.frame import ReferredPoint
-from roborefer_ros.lifting.orientation import quaternion_xyzw
+from roborefer_ros.lifting.orientation import quaternion_xyzw, rotation_matrix
 from roborefer_ros.nodes.side_node import SpinThread, create_side_node
 from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.standalone import tf2_ros
@@ -213,18 +213,6 @@ def matrix_of(transform: TransformStamped) -> Array:
     matrix[:3, :3] = rotation_matrix(np.array([r.x, r.y, r.z, r.w]))
     matrix[:3, 3] = t.x, t.y, t.z
     return matrix
-
-
-def rotation_matrix(xyzw: Array) -> Array:
-    """``[3, 3]`` of a quaternion, which is normalised first."""
-    x, y, z, w = xyzw / np.linalg.norm(xyzw)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
 
 
 #: frames whose z axis points up (REP-105, and the usual name of a simulated world)

@@ -15,8 +15,6 @@ from collections.abc import Sequence
 
 from roborefer_ros.pointing.answers import TupleMatch
 
-DIGITS = "0123456789"
-
 #: coordinates this close, as a share of the image's width or height, count as the same
 #: place: a small object, such as a mug on a table 1 m away.  Among 0.01, 0.025, 0.05 and 0.1 it
 #: tells the bundled network's right answers best from its wrong ones

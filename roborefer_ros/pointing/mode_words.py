@@ -49,9 +49,6 @@ FREE = _words(
     "uncrowded object-free clutter-free obstacle-free unclaimed remaining leftover"
 )
 
-#: a predicate of room: "is free"
-FREE_PREDICATE = FREE | _words("nothing available")
-
 #: a part that looks different is a mark on something, not room
 APPEARANCE = _words(
     "red green blue yellow orange purple pink brown black white gray grey golden silver dark "

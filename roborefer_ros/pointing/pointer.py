@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -12,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.errors import CanceledError, DeadlineExceededError
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.frame import Mode
 
 NormalisedPoint = tuple[float, float]
@@ -105,10 +104,4 @@ def check_interrupts(deadline: float | None, cancelled: Callable[[], bool]) -> N
     Raises:
         CanceledError, DeadlineExceededError
     """
-    if cancelled():
-        raise CanceledError("the goal was cancelled")
-    if deadline is not None and time.monotonic() > deadline:
-        late_s = time.monotonic() - deadline
-        raise DeadlineExceededError(
-            f"the deadline passed {late_s:.2f} s ago; allow a longer timeout, or a smaller model"
-        )
+    Cancellation(deadline, cancelled).check()

@@ -37,7 +37,7 @@ def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
         for variable in names or (name, name.upper()):
             value = environment.get(variable, "").strip()
             if value:
-                return _checked(variable, value)
+                return checked_proxy(variable, value)
     return None
 
 
@@ -62,7 +62,16 @@ def _port(scheme: str, port: int | None) -> int:
     return port or (443 if scheme == "https" else 80)
 
 
-def _checked(variable: str, value: str) -> str:
+def checked_proxy(variable: str, value: str) -> str:
+    """The address of a proxy, with its scheme.
+
+    Args:
+        variable: Name of the variable that holds it, for the message.
+        value: Value of the variable.
+
+    Raises:
+        ConfigurationError: It is no address of a proxy; the message does not repeat it.
+    """
     proxy = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(proxy)
@@ -73,6 +82,8 @@ def _checked(variable: str, value: str) -> str:
         raise _bad(variable, f"its scheme is not one of {', '.join(_SCHEMES)}")
     if not parts.hostname or any(c.isspace() or not c.isprintable() for c in proxy):
         raise _bad(variable, "it names no host")
+    if port == 0:
+        raise _bad(variable, "its port is 0")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     return f"{parts.scheme}://{login}{host}" + (f":{port}" if port else "")

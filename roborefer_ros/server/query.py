@@ -23,7 +23,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from roborefer_ros.arguments import ArgumentParser, above_zero, exit_status, finite, share
+from roborefer_ros.arguments import (
+    ArgumentParser,
+    above_zero,
+    add_point_rules,
+    exit_status,
+    finite,
+    share,
+)
 from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, RoboReferError
 from roborefer_ros.files import read_bytes
 from roborefer_ros.frame import Mode
@@ -345,19 +352,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--min-model-confidence", type=share, default=0.0, help="[0, 1]; of the model alone"
     )
-    parser.add_argument(
-        "--accept-partial",
-        action="store_true",
-        help="take later points where the model's first one was rejected",
-    )
-    parser.add_argument(
-        "--region",
-        type=share,
-        nargs="+",
-        default=[],
-        metavar="SHARE",
-        help="x_min y_min x_max y_max, or x y of each corner, over the image's edges [0, 1]",
-    )
+    add_point_rules(parser)
     parser.add_argument("--url", default=f"http://127.0.0.1:{DEFAULT_PORT}")
     parser.add_argument("--timeout-s", type=above_zero, default=60.0)
     parser.add_argument("--out", type=Path, help="write the picture with the points marked")

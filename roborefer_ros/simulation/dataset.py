@@ -14,9 +14,8 @@ of workers; scenes that are already there are kept.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from roborefer_ros.simulation.instructions import make_questions
 from roborefer_ros.simulation.rendering import render
 from roborefer_ros.simulation.scenes import sample_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth
+from roborefer_ros.worker_processes import process_pool
 
 _SHARD = 100
 
@@ -149,8 +149,7 @@ def generate(
     _check_settings(folder, {"seed": seed, "size": list(size), "questions": questions})
     counts = [min(_SHARD, scenes - start) for start in range(0, scenes, _SHARD)]
     with (
-        # A forked copy of a process with threads (torch's, OpenMP's) can wait for ever.
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool,
+        process_pool(workers) as pool,
         tqdm(total=scenes, unit="scene", file=sys.stderr) as bar,
     ):
         jobs = [

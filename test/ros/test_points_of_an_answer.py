@@ -26,7 +26,7 @@ from refer_graph import (
 from sensor_msgs.msg import PointCloud2
 
 from roborefer_ros.lifting import lift_point
-from roborefer_ros.lifting.tool_poses import rotation_of
+from roborefer_ros.lifting.orientation import rotation_matrix
 from roborefer_ros.nodes.interfaces import ReferPoint
 
 Make = Callable[..., Graph]
@@ -128,7 +128,7 @@ def test_poses_leave_the_node_in_the_planners_convention(
     g.client_node.create_subscription(PoseStamped, "/roborefer/target_pose", poses.append, latched)
     result = g.refer()
     q = result.pose.pose.orientation
-    approach = rotation_of((q.x, q.y, q.z, q.w))[:, column]
+    approach = rotation_matrix((q.x, q.y, q.z, q.w))[:, column]
     assert approach == pytest.approx([0.0, 0.0, 1.0], abs=0.02)
     before = result.points[0].pre_pose.pose.position
     assert before.z == pytest.approx(result.pose.pose.position.z - 0.2, abs=0.005)

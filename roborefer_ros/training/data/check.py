@@ -23,6 +23,7 @@ from PIL import Image
 
 from roborefer_ros.arguments import positive
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.suggestions import nearest
 from roborefer_ros.training.data.archives import find_archives
 from roborefer_ros.training.data.command import add_data_arguments, parts_of
 from roborefer_ros.training.data.defects import BY_KEY, Defect, answer_form
@@ -36,7 +37,7 @@ from roborefer_ros.training.data.pictures import (
     open_rgb,
     shape_mismatch,
 )
-from roborefer_ros.training.data.registry import REFSPATIAL_FILES, DatasetSpec, nearest
+from roborefer_ros.training.data.registry import REFSPATIAL_FILES, DatasetSpec
 from roborefer_ros.training.data.rows import Row, Rules
 
 _EXAMPLES = 3

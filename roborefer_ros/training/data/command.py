@@ -61,12 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that choose data sets, the same for all verbs (and for training)."""
+    """Arguments that choose data sets, the same for all verbs."""
     group = parser.add_argument_group("data")
     group.add_argument("--mixture", help="names joined by +, each name[*times][@subset][%%share]")
+    add_source_arguments(group)
+    group.add_argument("--type", choices=("refspatial", "llava"), default="refspatial")
+    group.add_argument("--think", default="none", help="none, append or mixed:P")
+
+
+def add_source_arguments(group: argparse._ArgumentGroup) -> None:
+    """Arguments that say where data lies, for the verbs here and for training."""
     group.add_argument("--data", type=Path, metavar="JSON", help="own data in place of a mixture")
     group.add_argument("--images", type=Path, metavar="DIR", help="its pictures")
-    group.add_argument("--type", choices=("refspatial", "llava"), default="refspatial")
     group.add_argument(
         "--depth", "--depths", dest="depths", type=Path, metavar="DIR", help="its depth pictures"
     )
@@ -81,7 +87,6 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--index-dir", type=Path, metavar="DIR", help="where indexes are kept")
     group.add_argument("--slice-folder", type=Path, metavar="DIR", help="lists of name@subset")
     group.add_argument("--max-turns", type=positive, metavar="N", help="most pairs of a sample")
-    group.add_argument("--think", default="none", help="none, append or mixed:P")
 
 
 def registry_of(options: argparse.Namespace) -> Registry:

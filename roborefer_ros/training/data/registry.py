@@ -9,17 +9,15 @@ has depth, as the reference registers them by hand.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.files import read_text
+from roborefer_ros.files import read_yaml
+from roborefer_ros.suggestions import nearest
 
 LOG = logging.getLogger(__name__)
 
@@ -125,16 +123,6 @@ class Registry:
         raise ConfigurationError(f"unknown data set {name!r}{nearest(name, known)}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean A or B?``, or what is known where nothing is near."""
-    names = sorted(set(known))
-    folded = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)
-    if close:
-        return f"; did you mean {' or '.join(folded[match] for match in close)}?"
-    return f"; known are {', '.join(names)}" if names else ""
-
-
 def refspatial(root: Path) -> dict[str, DatasetSpec]:
     """RefSpatial's eight data sets with depth (their twins follow from them).
 
@@ -186,11 +174,7 @@ def read_registry(path: Path) -> Registry:
     Raises:
         ConfigurationError: see ``open_registry``.
     """
-    try:
-        table = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigurationError(f"{path} is not YAML: {reason}") from error
+    table = read_yaml(path)
     if not isinstance(table, dict) or not table:
         raise ConfigurationError(f"{path} names no data sets")
     if table.keys() & {"datasets", "mixtures"}:

@@ -25,7 +25,7 @@ import tarfile
 import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +33,9 @@ from typing import IO, Any
 
 from roborefer_ros.arguments import positive
 from roborefer_ros.errors import ConfigurationError, RoboReferError
-from roborefer_ros.files import MIB, read_json, write_text
+from roborefer_ros.files import MIB, read_json, sync, write_text
 from roborefer_ros.training.data.archives import Archive, PartStream, find_archives
+from roborefer_ros.worker_processes import process_pool
 
 GIB = 1024 * MIB
 
@@ -323,11 +324,7 @@ def _remove_leftovers(target: Path) -> None:
 
 def _delete(archive: Archive, target: Path) -> int:
     """Delete the parts, after what was written has reached the disk."""
-    descriptor = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target)
     os.sync()
     freed = archive.size
     for path in archive.parts:
@@ -402,7 +399,7 @@ def _outcomes(tasks: list[_Task], jobs: int) -> Iterator[Unpacked | str]:
         for task in tasks:
             yield from _folder(*task)
         return
-    with ProcessPoolExecutor(jobs, initializer=_end_with_parent) as pool:
+    with process_pool(jobs, _end_with_parent) as pool:
         for future in as_completed([pool.submit(_folder, *task) for task in tasks]):
             yield from future.result()
 

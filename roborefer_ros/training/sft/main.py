@@ -23,8 +23,10 @@ from roborefer_ros.arguments import ArgumentParser, exit_status, not_negative, p
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.suggestions import nearest
+from roborefer_ros.training.data.command import add_source_arguments
 from roborefer_ros.training.sft.engine import Processes, processes
-from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, nearest, recipe_names
+from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, recipe_names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -110,7 +112,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="learn the first N samples by heart, as a check",
     )
-    _add_data_arguments(parser)
+    add_source_arguments(parser.add_argument_group("data (or --mixture)"))
     group = parser.add_argument_group("values of the recipe")
     for entry in fields(SftRecipe):
         name = "--" + entry.name.replace("_", "-")
@@ -125,26 +127,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("data (or --mixture)")
-    group.add_argument("--data", type=Path, metavar="JSON", help="own data in place of a mixture")
-    group.add_argument("--images", type=Path, metavar="DIR", help="its pictures")
-    group.add_argument("--depth", "--depths", type=Path, metavar="DIR", help="its depth pictures")
-    group.add_argument(
-        "--data-root", type=Path, default=Path("RefSpatial"), metavar="DIR",
-        help="RefSpatial's folder, with 2D, 3D and Simulator (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--registry", type=Path, action="append", default=[], metavar="YAML",
-        help="own data sets and mixtures; may be given several times",
-    )  # fmt: skip
-    group.add_argument("--index-dir", type=Path, metavar="DIR", help="where indexes are kept")
-    group.add_argument("--slice-folder", type=Path, metavar="DIR", help="lists of name@subset")
-    group.add_argument("--max-turns", type=positive, metavar="N", help="most pairs of a sample")
-
-
 def _nearest_option(name: str, known: list[str]) -> str:
-    return nearest(name, known) if name.startswith("-") else ""
+    return nearest(name, known, 1) if name.startswith("-") else ""
 
 
 def recipe_of(options: argparse.Namespace) -> SftRecipe:
@@ -179,9 +163,9 @@ def _open_data(options: argparse.Namespace, recipe: SftRecipe, group: Processes)
     if options.data is not None:
         if options.recipe_mixture:
             raise ConfigurationError("--data and --mixture exclude each other; register the data")
-        parts = [Part(own_dataset(options.data, options.images, options.depth))]
+        parts = [Part(own_dataset(options.data, options.images, options.depths))]
     else:
-        if options.images or options.depth:
+        if options.images or options.depths:
             raise ConfigurationError("--images and --depth belong to --data")
         if not recipe.mixture:
             raise ConfigurationError("which data? Name a --mixture, or --data with --images")

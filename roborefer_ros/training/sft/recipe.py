@@ -4,9 +4,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -14,8 +13,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.files import read_text
+from roborefer_ros.files import read_yaml
 from roborefer_ros.models.roborefer.configuration import PARTS
+from roborefer_ros.suggestions import nearest
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -153,11 +153,8 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> SftRecip
     if path.suffix not in (".yaml", ".yml"):
         path = RECIPES / f"{name}.yaml"
         if name not in recipe_names():
-            raise ConfigurationError(f"unknown recipe {name!r}{nearest(name, recipe_names())}")
-    try:
-        values = yaml.safe_load(read_text(path)) or {}
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+            raise ConfigurationError(f"unknown recipe {name!r}{nearest(name, recipe_names(), 1)}")
+    values = read_yaml(path) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must map names to values, as learning_rate: 2.0e-5")
     own = {**values, **(changes or {})}
@@ -179,7 +176,7 @@ def converted(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in values.items():
         if key not in hints:
             known = [f.name for f in fields(SftRecipe)]
-            raise ConfigurationError(f"{where}: unknown value {key!r}{nearest(str(key), known)}")
+            raise ConfigurationError(f"{where}: unknown value {key!r}{nearest(str(key), known, 1)}")
         try:
             result[key] = _convert(value, hints[key])
         except (TypeError, ValueError) as error:
@@ -187,14 +184,6 @@ def converted(values: Mapping[str, Any], where: str) -> dict[str, Any]:
                 f"{where}: {key} is {value!r}, not {_meaning(hints[key])}"
             ) from error
     return result
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean A?``, or what is known where nothing is near."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), names, n=1, cutoff=0.6)
-    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
 
 
 def _convert(value: Any, hint: Any) -> Any:
@@ -253,7 +242,7 @@ def _check(recipe: SftRecipe) -> None:
             raise ConfigurationError(f"{key} is {getattr(recipe, key)}; it must be below 1")
     for part in (*recipe.parts, *recipe.part_rates):
         if part not in PARTS:
-            raise ConfigurationError(f"unknown part {part!r}{nearest(part, PARTS)}")
+            raise ConfigurationError(f"unknown part {part!r}{nearest(part, PARTS, 1)}")
     if recipe.lora_rank and "llm" not in recipe.learning_parts:
         raise ConfigurationError(
             "lora_rank adds adapters to the language model, but llm is not among the parts that "

@@ -11,7 +11,6 @@ runs only.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -30,7 +29,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from roborefer_ros.errors import CheckpointInvalidError, ConfigurationError
-from roborefer_ros.files import MIB, open_regular, read_json, write_text
+from roborefer_ros.files import MIB, open_regular, read_json, sync, write_text
 from roborefer_ros.training.sft.engine import Processes
 
 _NAME = re.compile(r"step-(\d+)")
@@ -85,7 +84,7 @@ def save_state(
         write_text(partial / _META, json.dumps({"step": step, **meta}, indent=1) + "\n")
         shutil.rmtree(final, ignore_errors=True)
         partial.rename(final)
-        _sync(folder)
+        sync(folder)
         for old in _states(folder)[:-keep]:
             shutil.rmtree(old, ignore_errors=True)
     group.wait()
@@ -196,11 +195,3 @@ def _random_numbers(group: Processes) -> dict[str, torch.Tensor]:
 def _last_line(error: BaseException) -> str:
     """torch's message holds the tracebacks of all processes; the last line says what happened."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roborefer_ros.frame import Mode, ReferredPoint
-from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw
+from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw, rotation_matrix
 from roborefer_ros.lifting.tool_poses import (
     ToolConvention,
     candidates,
     place_rotation,
     planner_pose,
-    rotation_of,
 )
 
 #: a top-down grasp in base_link: approach down, the jaw closes along base_link's y
@@ -79,7 +78,7 @@ def test_conventions_hold_for_every_surface(normal: tuple[float, float, float]) 
     assert ToolConvention("z").rotation(rotation)[:, 2] == pytest.approx(-n, abs=1e-9)
     assert place_rotation(rotation)[:, 2] == pytest.approx(n, abs=1e-9)
     assert ToolConvention("x", 0.2).before(PLACE, rotation) == pytest.approx(PLACE + 0.2 * n)
-    assert rotation_of(quaternion_xyzw(rotation)) == pytest.approx(rotation, abs=1e-9)
+    assert rotation_matrix(quaternion_xyzw(rotation)) == pytest.approx(rotation, abs=1e-9)
 
 
 def _point(rotation: Any, confidence: float) -> ReferredPoint:
