@@ -10,7 +10,7 @@ VENV := .venv
 SETUP_STAMP := $(VENV)/.setup-stamp
 TEST_STAMP := $(VENV)/.test-stamp
 MSGS_STAMP := install/.messages-stamp
-MSGS_SOURCES := $(shell find roborefer_msgs roborefer_ros/standalone/tf2_msgs -type f)
+MSGS_SOURCES := $(shell find roborefer_msgs roborefer_ros/ros_compat/tf2_msgs -type f)
 ENV := . scripts/env.sh
 PYTEST_ARGS ?=
 # Test processes side by side. Each file stays in one process, which shares its servers and graphs.

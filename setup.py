@@ -56,8 +56,8 @@ setup(
             "evaluation/*.html",
             "training/data/*.html",
             "server/*.html",
-            "demo_brain/*",
-            "demo_brain/*/*",
+            "demo_checkpoint/*",
+            "demo_checkpoint/*/*",
             "training/sft/recipes/*.yaml",
         ]
     },

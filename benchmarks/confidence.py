@@ -25,16 +25,16 @@ from tqdm import tqdm
 
 from benchmarks.demo_brain import camera_frame
 from roborefer_ros.answer_policy import AnswerPolicy
-from roborefer_ros.arguments import ArgumentParser, not_negative, positive
-from roborefer_ros.demo.judge import is_inside, surface_distance_m
+from roborefer_ros.arguments import ArgumentParser, non_negative_int, positive_int
+from roborefer_ros.demo.scoring import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Mode, ReferredPoint
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.bundled import calibration_of
 from roborefer_ros.pointing.calibration import ACT_ABOVE, UNCALIBRATED
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
+from roborefer_ros.types import Mode, ReferredPoint
 
 LIMIT_M = 0.020
 MAX_CALIBRATION_ERROR = 0.05
@@ -155,9 +155,11 @@ def summarise(answers: Sequence[Asked]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns its exit status."""
     parser = ArgumentParser(prog="benchmarks.confidence", description=__doc__)
-    parser.add_argument("--scenes", type=positive, default=50)
-    parser.add_argument("--first", type=not_negative, default=30_000, help="first scene's number")
-    parser.add_argument("--questions", type=positive, default=8, help="per scene, at most")
+    parser.add_argument("--scenes", type=positive_int, default=50)
+    parser.add_argument(
+        "--first", type=non_negative_int, default=30_000, help="first scene's number"
+    )
+    parser.add_argument("--questions", type=positive_int, default=8, help="per scene, at most")
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
     parser.add_argument("--fit", action="store_true", help="print a calibration for the model")
     parser.add_argument("--json", action="store_true")

@@ -21,13 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from roborefer_ros.arguments import ArgumentParser
-from roborefer_ros.demo.judge import is_inside, surface_distance_m
+from roborefer_ros.demo.scoring import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import DepthImage, Mode, RGBDFrame
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth
+from roborefer_ros.types import DepthImage, Mode, RGBDFrame
 
 #: what the lifted point may be off the right surface, metres
 LIMIT_M = 0.015

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from roborefer_ros.arguments import ArgumentParser
+from roborefer_ros.cli.evaluate import open_asker
 from roborefer_ros.evaluation.askers import Asker, benchmark_depth
-from roborefer_ros.evaluation.evaluate import open_asker
 from roborefer_ros.evaluation.instructions import reference_instruction
 from roborefer_ros.evaluation.questions import BenchmarkQuestion
 from roborefer_ros.evaluation.readers import open_benchmark

@@ -34,9 +34,9 @@ from benchmarks.lifting_units import wrong_units
 from benchmarks.lifting_walls import walls
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.files import read_json
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Pixel, RGBDFrame
 from roborefer_ros.image_files import read_picture
 from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -120,7 +120,7 @@ def strata(sample: Sample, rng: np.random.Generator, count: int) -> dict[str, Ar
 
 
 def compare_methods(samples: list[Sample], count: int = 2500) -> dict[str, dict[str, dict]]:
-    """kind of pixel -> method -> figures, pooled over the samples that have a reference."""
+    """Kind of pixel -> method -> figures, pooled over the samples that have a reference."""
     errors: dict[str, dict[str, tuple[list, list]]] = {}
     for sample in samples:
         if sample.reference_m is None:

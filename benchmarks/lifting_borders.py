@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import DepthImage
 from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.types import DepthImage
 
 Array = npt.NDArray[np.float64]
 

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import DepthImage, Mode, PointFlag, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.simulation.held_out import held_out_view
 from roborefer_ros.simulation.rendering import FIRST_OBJECT, TABLE, RenderedView
 from roborefer_ros.simulation.scenes import TabletopScene
 from roborefer_ros.simulation.sensor_noise import d435_depth
+from roborefer_ros.types import DepthImage, Mode, PointFlag, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.types import Pixel, RGBDFrame
 
 #: a method's answer: depth in metres and whether it stands by it; None where it refuses
 Answer = tuple[float, bool] | None

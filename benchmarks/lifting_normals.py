@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from benchmarks.lifting_methods import open3d_crop_ransac
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Mode
 from roborefer_ros.lifting import LiftedPoint, LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.planes import Plane, widest_plane
+from roborefer_ros.types import Mode
 
 Array = npt.NDArray[np.float64]
 

@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.files import read_json
-from roborefer_ros.frame import Mode, Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.planes import Plane, widest_plane
+from roborefer_ros.types import Mode, Pixel, PointFlag, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

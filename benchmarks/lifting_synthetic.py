@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from benchmarks.lifting_methods import EDGE_RADIUS_PX, METHODS, open3d_crop_ransac, summarise
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, Pixel, RGBDFrame
 from roborefer_ros.lifting import (
     DepthHistory,
     LiftingOptions,
@@ -23,6 +22,7 @@ from roborefer_ros.lifting import (
     lift_point,
     lift_points,
 )
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import DepthImage, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.types import DepthImage, RGBDFrame
 
 #: factors on the unit: a tenth of a millimetre taken for one, and five readings a millimetre
 _FACTORS = {"too_large": 10.0, "too_small": 0.2}

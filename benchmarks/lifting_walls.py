@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.lifting_placing import outcome, table_plane
-from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.planes import widest_plane
+from roborefer_ros.types import RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

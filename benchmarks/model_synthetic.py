@@ -16,7 +16,7 @@ from roborefer_ros.models.roborefer.checkpoint import write_configs
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.weights import TOWER_PREFIX
-from roborefer_ros.training.tokenizer import train_tokenizer
+from roborefer_ros.training.tabletop.tokenizer import train_tokenizer
 
 #: Qwen2-1.5B and Qwen2-7B with RoboRefer's vocabulary
 _LLM_2B = {

@@ -24,7 +24,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from benchmarks.node_graph import INSTRUCTION, NODE, NodeGraph, parser, say
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import non_negative_int, positive_int
 from roborefer_ros.errors import DeadlineExceededError, RoboReferError, ServerLostError
 
 _CLIENTS_PER_PROCESS = 10
@@ -150,10 +150,10 @@ def rows_of(chosen: argparse.Namespace) -> list[dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 1 where a goal hung or, without a kill, was given up."""
     options = parser(__doc__)
-    options.add_argument("--clients", type=positive, nargs="+", default=[1, 5, 20, 50])
-    options.add_argument("--goals", type=positive, default=1000, help="of each run, together")
-    options.add_argument("--kills", type=not_negative, default=2, help="0 leaves that run out")
-    options.add_argument("--worker", type=positive, help=argparse.SUPPRESS)
+    options.add_argument("--clients", type=positive_int, nargs="+", default=[1, 5, 20, 50])
+    options.add_argument("--goals", type=positive_int, default=1000, help="of each run, together")
+    options.add_argument("--kills", type=non_negative_int, default=2, help="0 leaves that run out")
+    options.add_argument("--worker", type=positive_int, help=argparse.SUPPRESS)
     options.add_argument("--timeout", type=float, default=_TIMEOUT_S, help=argparse.SUPPRESS)
     chosen = options.parse_args(arguments)
     if chosen.worker:

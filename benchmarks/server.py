@@ -83,7 +83,7 @@ def serve_baseline(spec: str, max_new_tokens: int) -> None:
         return str(said.text)  # type: ignore[union-attr]
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
             reply = {"result": 1, "answer": answer(json.loads(self.rfile.read(length)))}
             content = json.dumps(reply).encode()

@@ -18,14 +18,16 @@ import sys
 import threading
 
 from benchmarks.node_graph import say
-from roborefer_ros.arguments import ArgumentParser, amount, not_negative
+from roborefer_ros.arguments import ArgumentParser, non_negative_float, non_negative_int
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Soak and print; 1 where something was wrong, hung or leaked."""
     parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--minutes", type=amount, default=5.0, help="default: %(default)s")
-    parser.add_argument("--seed", type=not_negative, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--minutes", type=non_negative_float, default=5.0, help="default: %(default)s"
+    )
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="default: %(default)s")
     parser.add_argument("--only", choices=("node", "server"), help="default: both, side by side")
     chosen = parser.parse_args(arguments)
     reports: dict[str, tuple[list[str], bool]] = {}

@@ -29,7 +29,7 @@ from roborefer_ros.launching import (
     existing_params_file,
     rviz_config,
 )
-from roborefer_ros.standalone.environment import prepare_environment
+from roborefer_ros.ros_compat.environment import prepare_environment
 
 SHARE = get_package_share_directory("roborefer_ros")
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from roborefer_ros.client import ReferPointClient
     from roborefer_ros.errors import RoboReferError
-    from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
     from roborefer_ros.lifting import LiftingOptions, lift_point
     from roborefer_ros.pipeline import ReferPipeline
     from roborefer_ros.pointing.factory import open_pointer
+    from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 
 __version__ = "0.1.0"
 
@@ -37,12 +37,12 @@ __all__ = [
 
 #: public name -> module that defines it
 _PLACES = {
-    "CameraIntrinsics": "roborefer_ros.frame",
-    "DepthImage": "roborefer_ros.frame",
+    "CameraIntrinsics": "roborefer_ros.types",
+    "DepthImage": "roborefer_ros.types",
     "LiftingOptions": "roborefer_ros.lifting",
-    "Mode": "roborefer_ros.frame",
-    "PointFlag": "roborefer_ros.frame",
-    "RGBDFrame": "roborefer_ros.frame",
+    "Mode": "roborefer_ros.types",
+    "PointFlag": "roborefer_ros.types",
+    "RGBDFrame": "roborefer_ros.types",
     "ReferPipeline": "roborefer_ros.pipeline",
     "ReferPointClient": "roborefer_ros.client",
     "RoboReferError": "roborefer_ros.errors",

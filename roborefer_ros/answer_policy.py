@@ -15,9 +15,9 @@ from roborefer_ros.errors import (
     PointOutsideRegionError,
     UpUnknownError,
 )
-from roborefer_ros.frame import Mode, PointFlag, ReferredPoint, ReferResult, RejectedPoint
 from roborefer_ros.lifting import LiftingOptions, flag_workspace
 from roborefer_ros.pointing.region import Region
+from roborefer_ros.types import Mode, PointFlag, ReferredPoint, ReferResult, RejectedPoint
 
 Refusal = Literal["refuse", "flag"]
 

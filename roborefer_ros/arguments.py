@@ -52,7 +52,7 @@ def add_point_rules(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--region",
-        type=share,
+        type=fraction,
         nargs="+",
         default=[],
         metavar="SHARE",
@@ -60,7 +60,7 @@ def add_point_rules(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """An integer from 1 on."""
     value = int(text)
     if value < 1:
@@ -68,7 +68,7 @@ def positive(text: str) -> int:
     return value
 
 
-def not_negative(text: str) -> int:
+def non_negative_int(text: str) -> int:
     """An integer from 0 on."""
     value = int(text)
     if value < 0:
@@ -76,7 +76,7 @@ def not_negative(text: str) -> int:
     return value
 
 
-def amount(text: str) -> float:
+def non_negative_float(text: str) -> float:
     """A finite number from 0 on."""
     value = float(text)
     if not 0.0 <= value < math.inf:
@@ -84,7 +84,7 @@ def amount(text: str) -> float:
     return value
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     """A number from 0 to 1."""
     value = float(text)
     if not 0.0 <= value <= 1.0:
@@ -92,7 +92,7 @@ def share(text: str) -> float:
     return value
 
 
-def above_zero(text: str) -> float:
+def positive_float(text: str) -> float:
     """A finite number above 0."""
     value = float(text)
     if not 0.0 < value < math.inf:
@@ -100,7 +100,7 @@ def above_zero(text: str) -> float:
     return value
 
 
-def finite(text: str) -> float:
+def finite_float(text: str) -> float:
     """A finite number."""
     value = float(text)
     if not math.isfinite(value):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roborefer_ros.files import read_yaml
-from roborefer_ros.standalone.environment import share_directory
+from roborefer_ros.ros_compat.environment import share_directory
 
 #: names that a preset remaps, relative to the node's namespace
 TOPIC_NAMES = ("rgb/image", "depth/image", "rgb/camera_info", "depth/camera_info", "imu")

@@ -30,10 +30,10 @@ from rclpy.node import Node
 
 from roborefer_ros.client_goal import Patience, ReferGoalHandle, error_of
 from roborefer_ros.errors import NodeInactiveError, UnknownError
-from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.action_qos import service_qos
 from roborefer_ros.nodes.interfaces import ReferPoint
-from roborefer_ros.standalone.environment import prepare_environment
+from roborefer_ros.ros_compat.environment import prepare_environment
+from roborefer_ros.types import Mode
 
 __all__ = ["DEFAULT_ACTION", "Patience", "ReferGoalHandle", "ReferPointClient", "error_of"]
 

@@ -21,7 +21,13 @@ from roborefer_ros.errors import (
     InvalidInstructionError,
     RoboReferError,
 )
-from roborefer_ros.frame import (
+from roborefer_ros.lifting import LiftingOptions, is_aligned, lift_point, register_depth
+from roborefer_ros.pointing.bundled import is_bundled
+from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibration
+from roborefer_ros.pointing.depth_input import relative_depth_from_metric
+from roborefer_ros.pointing.mode import InstructionReading, read_instruction
+from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
+from roborefer_ros.types import (
     Mode,
     Pixel,
     PointFlag,
@@ -31,12 +37,6 @@ from roborefer_ros.frame import (
     ResultWarning,
     RGBDFrame,
 )
-from roborefer_ros.lifting import LiftingOptions, is_aligned, lift_point, register_depth
-from roborefer_ros.pointing.bundled import is_bundled
-from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibration
-from roborefer_ros.pointing.depth_input import relative_depth_from_metric
-from roborefer_ros.pointing.mode import InstructionReading, read_instruction
-from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
 
 #: RGB ``[H, W, 3]`` uint8 -> relative inverse depth ``[H, W]`` uint8
 DepthEstimator = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]

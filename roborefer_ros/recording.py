@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import MIB, read_json
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.image_files import read_picture
+from roborefer_ros.types import CameraIntrinsics
 
 DEFAULT_FRAME = "camera_color_optical_frame"
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
-STANDIN_MESSAGES = ROOT / "roborefer_ros" / "standalone" / "tf2_msgs"
+FALLBACK_MESSAGES = ROOT / "roborefer_ros" / "ros_compat" / "tf2_msgs"
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 13)
 
 #: shared library (as the linker knows it) -> Debian package; what Open3D's wheel loads
@@ -277,8 +277,8 @@ def adapt_wheel_paths(python: Path) -> None:
 
 
 def build_messages(venv: Path, distribution: str | None) -> None:
-    """Build roborefer_msgs (and the stand-in tf2_msgs without a distribution) into install/."""
-    sources = [ROOT / "roborefer_msgs"] + ([] if distribution else [STANDIN_MESSAGES])
+    """Build roborefer_msgs (and the fallback tf2_msgs without a distribution) into install/."""
+    sources = [ROOT / "roborefer_msgs"] + ([] if distribution else [FALLBACK_MESSAGES])
     stamp = ROOT / "install" / ".messages-stamp"
     fingerprint = message_fingerprint(sources, venv, distribution)
     if stamp.exists() and stamp.read_text() == fingerprint:

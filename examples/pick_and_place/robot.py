@@ -27,7 +27,7 @@ from roborefer_ros.arm.plans import Step
 from roborefer_ros.arm.robot import open_robot
 from roborefer_ros.errors import CanceledError, DeadlineExceededError
 from roborefer_ros.lifting.orientation import rotation_matrix
-from roborefer_ros.standalone import tf2_ros
+from roborefer_ros.ros_compat import tf2_ros
 
 WORLD_FRAME, BASE_FRAME, CAMERA_FRAME = "base_link", "arm_base", "camera_color_optical_frame"
 PERIOD_S = 0.02

@@ -25,7 +25,7 @@ from roborefer_ros.arm.grasping import plan_grasps
 from roborefer_ros.arm.plans import plan_pick, plan_place
 from roborefer_ros.client import ReferPointClient
 from roborefer_ros.errors import DeadlineExceededError, LowConfidenceError, RoboReferError
-from roborefer_ros.frame import Mode
+from roborefer_ros.types import Mode
 
 #: an answer that is less sure is asked for again
 CONFIDENT = 0.5

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.arm.world import ArmWorld
-from roborefer_ros.frame import DepthImage, RGBDFrame
 from roborefer_ros.simulation.meshes import Mesh, box, object_mesh
 from roborefer_ros.simulation.rendering import BACKGROUND, FIRST_OBJECT, Part, RenderedView, render
 from roborefer_ros.simulation.sensor_noise import d435_depth
+from roborefer_ros.types import DepthImage, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from roborefer_ros.arm.trial import Target
 from roborefer_ros.errors import NoDepthAtPointError
-from roborefer_ros.frame import Mode, Pixel, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.cloud import crop_cloud
 from roborefer_ros.lifting.intrinsics import rays_through
@@ -22,6 +21,7 @@ from roborefer_ros.pipeline import ReferPipeline, pixel_from_normalised
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.simulation.instructions import Question
 from roborefer_ros.simulation.rendering import RenderedView
+from roborefer_ros.types import Mode, Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

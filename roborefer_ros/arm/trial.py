@@ -21,11 +21,11 @@ from roborefer_ros.arm.grasping import WIDEST_M, Grasp, clear_grasps, plan_grasp
 from roborefer_ros.arm.plans import plan_pick, plan_place
 from roborefer_ros.arm.world import ArmWorld, tilt_rad
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Mode, RGBDFrame
 from roborefer_ros.simulation.geometry import answer_pixel, project
 from roborefer_ros.simulation.instructions import Question, make_questions
 from roborefer_ros.simulation.rendering import FIRST_OBJECT, TABLE, RenderedView
 from roborefer_ros.simulation.scenes import SceneObject, sample_scene
+from roborefer_ros.types import Mode, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

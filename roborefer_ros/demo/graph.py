@@ -12,7 +12,7 @@ from typing import Any
 
 from roborefer_ros.camera_presets import load_preset
 from roborefer_ros.demo.processes import DemoFailedError, Processes, private_environment
-from roborefer_ros.frame import RGBDFrame
+from roborefer_ros.types import RGBDFrame
 
 _CAMERA, _NODE = "camera", "roborefer"
 _TARGET_FRAME = "base_link"
@@ -49,7 +49,7 @@ class DemoGraph:
     ) -> None:
         private_environment(own_domain)
         from roborefer_ros.client import ReferPointClient
-        from roborefer_ros.nodes.camera_view import CameraView
+        from roborefer_ros.nodes.camera_monitor import CameraMonitor
 
         self._processes = Processes(logs)
         self._idle_since_s = 0.0
@@ -74,7 +74,7 @@ class DemoGraph:
                 },
             )
             self._client = ReferPointClient(f"/{_NODE}/refer_point")
-            self._camera = CameraView(f"/{_CAMERA}", preset.remappings)
+            self._camera = CameraMonitor(f"/{_CAMERA}", preset.remappings)
             say("waiting for the camera's first frame")
             self._processes.wait_for("camera", self._camera.has_frame, _START_TIMEOUT_S)
             say(f"waiting for the node; it loads {model}")

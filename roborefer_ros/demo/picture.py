@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from roborefer_ros.demo.judge import DemoAnswer
+from roborefer_ros.demo.scoring import DemoAnswer
 from roborefer_ros.demo.view3d import SideCamera, draw_arrow, draw_cloud
-from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.simulation.held_out import HeldOutScene
+from roborefer_ros.types import RGBDFrame
 
 SceneView = tuple[HeldOutScene, RGBDFrame, Sequence[DemoAnswer]]
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.standalone.environment import prepare_environment
+from roborefer_ros.ros_compat.environment import prepare_environment
 
 #: domains above use ports that Linux may hand out to others
 _DOMAINS = 101

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from roborefer_ros.demo.judge import DemoAnswer
+from roborefer_ros.demo.scoring import DemoAnswer
 
 #: column -> stages of the result's timings that it sums up, milliseconds
 _STAGES = {

@@ -22,7 +22,7 @@ from roborefer_ros.doctor.check import Check
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import read_text
 from roborefer_ros.models.depth_network import SIZES, parse_depth_network
-from roborefer_ros.standalone import environment
+from roborefer_ros.ros_compat import environment
 
 #: the published checkpoint that the README starts with
 CHECKPOINT = "Zhoues/RoboRefer-2B-SFT"
@@ -36,7 +36,7 @@ NEWEST_PYTHON = (3, 13)
 def check_python() -> Check:
     """Version of Python."""
     detail = f"{platform.python_version()} at {sys.executable}"
-    if NEWEST_PYTHON < sys.version_info[:2]:
+    if sys.version_info[:2] > NEWEST_PYTHON:
         newest = ".".join(map(str, NEWEST_PYTHON))
         return Check("Python", "warn", detail, f"tested up to {newest}; ROS 2 wheels end there")
     return Check("Python", "ok", detail)
@@ -78,17 +78,17 @@ def check_messages() -> Check:
 
 
 def check_companions() -> Check:
-    """Real packages or stand-ins."""
-    standalone = importlib.import_module("roborefer_ros.standalone")
+    """Real packages or fallbacks."""
+    ros_compat = importlib.import_module("roborefer_ros.ros_compat")
     found = []
     for name in ("cv_bridge", "message_filters", "tf2_ros"):
         try:
-            module = getattr(standalone, name)
+            module = getattr(ros_compat, name)
         except ImportError as error:
             return Check(
                 "cv_bridge, tf2_ros, ...", "missing", f"{name}: {error}", "see ROS 2 above"
             )
-        found.append(f"{name} {'stand-in' if standalone.is_standin(module) else 'real'}")
+        found.append(f"{name} {'fallback' if ros_compat.is_fallback(module) else 'real'}")
     return Check("cv_bridge, tf2_ros, ...", "ok", ", ".join(found))
 
 
@@ -132,7 +132,7 @@ def check_numpy_opencv() -> Check:
 
 
 def check_torch() -> Check:
-    """torch and what it can compute on."""
+    """Torch and what it can compute on."""
     try:
         torch = importlib.import_module("torch")
     except ImportError as error:
@@ -170,7 +170,7 @@ def check_open3d() -> Check:
 
 def check_demo_weights() -> Check:
     """The small checkpoint that comes with the package."""
-    folder = Path(__file__).parents[1] / "demo_brain"
+    folder = Path(__file__).parents[1] / "demo_checkpoint"
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
     if not size:
         return Check(

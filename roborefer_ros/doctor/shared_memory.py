@@ -52,7 +52,7 @@ class Leftovers:
         return self.empty_ports + self.unheld
 
 
-def check_room(folder: Path = SHARED_MEMORY) -> Check:
+def check_capacity(folder: Path = SHARED_MEMORY) -> Check:
     """Room in /dev/shm; containers often have 64 MB, of which one participant takes all."""
     name = "shared memory"
     if not folder.is_dir():

@@ -25,11 +25,11 @@ from roborefer_ros.evaluation.questions import (
     inside_folder,
 )
 from roborefer_ros.evaluation.scoring import AnswerScores
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
 from roborefer_ros.image_files import read_picture
 from roborefer_ros.lifting import LiftingOptions, deproject, lift_point
 from roborefer_ros.pipeline import pixel_from_normalised
 from roborefer_ros.pointing.mode import resolve_mode
+from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame
 
 #: a lifted point within such a distance of the right surface counts, metres
 LIMITS_M = (0.01, 0.02, 0.05)

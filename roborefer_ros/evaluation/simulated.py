@@ -27,10 +27,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.arguments import ArgumentParser, not_negative, positive
-from roborefer_ros.frame import Mode
+from roborefer_ros.arguments import ArgumentParser, non_negative_int, positive_int
 from roborefer_ros.lifting import deproject
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
+from roborefer_ros.types import Mode
 from roborefer_ros.worker_processes import process_pool
 
 if TYPE_CHECKING:
@@ -193,14 +193,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Make a benchmark of simulated tabletops in RefSpatial-Bench's layout.",
     )
     parser.add_argument("--benchmark", type=Path, required=True, metavar="DIR", help="new folder")
-    parser.add_argument("--scenes", type=positive, default=100)
+    parser.add_argument("--scenes", type=positive_int, default=100)
     parser.add_argument(
-        "--first", type=not_negative, default=FIRST_SCENE, help="first scene's number"
+        "--first", type=non_negative_int, default=FIRST_SCENE, help="first scene's number"
     )
-    parser.add_argument("--width", type=positive, default=640, help="pixels")
-    parser.add_argument("--height", type=positive, default=480, help="pixels")
-    parser.add_argument("--questions", type=positive, default=6, help="at most, per scene")
-    parser.add_argument("--workers", type=positive, default=2, help="processes")
+    parser.add_argument("--width", type=positive_int, default=640, help="pixels")
+    parser.add_argument("--height", type=positive_int, default=480, help="pixels")
+    parser.add_argument("--questions", type=positive_int, default=6, help="at most, per scene")
+    parser.add_argument("--workers", type=positive_int, default=2, help="processes")
     arguments = parser.parse_args(argv)
     try:
         counts = make_benchmark(

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import NoDepthAtPointError
-from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.depth_image import DepthWindow, supported
 from roborefer_ros.lifting.intrinsics import project, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
@@ -27,6 +26,7 @@ from roborefer_ros.lifting.patch import sample_patch
 from roborefer_ros.lifting.registration import frame_window
 from roborefer_ros.lifting.segment import Segment, grow_segment
 from roborefer_ros.lifting.support import fit_heights, over_plane
+from roborefer_ros.types import Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting.patch import Patch, patch_colours
+from roborefer_ros.types import RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidGoalError
-from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting.depth_image import check_depth, window_of
 from roborefer_ros.lifting.intrinsics import check_intrinsics, project, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.registration import check_alignment, is_aligned, register_depth
+from roborefer_ros.types import RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

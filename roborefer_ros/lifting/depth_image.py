@@ -20,8 +20,8 @@ from roborefer_ros.errors import (
     PointOutsideImageError,
     UnsupportedEncodingError,
 )
-from roborefer_ros.frame import DepthImage, Pixel
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.types import DepthImage, Pixel
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import GrazingSurfaceError, OutOfRangeError
-from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.correlation import readings_per_independent, shared_ratio
 from roborefer_ros.lifting.intrinsics import ray_and_jacobian
 from roborefer_ros.lifting.lifted import LiftedPoint
@@ -22,6 +21,7 @@ from roborefer_ros.lifting.orientation import (
 )
 from roborefer_ros.lifting.registration import depth_distance_ratio, pixels_per_reading
 from roborefer_ros.lifting.surface import Surface
+from roborefer_ros.types import Pixel, PointFlag, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

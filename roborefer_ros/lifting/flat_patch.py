@@ -16,10 +16,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
 from roborefer_ros.lifting.plane_fit import PlaneFit, rows_of, solve_plane
 from roborefer_ros.lifting.registration import is_aligned, scattered_readings
+from roborefer_ros.types import Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidCameraInfoError, UnsupportedDistortionError
-from roborefer_ros.frame import CameraIntrinsics, Pixel
+from roborefer_ros.types import CameraIntrinsics, Pixel
 
 Array = npt.NDArray[np.float64]
 
@@ -244,7 +244,7 @@ def _undistort_radial(uv: Array, i: CameraIntrinsics, coefficients: Array) -> Ar
 
 
 def _undistort_equidistant(uv: Array, i: CameraIntrinsics, coefficients: Array) -> Array:
-    """equidistant (OpenCV's fisheye model)."""
+    """Equidistant (OpenCV's fisheye model)."""
     points = cv2.fisheye.undistortPoints(
         uv.reshape(-1, 1, 2), i.matrix, coefficients, **_FISHEYE_CRITERIA
     )
@@ -287,7 +287,7 @@ def _widest_ray(i: CameraIntrinsics) -> float:
 
 
 def _turning_point(i: CameraIntrinsics) -> float:
-    """x of the ray (x, 0, 1) from which on pixels come back; infinite where they never do."""
+    """X of the ray (x, 0, 1) from which on pixels come back; infinite where they never do."""
     x = np.linspace(0.0, 5.0, 501)
     u = _project_in_front(np.column_stack((x, np.zeros(501), np.ones(501))), i)[:, 0]
     back = np.nonzero(~(np.diff(u) > 0.0))[0]

@@ -15,10 +15,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.planes import widest_plane
+from roborefer_ros.types import RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

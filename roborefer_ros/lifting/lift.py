@@ -18,7 +18,6 @@ from roborefer_ros.errors import (
     OutOfRangeError,
     RoboReferError,
 )
-from roborefer_ros.frame import Mode, Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.depth_image import (
     DepthWindow,
     check_depth,
@@ -36,6 +35,7 @@ from roborefer_ros.lifting.registration import check_alignment, frame_window
 from roborefer_ros.lifting.shadow import FarSide, find_far_side, shadow_reach_px
 from roborefer_ros.lifting.sides import side_by_colour
 from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
+from roborefer_ros.types import Mode, Pixel, PointFlag, RGBDFrame
 
 #: pixels beyond the far end of a hole whose colour is looked at
 _BESIDE_PX = 12

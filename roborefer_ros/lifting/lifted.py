@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Pixel, PointFlag, ReferredPoint
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.types import Pixel, PointFlag, ReferredPoint
 
 Array = npt.NDArray[np.float64]
 

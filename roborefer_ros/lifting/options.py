@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidGoalError
-from roborefer_ros.frame import RGBDFrame
+from roborefer_ros.types import RGBDFrame
 
 #: a depth, or an array of depths
 Number = TypeVar("Number", float, npt.NDArray[np.float64])

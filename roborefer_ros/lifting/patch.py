@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import RGBDFrame
 from roborefer_ros.lifting.intrinsics import project, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.registration import frame_window, is_aligned
+from roborefer_ros.types import RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -19,7 +19,6 @@ from roborefer_ros.errors import (
     OutOfRangeError,
     RoboReferError,
 )
-from roborefer_ros.frame import Pixel, PointFlag, RGBDFrame
 from roborefer_ros.lifting.air import AirPosition, find_air_position, is_background
 from roborefer_ros.lifting.appearance import Appearance, compare_appearance
 from roborefer_ros.lifting.estimate import point_on
@@ -34,6 +33,7 @@ from roborefer_ros.lifting.orientation import (
 from roborefer_ros.lifting.registration import frame_window
 from roborefer_ros.lifting.support import Support, check_support, find_support, occupied_ratio
 from roborefer_ros.lifting.surface import Surface
+from roborefer_ros.types import Pixel, PointFlag, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidCameraInfoError, InvalidImageError, SizeMismatchError
-from roborefer_ros.frame import CameraIntrinsics, Pixel, RGBDFrame
 from roborefer_ros.lifting.depth_image import DepthWindow, check_depth, read_window, window_of
 from roborefer_ros.lifting.intrinsics import (
     check_intrinsics,
@@ -27,6 +26,7 @@ from roborefer_ros.lifting.intrinsics import (
     rays_through,
 )
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.types import CameraIntrinsics, Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

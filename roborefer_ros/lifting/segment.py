@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import NoDepthAtPointError
-from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.cloud import Cloud
 from roborefer_ros.lifting.depth_image import DepthWindow, check_depth, check_pixel
 from roborefer_ros.lifting.intrinsics import check_intrinsics, rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.planes import Plane, widest_plane
 from roborefer_ros.lifting.registration import check_alignment, frame_window
+from roborefer_ros.types import Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Pixel
 from roborefer_ros.lifting.depth_image import DepthWindow
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.sides import lab, likeness
+from roborefer_ros.types import Pixel
 
 Mask = npt.NDArray[np.bool_]
 

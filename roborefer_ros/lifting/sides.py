@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.depth_image import DepthWindow
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
+from roborefer_ros.types import Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Colours = npt.NDArray[np.float32]

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import NotFreeSpaceError
-from roborefer_ros.frame import Pixel, RGBDFrame
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import LiftingOptions
 from roborefer_ros.lifting.patch import Patch, plane_axes, sample_patch
 from roborefer_ros.lifting.plane_fit import PlaneFit
+from roborefer_ros.types import Pixel, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Pixel
 from roborefer_ros.lifting.correlation import neighbour_correlation
 from roborefer_ros.lifting.depth_image import DepthWindow, supported
 from roborefer_ros.lifting.flat_patch import WidePatch
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions
 from roborefer_ros.lifting.plane_fit import PlaneFit, fit_plane, median, rows_of
 from roborefer_ros.lifting.shadow import FarSide
+from roborefer_ros.types import Pixel
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import DepthImage, RGBDFrame
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.types import DepthImage, RGBDFrame
 
 Array = npt.NDArray[np.float64]
 

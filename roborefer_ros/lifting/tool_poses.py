@@ -16,8 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Mode, ReferredPoint
 from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw, rotation_matrix
+from roborefer_ros.types import Mode, ReferredPoint
 
 Array = npt.NDArray[np.float64]
 ApproachAxis = Literal["x", "z"]

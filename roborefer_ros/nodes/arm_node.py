@@ -28,10 +28,10 @@ from roborefer_ros.arm.world import ArmWorld
 from roborefer_ros.lifting import quaternion_xyzw
 from roborefer_ros.nodes.camera_publisher import CameraPublisher, declare_rate, run_camera
 from roborefer_ros.nodes.sim_camera_node import camera_transform
+from roborefer_ros.ros_compat import tf2_ros
 from roborefer_ros.simulation.rendering import RenderedView
 from roborefer_ros.simulation.scenes import sample_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth
-from roborefer_ros.standalone import tf2_ros
 
 WORLD_FRAME, BASE_FRAME = "base_link", "arm_base"
 #: of physics and joint states, seconds

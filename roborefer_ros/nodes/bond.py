@@ -52,7 +52,7 @@ class BondState:
         self._heard_s = 0.0
         self.is_broken = False
 
-    def hear(self, name: str, instance: str, active: bool) -> None:
+    def on_message(self, name: str, instance: str, active: bool) -> None:
         """Take a status from the topic, which carries all bonds, this half's own included."""
         if name != self.name or instance == self.instance or self.is_broken:
             return
@@ -127,7 +127,7 @@ class Bond:
         self._subscription = node.create_subscription(
             status,
             "bond",
-            lambda m: state.hear(m.id, m.instance_id, m.active),
+            lambda m: state.on_message(m.id, m.instance_id, m.active),
             QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT),
             callback_group=group,
         )

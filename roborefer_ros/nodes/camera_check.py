@@ -23,7 +23,7 @@ from rclpy.parameter import Parameter
 
 from roborefer_ros.doctor.check import Check
 from roborefer_ros.nodes.camera_info import doubts
-from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.camera_subscriber import CameraSubscriber
 from roborefer_ros.nodes.camera_topics import TopicState
 from roborefer_ros.nodes.goal_runner import GoalRunner, NodeParts
 from roborefer_ros.nodes.interfaces import ReferPoint
@@ -96,7 +96,7 @@ def check_camera(
 def _listen(node: Node, seconds: float) -> list[Check]:
     options = read_options(node)
     transforms = Transforms(node)
-    camera = CameraInput(node, options, transforms.clear)
+    camera = CameraSubscriber(node, options, transforms.clear)
     try:
         started_s = time.monotonic()
         counts = [0 for _ in camera.topics]
@@ -136,7 +136,7 @@ def _check_names(node: Node) -> Check:
 
 
 def _check_topic(
-    camera: CameraInput, topic: TopicState, rate_hz: float, max_offset_s: float
+    camera: CameraSubscriber, topic: TopicState, rate_hz: float, max_offset_s: float
 ) -> Check:
     values = camera.health.graph_values(topic)
     offered = values[f"{topic.name} offered"]
@@ -166,7 +166,9 @@ def _check_topic(
     return Check(topic.name, "ok", detail)
 
 
-def _check_goal(node: Node, camera: CameraInput, transforms: Transforms, timeout_s: float) -> Check:
+def _check_goal(
+    node: Node, camera: CameraSubscriber, transforms: Transforms, timeout_s: float
+) -> Check:
     """A goal at the middle of the image, without a model."""
     parts = NodeParts(camera, transforms, ReferPipeline(EchoPointer()))
     now_ns = int(node.get_clock().now().nanoseconds)

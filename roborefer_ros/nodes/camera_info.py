@@ -17,13 +17,13 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo
 
 from roborefer_ros.errors import InvalidCameraInfoError, UnsupportedDistortionError
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.lifting.intrinsics import (
     adjusted_intrinsics,
     check_intrinsics,
     implausible_intrinsics,
     named_distortion,
 )
+from roborefer_ros.types import CameraIntrinsics
 
 #: matrix -> where fx, cx, fy, cy stand, where zeros, and where 1
 _LAYOUT = {

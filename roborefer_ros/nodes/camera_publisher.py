@@ -15,8 +15,8 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.nodes.conversions import image_message
+from roborefer_ros.types import CameraIntrinsics
 
 #: encodings that real drivers use
 RGB_ENCODINGS = ("rgb8", "bgr8")
@@ -149,11 +149,10 @@ def declare_rate(node: Node, default: float) -> float:
 
 def run_camera(make_node: Callable[[], Node], name: str, args: list[str] | None = None) -> int:
     """Run a camera node until SIGINT or SIGTERM; returns the exit status."""
-
     import rclpy
 
     from roborefer_ros.nodes.process import cannot_start, spin_through_failures, start_ros
-    from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
+    from roborefer_ros.ros_compat.environment import prepare_environment, tune_allocator
 
     prepare_environment()
     tune_allocator()

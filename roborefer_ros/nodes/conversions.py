@@ -27,7 +27,6 @@ from roborefer_ros.errors import (
     SizeMismatchError,
     UnknownError,
 )
-from roborefer_ros.frame import Mode, ReferredPoint, ReferResult, RejectedPoint, RGBDFrame
 from roborefer_ros.lifting.orientation import rotation_matrix
 from roborefer_ros.lifting.tool_poses import (
     Candidate,
@@ -41,6 +40,7 @@ from roborefer_ros.nodes.camera_info import intrinsics_from_message
 from roborefer_ros.nodes.camera_topics import DEPTH_INFO, TopicNames
 from roborefer_ros.nodes.image_conversion import depth_from_message, rgb_from_message
 from roborefer_ros.nodes.transforms import frame_name
+from roborefer_ros.types import Mode, ReferredPoint, ReferResult, RejectedPoint, RGBDFrame
 
 
 def stamp_ns(stamp: TimeMsg) -> int:

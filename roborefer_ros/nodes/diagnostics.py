@@ -16,7 +16,7 @@ from rclpy.node import Node
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.nodes.camera_health import FAST_DDS_HINT
 from roborefer_ros.nodes.camera_info import doubts, intrinsics_from_message
-from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.camera_subscriber import CameraSubscriber
 
 #: errors that say nothing about the node's health: the request's own, cancelled, rejected
 _HARMLESS = range(2501, 2520)
@@ -68,7 +68,7 @@ class Diagnostics:
         self,
         node: Node,
         period_s: float,
-        camera: Callable[[], CameraInput | None],
+        camera: Callable[[], CameraSubscriber | None],
         model: Callable[[], ModelState],
         goals: GoalStatistics,
         queue: Callable[[], tuple[int, bool]],
@@ -147,7 +147,7 @@ class Diagnostics:
         level, message = self._judge(camera, taken, intrinsics)
         return self._status("camera", level, message, values)
 
-    def _intrinsics(self, camera: CameraInput) -> str:
+    def _intrinsics(self, camera: CameraSubscriber) -> str:
         """What is wrong or unusual with the camera info; empty where nothing is."""
         info = camera.newest_info()
         if info is None:
@@ -159,7 +159,7 @@ class Diagnostics:
             return str(error)
         return doubts(info, rectified=rectified, topic=camera.names.info)
 
-    def _judge(self, camera: CameraInput, taken: int, intrinsics: str) -> tuple[bytes, str]:
+    def _judge(self, camera: CameraSubscriber, taken: int, intrinsics: str) -> tuple[bytes, str]:
         health = camera.health
         if camera.fault is not None:
             return DiagnosticStatus.ERROR, str(camera.fault)

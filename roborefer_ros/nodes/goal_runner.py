@@ -20,11 +20,10 @@ from roborefer_ros.errors import (
     TransformExtrapolationError,
     TransformUnavailableError,
 )
-from roborefer_ros.frame import Mode, ReferResult, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.temporal import DepthHistory
 from roborefer_ros.lifting.tool_poses import ToolConvention
-from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.camera_subscriber import CameraSubscriber
 from roborefer_ros.nodes.camera_topics import DEPTH_INFO, CameraMessages
 from roborefer_ros.nodes.conversions import (
     check_frame_ids,
@@ -46,6 +45,7 @@ from roborefer_ros.pipeline import ReferPipeline, check_instruction
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.pointing.region import Region
+from roborefer_ros.types import Mode, ReferResult, RGBDFrame
 
 Direction = tuple[float, float, float]
 
@@ -90,7 +90,7 @@ class NodeParts:
         imu: Source of gravity, where the camera has one.
     """
 
-    camera: CameraInput
+    camera: CameraSubscriber
     transforms: Transforms
     pipeline: ReferPipeline
     imu: ImuInput | None = None
@@ -212,7 +212,7 @@ class GoalRunner:
                 policy=policy,
                 deadline=goal.deadline,
                 cancelled=goal.is_cancelled,
-                on_text=goal.hear,
+                on_text=goal.on_text,
                 on_stage=goal.enter,
             )
         except MemoryError as error:

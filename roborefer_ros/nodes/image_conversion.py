@@ -19,7 +19,7 @@ import numpy.typing as npt
 from sensor_msgs.msg import Image
 
 from roborefer_ros.errors import InvalidImageError, UnsupportedEncodingError
-from roborefer_ros.frame import DepthImage
+from roborefer_ros.types import DepthImage
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Imu
 
-from roborefer_ros.nodes.side_node import SpinThread, create_side_node
+from roborefer_ros.nodes.dedicated_node import SpinThread, create_side_node
 
 TOPIC = "imu"
 

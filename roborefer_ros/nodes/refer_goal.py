@@ -21,10 +21,10 @@ from roborefer_ros.errors import (
     ShuttingDownError,
     UnknownError,
 )
-from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.pointing.answers import answer_so_far
 from roborefer_ros.pointing.region import Region
+from roborefer_ros.types import Mode
 
 #: pause before a feedback message that only brings more text, seconds
 _TEXT_PERIOD_S = 0.1
@@ -101,13 +101,13 @@ class ReferGoal:
         """Whether work on this goal must stop, for whatever reason."""
         return self._cancelled or bool(self._shutting_down)
 
-    def why_stopped(self) -> RoboReferError:
+    def stop_reason(self) -> RoboReferError:
         """The error of a goal that was stopped."""
         if self._shutting_down:
             return ShuttingDownError(self._shutting_down)
         return CanceledError("the goal was cancelled by its client")
 
-    def too_late(self) -> DeadlineExceededError:
+    def timed_out(self) -> DeadlineExceededError:
         """The error of a goal whose deadline passed while it waited."""
         return DeadlineExceededError(
             f"the goal waited {time.monotonic() - self.accepted_s:.2f} s in the queue and its "
@@ -118,7 +118,7 @@ class ReferGoal:
     def numbered(self, error: Exception) -> RoboReferError:
         """The error that the client is told."""
         if isinstance(error, CanceledError) and self.is_cancelled():
-            stopped = self.why_stopped()
+            stopped = self.stop_reason()
             stopped.answer = error.answer
             stopped.mode, stopped.mode_reason = error.mode, error.mode_reason
             return stopped
@@ -135,7 +135,7 @@ class ReferGoal:
             self._state = state
             self._send_feedback()
 
-    def hear(self, text: str) -> None:
+    def on_text(self, text: str) -> None:
         """Tell the client the model's text so far, not too often."""
         self._text = text
         if time.monotonic() - self._sent_s >= _TEXT_PERIOD_S:

@@ -40,11 +40,11 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from roborefer_ros.errors import NodeFaultError, NodeInactiveError, RoboReferError
-from roborefer_ros.frame import ResultWarning
 from roborefer_ros.lifting.tool_poses import ToolConvention
+from roborefer_ros.nodes.action_server import ReferActionServer
 from roborefer_ros.nodes.background_loading import BackgroundLoad
 from roborefer_ros.nodes.bond import Bond
-from roborefer_ros.nodes.camera_input import CameraInput
+from roborefer_ros.nodes.camera_subscriber import CameraSubscriber
 from roborefer_ros.nodes.diagnostics import Diagnostics, GoalStatistics, ModelState
 from roborefer_ros.nodes.goal_runner import Answer, GoalRunner, NodeParts
 from roborefer_ros.nodes.imu_input import ImuInput
@@ -63,13 +63,13 @@ from roborefer_ros.nodes.process import (
     spin_through_failures,
     start_ros,
 )
-from roborefer_ros.nodes.refer_action import ReferActionServer
 from roborefer_ros.nodes.refer_goal import Outcome, ReferGoal
 from roborefer_ros.nodes.stop_request import StopRequest
 from roborefer_ros.nodes.transforms import Transforms
 from roborefer_ros.nodes.visualization import Visualization, target_transform
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
+from roborefer_ros.ros_compat.environment import prepare_environment, tune_allocator
+from roborefer_ros.types import ResultWarning
 
 #: lifecycle transition, action protocol (one blocked while a goal runs), TF, diagnostics
 EXECUTOR_THREADS = 5
@@ -81,7 +81,7 @@ Transition = Callable[["ReferNode", LifecycleState], TransitionCallbackReturn]
 
 
 def _logged(transition: Transition) -> Transition:
-    """rclpy turns an exception in a transition into an error state without a word."""
+    """Rclpy turns an exception in a transition into an error state without a word."""
 
     @functools.wraps(transition)
     def guarded(node: ReferNode, state: LifecycleState) -> TransitionCallbackReturn:
@@ -135,7 +135,7 @@ class ReferNode(LifecycleNode):
         self._fault: NodeFaultError | None = None
         #: whether a server named the bundled network in its last answer
         self._demo_behind_server = False
-        self._camera: CameraInput | None = None
+        self._camera: CameraSubscriber | None = None
         self._transforms: Transforms | None = None
         self._imu: ImuInput | None = None
         self._visualization: Visualization | None = None
@@ -200,7 +200,7 @@ class ReferNode(LifecycleNode):
         self._transforms = Transforms(self)
         self._visualization = Visualization(self)
         self._imu = ImuInput(self) if ImuInput.is_wanted(self) else None
-        self._camera = CameraInput(self, options, self._transforms.clear, self._on_fault)
+        self._camera = CameraSubscriber(self, options, self._transforms.clear, self._on_fault)
         self.get_logger().info(
             f"configured; camera topics: {', '.join(t.name for t in self._camera.topics)}"
         )

@@ -22,10 +22,10 @@ from std_msgs.msg import Header
 
 from roborefer_ros.lifting import quaternion_xyzw
 from roborefer_ros.nodes.camera_publisher import CameraPublisher, declare_rate, run_camera
+from roborefer_ros.ros_compat import tf2_ros
 from roborefer_ros.simulation.held_out import held_out_view
 from roborefer_ros.simulation.rendering import RenderedView
 from roborefer_ros.simulation.sensor_noise import d435_depth
-from roborefer_ros.standalone import tf2_ros
 
 #: noisy depth images made for a scene and sent in turn: making one takes longer than a frame
 _NOISE_IMAGES = 5

@@ -23,12 +23,12 @@ from roborefer_ros.errors import (
     TransformExtrapolationError,
     TransformUnavailableError,
 )
-from roborefer_ros.frame import ReferredPoint
 from roborefer_ros.lifting.orientation import quaternion_xyzw, rotation_matrix
-from roborefer_ros.nodes.side_node import SpinThread, create_side_node
+from roborefer_ros.nodes.dedicated_node import SpinThread, create_side_node
 from roborefer_ros.pointing.pointer import check_interrupts
-from roborefer_ros.standalone import tf2_ros
-from roborefer_ros.standalone.transform_tree import invalid_pose
+from roborefer_ros.ros_compat import tf2_ros
+from roborefer_ros.ros_compat.transform_tree import invalid_pose
+from roborefer_ros.types import ReferredPoint
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class _CheckedBuffer:
 
     tf2 drops transforms with NaN or a quaternion that is not of length 1, and says so in its log
     only. Whoever asks for such a frame should be told the numbers rather than that the frame does
-    not exist, so they are remembered here, for tf2 and for the stand-in alike.
+    not exist, so they are remembered here, for tf2 and for the fallback alike.
     """
 
     def __init__(self, buffer: tf2_ros.Buffer, log: Any) -> None:

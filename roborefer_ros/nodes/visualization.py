@@ -21,13 +21,13 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from roborefer_ros.errors import NoDepthAtPointError
-from roborefer_ros.frame import ReferredPoint, ResultWarning
 from roborefer_ros.lifting import Cloud, crop_cloud, grow_segment
 from roborefer_ros.lifting.orientation import rotation_matrix
 from roborefer_ros.lifting.tool_poses import ToolConvention
 from roborefer_ros.nodes.conversions import pose_from_point, stamp_message
 from roborefer_ros.nodes.goal_runner import Answer
-from roborefer_ros.standalone import cv_bridge
+from roborefer_ros.ros_compat import cv_bridge
+from roborefer_ros.types import ReferredPoint, ResultWarning
 
 _ARROW_M = 0.10
 _SPHERE_M = 0.015

@@ -39,4 +39,4 @@ def _checkpoint_folder(spec: str) -> Path | None:
 
 
 def _bundled_folder() -> Path:
-    return Path(str(importlib.resources.files("roborefer_ros") / "demo_brain"))
+    return Path(str(importlib.resources.files("roborefer_ros") / "demo_checkpoint"))

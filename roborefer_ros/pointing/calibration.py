@@ -21,7 +21,7 @@ from typing import Any
 
 from roborefer_ros.errors import CheckpointInvalidError
 from roborefer_ros.files import read_json
-from roborefer_ros.frame import Mode
+from roborefer_ros.types import Mode
 
 #: points with this confidence or more can be acted on
 ACT_ABOVE = 0.5

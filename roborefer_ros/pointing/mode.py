@@ -16,9 +16,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from roborefer_ros.frame import Mode
 from roborefer_ros.pointing import mode_words as words
 from roborefer_ros.pointing.mode_nouns import NounPhrase, Words, matching, starts_with
+from roborefer_ros.types import Mode
 
 #: what a longer instruction says after this does not decide
 _MAX_CHARACTERS = 4000

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError, RoboReferError
-from roborefer_ros.frame import Mode
 from roborefer_ros.inference.model import (
     Completion,
     Model,
@@ -25,6 +24,7 @@ from roborefer_ros.inference.model import (
 from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, agreement
 from roborefer_ros.pointing.families import Family, answer_from_text
 from roborefer_ros.pointing.pointer import NormalisedPoint, PointerAnswer
+from roborefer_ros.types import Mode
 
 
 class ModelPointer:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.cancellation import Cancellation
-from roborefer_ros.frame import Mode
+from roborefer_ros.types import Mode
 
 NormalisedPoint = tuple[float, float]
 

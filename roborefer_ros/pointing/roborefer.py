@@ -95,7 +95,7 @@ def demo_folder() -> Path:
     Raises:
         CheckpointNotFoundError: this installation does not have it.
     """
-    folder = Path(str(importlib.resources.files("roborefer_ros") / "demo_brain"))
+    folder = Path(str(importlib.resources.files("roborefer_ros") / "demo_checkpoint"))
     if not (folder / "config.json").exists():
         raise CheckpointNotFoundError(
             f"the bundled network is missing from {folder}; reinstall the package, or give a "

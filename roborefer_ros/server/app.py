@@ -20,11 +20,11 @@ from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.server import chat
 from roborefer_ros.server.clients import Client, client_of
 from roborefer_ros.server.engine import Engine, ModelEngine
-from roborefer_ros.server.gate import Gate
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.openapi import complete_document
 from roborefer_ros.server.page import page
 from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
+from roborefer_ros.server.request_guard import RequestGuard
 from roborefer_ros.server.scheduler import Scheduler
 from roborefer_ros.server.schemas import (
     ChatRequest,
@@ -104,7 +104,7 @@ def build_app(
     )
     app.state.service = service
     app.state.draining = False
-    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_middleware(RequestGuard, settings=settings, metrics=metrics)
     _add_error_handlers(app, scheduler)
     _add_reference_routes(app, service)
     _add_typed_routes(app, service)
@@ -119,7 +119,7 @@ def _add_error_handlers(app: FastAPI, scheduler: Scheduler) -> None:
     @app.exception_handler(RoboReferError)
     async def numbered(_: Request, error: RoboReferError) -> Response:
         scheduler.metrics.errors.labels(str(error.code)).inc()
-        return numbered_reply(error, scheduler.wait_estimate_s())
+        return numbered_reply(error, scheduler.estimated_wait_s())
 
     @app.exception_handler(HttpError)
     async def refused(_: Request, error: HttpError) -> Response:

@@ -36,9 +36,9 @@ from roborefer_ros.errors import (
     InvalidImageError,
     RoboReferError,
 )
-from roborefer_ros.frame import DepthImage
 from roborefer_ros.inference.model import Picture
-from roborefer_ros.server.budget import Share
+from roborefer_ros.server.memory_budget import Reservation
+from roborefer_ros.types import DepthImage
 
 #: how often a waiting thread looks whether its picture is still wanted, seconds
 _POLL_S = 0.05
@@ -90,7 +90,7 @@ class Worker:
         return status
 
     def decode(
-        self, task: dict[str, Any], data: bytes, share: Share, wanted: Callable[[], bool]
+        self, task: dict[str, Any], data: bytes, share: Reservation, wanted: Callable[[], bool]
     ) -> tuple[npt.NDArray[Any], bytes]:
         """Decode one file.
 
@@ -174,7 +174,12 @@ class Decoder:
     """
 
     def __init__(
-        self, worker: Worker, share: Share, max_pixels: int, cpu_s: int, wanted: Callable[[], bool]
+        self,
+        worker: Worker,
+        share: Reservation,
+        max_pixels: int,
+        cpu_s: int,
+        wanted: Callable[[], bool],
     ) -> None:
         self.share = share
         self.max_pixels = max_pixels
@@ -240,7 +245,7 @@ class DecodePool:
             self._turns.release(peer)
 
     @contextlib.contextmanager
-    def decoder(self, share: Share, given_up: threading.Event) -> Iterator[Decoder]:
+    def decoder(self, share: Reservation, given_up: threading.Event) -> Iterator[Decoder]:
         """A decoder for one request, in a thread that holds a turn."""
         worker = self._workers.get()
         try:

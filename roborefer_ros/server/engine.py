@@ -17,11 +17,11 @@ from roborefer_ros.errors import (
     PointOutsideImageError,
     RoboReferError,
 )
-from roborefer_ros.frame import Mode
 from roborefer_ros.inference import device
 from roborefer_ros.inference.model import Outcome, Picture, Request, SamplingParams
 from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.pointer import NormalisedPoint
+from roborefer_ros.types import Mode
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return self._size
 
-    def check_room(self, client: Client) -> None:
+    def check_capacity(self, client: Client) -> None:
         """Find out whether ``put`` would be refused.
 
         Raises:
@@ -55,7 +55,7 @@ class FairQueue(Generic[T]):
         Raises:
             QueueFullError: No place is left for this client.
         """
-        self.check_room(client)
+        self.check_capacity(client)
         names = self._waiting.setdefault(client.peer, OrderedDict())
         names.setdefault(client.name, deque()).append(item)
         self._size += 1

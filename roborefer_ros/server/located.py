@@ -11,7 +11,6 @@ import numpy as np
 
 from roborefer_ros.answer_policy import AnswerPolicy, check_2d, check_plain_confidence
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import PointFlag, ReferredPoint, RejectedPoint, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import lift_answer, pixel_from_normalised, warnings_of
 from roborefer_ros.pointing.bundled import is_bundled
@@ -20,6 +19,7 @@ from roborefer_ros.pointing.mode import InstructionReading
 from roborefer_ros.pointing.pointer import PointerAnswer
 from roborefer_ros.server.engine import EngineAnswer
 from roborefer_ros.server.replies import error_body
+from roborefer_ros.types import PointFlag, ReferredPoint, RejectedPoint, RGBDFrame
 
 Row = dict[str, Any]
 

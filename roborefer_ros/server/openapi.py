@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
-from roborefer_ros.server.gate import OPEN_ROUTES
+from roborefer_ros.server.request_guard import OPEN_ROUTES
 from roborefer_ros.server.settings import MIB, Limits, Settings
 
 _ERROR_REPLY = {"$ref": "#/components/schemas/ErrorReply"}

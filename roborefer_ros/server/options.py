@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from roborefer_ros.arguments import DTYPES, ArgumentParser, amount, device, positive
+from roborefer_ros.arguments import DTYPES, ArgumentParser, device, non_negative_float, positive_int
 from roborefer_ros.server.settings import (
     DEFAULT_PORT,
     MIB,
@@ -131,29 +131,48 @@ def _parser() -> ArgumentParser:
     net.add_argument("--tls-key", help="PEM file")
     net.add_argument("--quiet", action="store_true", help="log warnings only")
     work = parser.add_argument_group("many clients")
-    work.add_argument("--max-queue", type=positive, default=128, help="requests that may wait")
-    work.add_argument("--max-batch", type=positive, default=8, help="queries answered together")
-    work.add_argument("--batch-wait-ms", type=amount, default=2.0, help="wait for others")
-    work.add_argument("--image-cache-mib", type=amount, default=256.0, help="encoded pictures")
-    work.add_argument("--prompt-cache-mib", type=amount, default=512.0, help="prompts' beginnings")
-    work.add_argument("--drain-s", type=amount, default=30.0, help="to complete after SIGTERM")
+    work.add_argument("--max-queue", type=positive_int, default=128, help="requests that may wait")
+    work.add_argument("--max-batch", type=positive_int, default=8, help="queries answered together")
+    work.add_argument(
+        "--batch-wait-ms", type=non_negative_float, default=2.0, help="wait for others"
+    )
+    work.add_argument(
+        "--image-cache-mib", type=non_negative_float, default=256.0, help="encoded pictures"
+    )
+    work.add_argument(
+        "--prompt-cache-mib", type=non_negative_float, default=512.0, help="prompts' beginnings"
+    )
+    work.add_argument(
+        "--drain-s", type=non_negative_float, default=30.0, help="to complete after SIGTERM"
+    )
     limits = parser.add_argument_group("limits of a request")
-    limits.add_argument("--timeout-s", type=amount, default=60.0)
-    limits.add_argument("--max-new-tokens", type=positive, default=512)
-    limits.add_argument("--max-instruction-length", type=positive, default=2000)
-    limits.add_argument("--max-images", type=positive, default=8)
-    limits.add_argument("--max-megapixels", type=amount, default=40.0, help="of one picture")
-    limits.add_argument("--max-body-mib", type=amount, default=32.0)
-    limits.add_argument("--max-bodies-mib", type=amount, default=512.0, help="of all, together")
+    limits.add_argument("--timeout-s", type=non_negative_float, default=60.0)
+    limits.add_argument("--max-new-tokens", type=positive_int, default=512)
+    limits.add_argument("--max-instruction-length", type=positive_int, default=2000)
+    limits.add_argument("--max-images", type=positive_int, default=8)
     limits.add_argument(
-        "--max-decoded-mib", type=amount, default=2048.0, help="pictures of all, decoded"
+        "--max-megapixels", type=non_negative_float, default=40.0, help="of one picture"
     )
-    limits.add_argument("--max-connections", type=positive, default=2048, help="of all peers")
+    limits.add_argument("--max-body-mib", type=non_negative_float, default=32.0)
     limits.add_argument(
-        "--max-connections-per-peer", type=positive, default=256, help="of one address"
+        "--max-bodies-mib", type=non_negative_float, default=512.0, help="of all, together"
     )
-    limits.add_argument("--head-s", type=amount, default=10.0, help="for a header to arrive")
-    limits.add_argument("--body-s", type=amount, default=30.0, help="for a body to arrive")
+    limits.add_argument(
+        "--max-decoded-mib",
+        type=non_negative_float,
+        default=2048.0,
+        help="pictures of all, decoded",
+    )
+    limits.add_argument("--max-connections", type=positive_int, default=2048, help="of all peers")
+    limits.add_argument(
+        "--max-connections-per-peer", type=positive_int, default=256, help="of one address"
+    )
+    limits.add_argument(
+        "--head-s", type=non_negative_float, default=10.0, help="for a header to arrive"
+    )
+    limits.add_argument(
+        "--body-s", type=non_negative_float, default=30.0, help="for a body to arrive"
+    )
     return parser
 
 

@@ -26,8 +26,8 @@ from roborefer_ros.errors import (
     SizeMismatchError,
     UnsupportedEncodingError,
 )
-from roborefer_ros.frame import DepthImage
 from roborefer_ros.inference.model import Picture
+from roborefer_ros.types import DepthImage
 
 T = TypeVar("T")
 

@@ -84,7 +84,7 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def check_room(self, client: Client) -> None:
+    def check_capacity(self, client: Client) -> None:
         """Refuse before pictures are decoded what ``submit`` would refuse afterwards.
 
         Raises:
@@ -93,7 +93,7 @@ class Scheduler:
         with self._changed:
             if self._closing:
                 raise ShuttingDownError("the server is shutting down; ask another one")
-            self._queue.check_room(client)
+            self._queue.check_capacity(client)
 
     def submit(self, client: Client, query: Query) -> Job:
         """Queue a query.
@@ -123,7 +123,7 @@ class Scheduler:
         """Whether the worker threads run."""
         return not self._closing and all(thread.is_alive() for thread in self._threads)
 
-    def wait_estimate_s(self) -> float:
+    def estimated_wait_s(self) -> float:
         """About how long a new job would wait, seconds."""
         at_once = max(1, self.engine.max_batch) * len(self._threads)
         batches = len(self._queue) / at_once + 1.0

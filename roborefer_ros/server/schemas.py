@@ -12,9 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.errors import InvalidGoalError
-from roborefer_ros.frame import Mode
 from roborefer_ros.pointing.region import Region
 from roborefer_ros.server import examples
+from roborefer_ros.types import Mode
 
 #: named "image-base64" so that generated clients and test data know what is meant
 Base64Image = Annotated[

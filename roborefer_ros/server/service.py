@@ -24,7 +24,6 @@ from roborefer_ros.errors import (
     InvalidGoalError,
     SizeMismatchError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 from roborefer_ros.inference.model import Picture
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.intrinsics import check_intrinsics, implausible_intrinsics
@@ -34,12 +33,12 @@ from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import read_instruction
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.server import pictures
-from roborefer_ros.server.budget import Budget
 from roborefer_ros.server.clients import Client
 from roborefer_ros.server.decoding import DecodePool, Decoder
 from roborefer_ros.server.depth_pictures import DepthPictures
 from roborefer_ros.server.engine import EngineAnswer, Query
 from roborefer_ros.server.located import located, with_up
+from roborefer_ros.server.memory_budget import MemoryBudget
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.scheduler import Job, Scheduler
 from roborefer_ros.server.schemas import (
@@ -53,6 +52,7 @@ from roborefer_ros.server.schemas import (
     policy_of,
 )
 from roborefer_ros.server.settings import Settings
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class Service:
         self.metrics = metrics
         self._depths = DepthPictures(depth_estimator) if depth_estimator else None
         self._told_of_depth = False
-        self._decoded = Budget(settings.limits.decoded_bytes)
+        self._decoded = MemoryBudget(settings.limits.decoded_bytes)
         limits = settings.limits
         self._decoding = DecodePool(
             min(4, max(2, os.cpu_count() or 1)), limits.pixels, limits.cpu_s
@@ -240,7 +240,7 @@ class Service:
         self, client: Client, gone: Disconnected, deadline: float
     ) -> AsyncIterator[Callable[[Callable[[Decoder], T]], Awaitable[T]]]:
         """A request's memory for pictures, and a function that runs its decoding in turn."""
-        self.scheduler.check_room(client)
+        self.scheduler.check_capacity(client)
         with self._decoded.share() as share:
 
             async def run(work: Callable[[Decoder], T]) -> T:

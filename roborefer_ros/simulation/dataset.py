@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from roborefer_ros.arguments import ArgumentParser, exit_status, not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, exit_status, non_negative_int, positive_int
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.files import MIB, read_json, write_text
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
@@ -177,12 +177,12 @@ def main(argv: list[str] | None = None) -> int:
         "benchmark instead: roborefer simulate --benchmark DIR --help.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--scenes", type=positive, default=1000)
-    parser.add_argument("--seed", type=not_negative, default=0)
-    parser.add_argument("--width", type=positive, default=320, help="pixels")
-    parser.add_argument("--height", type=positive, default=240, help="pixels")
-    parser.add_argument("--questions", type=positive, default=24, help="at most, per scene")
-    parser.add_argument("--workers", type=positive, default=2, help="processes")
+    parser.add_argument("--scenes", type=positive_int, default=1000)
+    parser.add_argument("--seed", type=non_negative_int, default=0)
+    parser.add_argument("--width", type=positive_int, default=320, help="pixels")
+    parser.add_argument("--height", type=positive_int, default=240, help="pixels")
+    parser.add_argument("--questions", type=positive_int, default=24, help="at most, per scene")
+    parser.add_argument("--workers", type=positive_int, default=2, help="processes")
     arguments = parser.parse_args(argv)
     try:
         path = generate(

@@ -32,14 +32,16 @@ DIRECTIONS: dict[str, tuple[str, tuple[int, int]]] = {
 
 
 @dataclass(frozen=True)
-class Spot:
+class FreeSpot:
     """``pixel`` (u, v) of the spot's centre, ``mask`` ``[H, W]`` of all right pixels."""
 
     pixel: tuple[int, int]
     mask: npt.NDArray[np.bool_]
 
 
-def beside(scene: TabletopScene, view: RenderedView, anchor: SeenObject, side: str) -> Spot | None:
+def beside(
+    scene: TabletopScene, view: RenderedView, anchor: SeenObject, side: str
+) -> FreeSpot | None:
     """The spot next to an object on one side (a key of ``DIRECTIONS``); None if not free."""
     axes = GroundAxes.of(view.world_T_camera)
     right, forward = DIRECTIONS[side][1]
@@ -50,7 +52,7 @@ def beside(scene: TabletopScene, view: RenderedView, anchor: SeenObject, side: s
 
 def between(
     scene: TabletopScene, view: RenderedView, first: SeenObject, second: SeenObject
-) -> Spot | None:
+) -> FreeSpot | None:
     """The spot half way between the edges of two objects; None if not free or too narrow."""
     a, b = np.array([first.item.x, first.item.y]), np.array([second.item.x, second.item.y])
     distance = float(np.linalg.norm(b - a))
@@ -63,7 +65,7 @@ def between(
 
 def _spot(
     scene: TabletopScene, view: RenderedView, place: npt.NDArray[np.float64], radius_m: float
-) -> Spot | None:
+) -> FreeSpot | None:
     for item in scene.objects:
         if np.hypot(item.x - place[0], item.y - place[1]) < item.footprint_m + _CLEARANCE_M:
             return None
@@ -78,7 +80,7 @@ def _spot(
     whole = np.pi * radius_m**2 * _pixels_per_square_metre(view, place)
     if mask.sum() < 0.6 * whole:
         return None
-    return Spot((int(u), int(v)), mask)
+    return FreeSpot((int(u), int(v)), mask)
 
 
 def _pixels_per_square_metre(view: RenderedView, place: npt.NDArray[np.float64]) -> float:

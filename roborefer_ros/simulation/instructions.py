@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import Mode
 from roborefer_ros.simulation import free_space
 from roborefer_ros.simulation.geometry import SeenObject, seen_objects
 from roborefer_ros.simulation.rendering import RenderedView
 from roborefer_ros.simulation.scenes import COLOURS, SHAPES, TabletopScene
+from roborefer_ros.types import Mode
 
 __all__ = ["COLOURS", "KINDS", "SHAPES", "Question", "make_questions"]
 
@@ -173,7 +173,7 @@ class _Context:
             target.mask,
         )
 
-    def ask_place(self, kind: str, words: str, spot: free_space.Spot) -> Question:
+    def ask_place(self, kind: str, words: str, spot: free_space.FreeSpot) -> Question:
         phrase = _PLACE_PHRASES[int(self.rng.integers(len(_PLACE_PHRASES)))]
         return Question(
             phrase.format(words), words, kind, Mode.FREE_SPACE, None, spot.pixel, spot.mask

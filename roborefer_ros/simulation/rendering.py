@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.simulation.meshes import Mesh, box, object_mesh
 from roborefer_ros.simulation.scenes import SceneObject, TabletopScene
+from roborefer_ros.types import CameraIntrinsics
 
 #: instance ids: nothing or room, the table, then the scene's objects in order
 BACKGROUND, TABLE, FIRST_OBJECT = 0, 1, 2

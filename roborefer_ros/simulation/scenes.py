@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.frame import CameraIntrinsics
+from roborefer_ros.types import CameraIntrinsics
 
 #: name -> (hue range in degrees, saturation range, value range)
 _PALETTE: dict[str, tuple[tuple[float, float], tuple[float, float], tuple[float, float]]] = {

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from roborefer_ros.standalone.environment import prepare_environment, tune_allocator
+from roborefer_ros.ros_compat.environment import prepare_environment, tune_allocator
 
 #: set by `make test`: there, ROS is installed, and skipping its tests would hide a broken build
 REQUIRE_ROS = os.environ.get("ROBOREFER_REQUIRE_ROS") == "1"

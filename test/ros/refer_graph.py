@@ -25,11 +25,11 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
 from roborefer_ros.errors import CanceledError, DeadlineExceededError
-from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.refer_node import EXECUTOR_THREADS, ReferNode
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.types import Mode
 
 WIDTH, HEIGHT, FOCAL = 160, 120, 150.0
 CAMERA_FRAME = "camera_color_optical_frame"

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(400)
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     private_environment()
-    from roborefer_ros.nodes.camera_view import CameraView
+    from roborefer_ros.nodes.camera_monitor import CameraMonitor
 
     preset = load_preset("simulation")
     with Processes(tmp_path_factory.mktemp("logs")) as processes:
@@ -42,7 +42,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
             preset.remappings,
             {"model": "roborefer:demo", **frames, **preset.parameters},
         )
-        view = CameraView("/camera", preset.remappings)
+        view = CameraMonitor("/camera", preset.remappings)
         processes.wait_for("camera", view.has_frame, 200.0)
         processes.wait_for("model", lambda: view.state_of("/roborefer") == "active", 240.0)
         yield processes

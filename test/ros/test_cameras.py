@@ -15,8 +15,8 @@ from rclpy.parameter import Parameter
 from refer_graph import wait_until
 from rosgraph_msgs.msg import Clock
 
+from roborefer_ros.nodes.camera_monitor import CameraMonitor
 from roborefer_ros.nodes.camera_publisher import camera_info_message, encoded_depth
-from roborefer_ros.nodes.camera_view import CameraView
 from roborefer_ros.nodes.conversions import intrinsics_from_message, stamp_message
 from roborefer_ros.nodes.process import spin_through_failures
 from roborefer_ros.nodes.replay_camera_node import ReplayCameraNode, read_recordings
@@ -36,7 +36,7 @@ TOPICS = {
 @pytest.fixture
 def view(ros_domain_id: int) -> Any:
     """Looks at the camera."""
-    made = CameraView("/camera", TOPICS)
+    made = CameraMonitor("/camera", TOPICS)
     yield made
     made.close()
 

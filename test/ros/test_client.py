@@ -35,8 +35,8 @@ from roborefer_ros.errors import (
     QueueFullError,
     ServerLostError,
 )
-from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.interfaces import ReferPoint
+from roborefer_ros.types import Mode
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -22,7 +22,7 @@ from roborefer_ros.errors import CheckpointNotFoundError, ModelFailedError
 from roborefer_ros.nodes import camera_health, diagnostics
 from roborefer_ros.nodes.arrival_clock import ArrivalClock
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.standalone import tf2_ros
+from roborefer_ros.ros_compat import tf2_ros
 
 Make = Callable[..., Graph]
 OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN

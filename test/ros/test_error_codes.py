@@ -35,7 +35,7 @@ from roborefer_ros import errors
 from roborefer_ros.client import Patience, ReferPointClient
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.model_loading import open_pipeline
-from roborefer_ros.standalone import tf2_ros
+from roborefer_ros.ros_compat import tf2_ros
 
 Make = Callable[..., Graph]
 Case = Callable[[Make], Any]

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from refer_graph import Graph, graph_fixture  # noqa: F401
 
-from roborefer_ros.nodes import camera_input
+from roborefer_ros.nodes import camera_subscriber
 from roborefer_ros.nodes.parameters import Parameters
 
 
@@ -20,7 +20,7 @@ from roborefer_ros.nodes.parameters import Parameters
 def humble(monkeypatch: pytest.MonkeyPatch) -> None:
     """No callback after parameters were set; callbacks of one argument."""
     monkeypatch.delattr(Node, "add_post_set_parameters_callback")
-    monkeypatch.setattr(camera_input, "TELLS_ARRIVAL", False)
+    monkeypatch.setattr(camera_subscriber, "TELLS_ARRIVAL", False)
 
 
 def test_goals_are_answered(humble: None, graph: Callable[..., Graph]) -> None:

@@ -19,9 +19,9 @@ from rclpy.parameter import Parameter
 
 from roborefer_ros.camera_presets import load_preset
 from roborefer_ros.client import ReferPointClient
-from roborefer_ros.frame import Mode
 from roborefer_ros.nodes.refer_node import EXECUTOR_THREADS, ReferNode
 from roborefer_ros.nodes.replay_camera_node import ReplayCameraNode
+from roborefer_ros.types import Mode
 
 FRAMES = Path(__file__).resolve().parents[1] / "data" / "rgbd"
 ENCODINGS = [("rgb8", "16UC1"), ("bgr8", "32FC1")]

@@ -23,7 +23,7 @@ from sensor_msgs.msg import Imu
 from roborefer_ros.lifting.orientation import quaternion_xyzw
 from roborefer_ros.nodes.imu_input import Gravity
 from roborefer_ros.nodes.interfaces import ReferPoint
-from roborefer_ros.standalone import tf2_ros
+from roborefer_ros.ros_compat import tf2_ros
 
 Make = Callable[..., Graph]
 Result = ReferPoint.Result

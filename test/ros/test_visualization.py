@@ -27,11 +27,11 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from roborefer_ros.frame import Mode
 from roborefer_ros.lifting import quaternion_xyzw
 from roborefer_ros.nodes import visualization
 from roborefer_ros.nodes.conversions import rgb_from_message
-from roborefer_ros.standalone import tf2_ros
+from roborefer_ros.ros_compat import tf2_ros
+from roborefer_ros.types import Mode
 
 Make = Callable[..., Graph]
 

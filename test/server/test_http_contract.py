@@ -449,7 +449,7 @@ def test_what_the_model_cannot_do_is_refused_by_name(
 def test_query_command_marks_the_point(
     echo: Served, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roborefer_ros.server.query import main
+    from roborefer_ros.cli.query import main
 
     monkeypatch.setenv("ROBOREFER_API_KEY", TOKEN)
     picture, depth, out = (tmp_path / name for name in ("a.png", "d.png", "marked.jpg"))
@@ -477,7 +477,7 @@ def test_query_command_marks_the_point(
 def test_query_command_looks_where_it_writes_before_it_asks(
     name: str, tmp_path: Path, capsys: Any
 ) -> None:
-    from roborefer_ros.server.query import main
+    from roborefer_ros.cli.query import main
 
     picture = tmp_path / "a.png"
     cv2.imwrite(str(picture), np.zeros((10, 10, 3), np.uint8))
@@ -489,7 +489,7 @@ def test_query_command_looks_where_it_writes_before_it_asks(
 def test_query_command_never_evaluates_the_answer(
     echo: Served, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roborefer_ros.server.query import main
+    from roborefer_ros.cli.query import main
 
     monkeypatch.setenv("ROBOREFER_API_KEY", TOKEN)
     picture, trap = tmp_path / "a.png", tmp_path / "trap"

@@ -14,10 +14,10 @@ import pytest
 from serving import TOKEN, Served, base64_png  # type: ignore[import-not-found]
 
 from roborefer_ros.errors import DepthNetworkRequiredError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, PointFlag, ResultWarning, RGBDFrame
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
 from roborefer_ros.simulation.held_out import held_out_scene
+from roborefer_ros.types import CameraIntrinsics, DepthImage, PointFlag, ResultWarning, RGBDFrame
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 WALL = np.full((48, 64), 1500, np.uint16)
@@ -84,7 +84,7 @@ def test_placing_in_3d_needs_to_know_where_up_is(echo: Served, image: str) -> No
 def test_query_command_tells_what_was_rejected_and_why(
     echo: Served, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roborefer_ros.server.query import main
+    from roborefer_ros.cli.query import main
 
     monkeypatch.setenv("ROBOREFER_API_KEY", TOKEN)
     picture, depth = tmp_path / "a.png", tmp_path / "d.png"

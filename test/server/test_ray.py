@@ -21,8 +21,8 @@ from serving import TINY, Start  # type: ignore[import-not-found]
 
 pytest.importorskip("ray")
 
-from roborefer_ros.errors import ConfigurationError  # noqa: E402
-from roborefer_ros.server.ray_engine import RayOptions, read_options  # noqa: E402
+from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.server.ray_engine import RayOptions, read_options
 
 CONFIGURATION = """
 concurrency: 8

@@ -32,8 +32,8 @@ def test_alone_it_beats_for_ever() -> None:
 
 def test_its_own_status_and_other_bonds_are_not_the_manager() -> None:
     half = Half()
-    half.state.hear("roborefer", half.state.instance, True)
-    half.state.hear("controller_server", "manager", True)
+    half.state.on_message("roborefer", half.state.instance, True)
+    half.state.on_message("controller_server", "manager", True)
     half.now_s = 100.0
     half.state.beat()
     assert half.sent == [True]
@@ -41,7 +41,7 @@ def test_its_own_status_and_other_bonds_are_not_the_manager() -> None:
 
 def test_a_silent_manager_breaks_it() -> None:
     half = Half()
-    half.state.hear("roborefer", "manager", True)
+    half.state.on_message("roborefer", "manager", True)
     half.now_s = 4.0
     half.state.beat()
     assert half.sent == [True]
@@ -53,8 +53,8 @@ def test_a_silent_manager_breaks_it() -> None:
 
 def test_a_manager_that_says_farewell_gets_one() -> None:
     half = Half()
-    half.state.hear("roborefer", "manager", True)
-    half.state.hear("roborefer", "manager", False)
+    half.state.on_message("roborefer", "manager", True)
+    half.state.on_message("roborefer", "manager", False)
     assert half.sent == [False] * 3 and half.state.is_broken and not half.said
 
 

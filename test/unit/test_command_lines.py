@@ -56,7 +56,7 @@ WRONG = [
 
 
 def test_every_verb_is_tried() -> None:
-    assert set(NEEDED) == set(cli._VERBS)
+    assert set(NEEDED) == set(cli.VERBS)
 
 
 def test_every_parser_is_that_of_the_package() -> None:

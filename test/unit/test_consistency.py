@@ -18,7 +18,7 @@ import yaml
 
 import roborefer_ros
 from roborefer_ros.errors import ERRORS_BY_CODE
-from roborefer_ros.frame import Mode, PointFlag
+from roborefer_ros.types import Mode, PointFlag
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "roborefer_ros"
@@ -49,7 +49,7 @@ FROM_PIP |= {
     "scipy",
 }
 #: folders and files that may know ROS
-ROS_SIDE = ("nodes", "standalone", "client.py")
+ROS_SIDE = ("nodes", "ros_compat", "client.py")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_versions_agree(setup_arguments: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("folder", [".", "roborefer_msgs", "roborefer_ros/standalone/tf2_msgs"])
+@pytest.mark.parametrize("folder", [".", "roborefer_msgs", "roborefer_ros/ros_compat/tf2_msgs"])
 def test_package_xml_is_valid(folder: str) -> None:
     catkin_pkg = pytest.importorskip("catkin_pkg.package")
     warnings: list[str] = []
@@ -170,7 +170,7 @@ def test_data_files_of_the_package_are_included(setup_arguments: dict[str, Any])
     patterns = setup_arguments["package_data"]["roborefer_ros"]
     included = {path for pattern in patterns for path in PACKAGE.glob(pattern) if path.is_file()}
     assert PACKAGE / "py.typed" in included
-    weights = {path for path in (PACKAGE / "demo_brain").rglob("*") if path.is_file()}
+    weights = {path for path in (PACKAGE / "demo_checkpoint").rglob("*") if path.is_file()}
     assert weights <= included
 
 
@@ -178,7 +178,9 @@ def test_entry_points_exist(setup_arguments: dict[str, Any]) -> None:
     for script in setup_arguments["entry_points"]["console_scripts"]:
         _, _, target = script.partition(" = ")
         module, _, function = target.partition(":")
-        tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
+        path = ROOT / module.replace(".", "/")
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        tree = ast.parse(source.read_text())
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assert function in functions, script
 

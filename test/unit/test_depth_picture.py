@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from roborefer_ros.errors import NoValidDepthError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 
 COLOUR = CameraIntrinsics(320, 240, 300.0, 300.0, 159.5, 119.5)
 DEPTH = CameraIntrinsics(212, 120, 100.0, 100.0, 105.5, 59.5)

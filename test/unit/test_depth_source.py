@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("torch")
 
-from roborefer_ros.errors import RoboReferError  # noqa: E402
-from roborefer_ros.lifting import LiftingOptions  # noqa: E402
-from roborefer_ros.nodes.model_loading import open_pipeline  # noqa: E402
+from roborefer_ros.errors import RoboReferError
+from roborefer_ros.lifting import LiftingOptions
+from roborefer_ros.nodes.model_loading import open_pipeline
 
 GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden"
 

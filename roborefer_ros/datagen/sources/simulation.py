@@ -20,7 +20,6 @@ import numpy.typing as npt
 from roborefer_ros.datagen.locate import mask_pixel
 from roborefer_ros.datagen.scene import Array, Box, Camera, Scene
 from roborefer_ros.datagen.source import Loaded
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.simulation.meshes import Mesh, object_mesh
 from roborefer_ros.simulation.rendering import (
     FIRST_OBJECT,
@@ -31,6 +30,7 @@ from roborefer_ros.simulation.rendering import (
 )
 from roborefer_ros.simulation.scenes import SceneObject, TabletopScene, sample_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth
+from roborefer_ros.types import CameraIntrinsics
 
 #: shapes with a front that people would name: a mug's is its handle
 FRONTED = ("mug",)

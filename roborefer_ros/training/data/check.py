@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from roborefer_ros.arguments import positive
+from roborefer_ros.arguments import positive_int
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.suggestions import nearest
 from roborefer_ros.training.data.archives import find_archives
-from roborefer_ros.training.data.command import add_data_arguments, parts_of
+from roborefer_ros.training.data.arguments import add_data_arguments, parts_of
 from roborefer_ros.training.data.defects import BY_KEY, Defect, answer_form
 from roborefer_ros.training.data.depth_report import DepthReport, depth_report
 from roborefer_ros.training.data.index import RowIndex, lost_for_depth, open_index
@@ -280,7 +280,7 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
         "--pictures", choices=("all", "decode", "none"), default="all",
         help="all: each is there and has its end; decode: each is decoded too",
     )  # fmt: skip
-    parser.add_argument("--rows", type=positive, metavar="N", help="pictures of N rows only")
+    parser.add_argument("--rows", type=positive_int, metavar="N", help="pictures of N rows only")
     parser.add_argument(
         "--allow", default="", metavar="DEFECTS", help="defects that are accepted, or all"
     )

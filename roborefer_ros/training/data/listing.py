@@ -9,8 +9,8 @@ import json
 import time
 from collections.abc import Sequence
 
-from roborefer_ros.arguments import positive
-from roborefer_ros.training.data.command import (
+from roborefer_ros.arguments import positive_int
+from roborefer_ros.training.data.arguments import (
     add_data_arguments,
     parts_of,
     read_options,
@@ -29,9 +29,9 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     if verb == "index":
         parser.add_argument("--rebuild", action="store_true", help="even where it is up to date")
         return
-    parser.add_argument("--world", type=positive, default=1, help="ranks")
-    parser.add_argument("--batch", type=positive, default=1, help="samples of a rank's batch")
-    parser.add_argument("--accumulation", type=positive, default=1, help="batches of a step")
+    parser.add_argument("--world", type=positive_int, default=1, help="ranks")
+    parser.add_argument("--batch", type=positive_int, default=1, help="samples of a rank's batch")
+    parser.add_argument("--accumulation", type=positive_int, default=1, help="batches of a step")
     parser.add_argument("--shuffle", choices=("reference", "global"), default="reference")
     parser.add_argument("--tail", choices=("drop", "keep"), default="drop")
     parser.add_argument("--json", action="store_true", help="as JSON")

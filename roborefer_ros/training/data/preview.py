@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from roborefer_ros.arguments import not_negative, positive
+from roborefer_ros.arguments import non_negative_int, positive_int
 from roborefer_ros.errors import ConfigurationError, DependencyMissingError
 from roborefer_ros.files import read_text, replaced_file, write_text
-from roborefer_ros.training.data.command import add_data_arguments, parts_of, read_options
+from roborefer_ros.training.data.arguments import add_data_arguments, parts_of, read_options
 from roborefer_ros.training.data.dataset import LoadedSample, MixtureDataset
 from roborefer_ros.training.data.defects import FORMAT_REQUEST
 from roborefer_ros.training.data.pictures import Picture
@@ -174,11 +174,17 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of ``preview``."""
     add_data_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("preview.html"), help=".html or .png")
-    parser.add_argument("--samples", type=positive, default=8, metavar="N", help="of each data set")
-    parser.add_argument("--seed", type=not_negative, default=0, help="of which samples are shown")
+    parser.add_argument(
+        "--samples", type=positive_int, default=8, metavar="N", help="of each data set"
+    )
+    parser.add_argument(
+        "--seed", type=non_negative_int, default=0, help="of which samples are shown"
+    )
     group = parser.add_argument_group("as the network is given it")
     group.add_argument("--decode", type=Path, metavar="CHECKPOINT", help="print text and shapes")
-    group.add_argument("--batch", type=positive, default=2, metavar="N", help="samples that are")
+    group.add_argument(
+        "--batch", type=positive_int, default=2, metavar="N", help="samples that are"
+    )
 
 
 def run(verb: str, options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from roborefer_ros.training.data.command import add_data_arguments, parts_of, read_options
+from roborefer_ros.training.data.arguments import add_data_arguments, parts_of, read_options
 from roborefer_ros.training.data.dataset import PartDataset
 from roborefer_ros.training.data.index import usable
 from roborefer_ros.training.data.listing import table

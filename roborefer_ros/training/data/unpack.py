@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from roborefer_ros.arguments import positive
+from roborefer_ros.arguments import positive_int
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.files import MIB, read_json, sync, write_text
 from roborefer_ros.training.data.archives import Archive, PartStream, find_archives
@@ -349,8 +349,8 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="RefSpatial's folder, or any part of it")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the same folders elsewhere")
     parser.add_argument("--only", metavar="TEXT", help="archives with this text in their path")
-    parser.add_argument("--jobs", type=positive, default=1, help="folders at a time")
-    parser.add_argument("--max-bytes", type=positive, metavar="N", help="of one archive")
+    parser.add_argument("--jobs", type=positive_int, default=1, help="folders at a time")
+    parser.add_argument("--max-bytes", type=positive_int, metavar="N", help="of one archive")
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--delete-parts", action="store_true",

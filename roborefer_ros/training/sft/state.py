@@ -193,5 +193,5 @@ def _random_numbers(group: Processes) -> dict[str, torch.Tensor]:
 
 
 def _last_line(error: BaseException) -> str:
-    """torch's message holds the tracebacks of all processes; the last line says what happened."""
+    """Torch's message holds the tracebacks of all processes; the last line says what happened."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

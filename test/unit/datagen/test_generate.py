@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from roborefer_ros.cli.datagen import main
 from roborefer_ros.datagen.balance import Balance, limits
 from roborefer_ros.datagen.generate import generate, on_this_machine
-from roborefer_ros.datagen.main import main
 from roborefer_ros.datagen.scene import Camera, Scene
 from roborefer_ros.datagen.sources.ca1m import Ca1mSource
 from roborefer_ros.datagen.sources.detections import Detection, boxes_from_detections

@@ -12,18 +12,18 @@ import cv2
 import numpy as np
 import pytest
 
-from roborefer_ros.demo.judge import (
+from roborefer_ros.cli.demo import main
+from roborefer_ros.demo.picture import beside_others, draw_picture
+from roborefer_ros.demo.scoring import (
     DemoAnswer,
     choose_questions,
     is_inside,
     surface_distance_m,
 )
-from roborefer_ros.demo.picture import beside_others, draw_picture
-from roborefer_ros.demo.run import main
 from roborefer_ros.demo.table import format_summary, format_table
 from roborefer_ros.demo.view3d import SideCamera, draw_cloud
-from roborefer_ros.frame import DepthImage, RGBDFrame
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
+from roborefer_ros.types import DepthImage, RGBDFrame
 
 
 @pytest.fixture(scope="module")

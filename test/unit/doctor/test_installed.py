@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from roborefer_ros.cli import doctor
 from roborefer_ros.doctor import installed, report
 from roborefer_ros.doctor.check import Check
 from roborefer_ros.models.depth_network import SIZES
-from roborefer_ros.standalone import environment
+from roborefer_ros.ros_compat import environment
 
 
 def test_report_has_every_check_once() -> None:
@@ -36,9 +37,9 @@ def test_exit_code_tells_whether_something_is_missing(
     fine = Check("a", "warn", "could be better", "do this")
     broken = Check("b", "missing", "is not there", "do that")
     monkeypatch.setattr(report, "CHECKS", (lambda: fine,))
-    assert report.main([]) == 0
+    assert doctor.main([]) == 0
     monkeypatch.setattr(report, "CHECKS", (lambda: fine, lambda: broken))
-    assert report.main([]) == 1
+    assert doctor.main([]) == 1
     printed = capsys.readouterr().out
     assert "MISS  b  is not there" in printed
     assert "-> do that" in printed
@@ -48,7 +49,7 @@ def test_json_is_the_same_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(report, "CHECKS", (installed.check_python,))
-    assert report.main(["--json"]) == 0
+    assert doctor.main(["--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["name"] == "Python"
     assert set(entry) == {"name", "status", "detail", "remedy"}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from roborefer_ros.cli import doctor
 from roborefer_ros.doctor import report, shared_memory
 
 
@@ -113,7 +114,7 @@ def test_files_of_others_are_not_judged_where_their_processes_cannot_be_seen(
 
 def test_a_system_without_shared_memory_is_told(tmp_path: Path) -> None:
     assert shared_memory.check_leftovers(tmp_path / "none").status == "ok"
-    assert "has no" in shared_memory.check_room(tmp_path / "none").detail
+    assert "has no" in shared_memory.check_capacity(tmp_path / "none").detail
 
 
 def test_small_shared_memory_is_warned_about(
@@ -123,7 +124,7 @@ def test_small_shared_memory_is_warned_about(
     monkeypatch.setattr(
         shared_memory.shutil, "disk_usage", lambda _path: usage(64 << 20, 0, 64 << 20)
     )
-    check = shared_memory.check_room(tmp_path)
+    check = shared_memory.check_capacity(tmp_path)
     assert check.status == "warn"
     assert "--shm-size" in check.remedy
 
@@ -135,7 +136,7 @@ def test_the_command_removes_before_it_looks(
     monkeypatch.setattr(
         report, "CHECKS", (lambda: shared_memory.check_leftovers(folder, Path("/proc")),)
     )
-    assert report.main(["--remove-stale"]) == 0
+    assert doctor.main(["--remove-stale"]) == 0
     printed = capsys.readouterr()
     assert f"removed {folder / 'fastdds_port7410'}" in printed.err
     assert "none without an owner" in printed.out

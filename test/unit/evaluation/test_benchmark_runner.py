@@ -16,15 +16,15 @@ import invented
 import numpy as np
 import pytest
 
+from roborefer_ros.cli import evaluate
+from roborefer_ros.cli.evaluate import main, open_asker
+from roborefer_ros.cli.score import main as score_main
 from roborefer_ros.errors import BackendUnreachableError, ModelOutOfMemoryError
-from roborefer_ros.evaluation import evaluate
 from roborefer_ros.evaluation.answers_file import KEYS, AnswersFile
 from roborefer_ros.evaluation.askers import Asker, no_depth, predicted_depth
-from roborefer_ros.evaluation.evaluate import main, open_asker
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
-from roborefer_ros.evaluation.score import main as score_main
 from roborefer_ros.pointing.families import FAMILIES
 from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
@@ -149,7 +149,7 @@ def test_interrupted_by_hand(
     folder = invented.refspatial(tmp_path / "b", {"Location": 3})
     pointer = invented.ScriptedModel([HIT, KeyboardInterrupt()])
     monkeypatch.setattr(
-        "roborefer_ros.evaluation.evaluate.open_pointer",
+        "roborefer_ros.cli.evaluate.open_pointer",
         lambda *_, **__: ModelPointer(pointer, FAMILIES["tuples"]),
     )
     command = ["--model", "echo:", "--data", str(folder), "--out", str(tmp_path / "out")]

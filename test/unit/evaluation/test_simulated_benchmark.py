@@ -20,7 +20,9 @@ import invented
 import numpy as np
 import pytest
 
-from roborefer_ros.evaluation import evaluate, score, simulated
+from roborefer_ros.cli import evaluate, score
+from roborefer_ros.cli.score import reader_for
+from roborefer_ros.evaluation import simulated
 from roborefer_ros.evaluation.askers import benchmark_depth
 from roborefer_ros.evaluation.lifted import exact_depth_m, frame_of, lift_answers, summarize_3d
 from roborefer_ros.evaluation.official_parsers import (
@@ -38,7 +40,6 @@ from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.report import report_html
 from roborefer_ros.evaluation.report_pictures import _BAR_COLOURS
 from roborefer_ros.evaluation.results import score_files
-from roborefer_ros.evaluation.score import reader_for
 from roborefer_ros.evaluation.scoring import AnswerReader, score_answer
 
 pytest.importorskip("open3d")
@@ -293,7 +294,7 @@ def test_a_reader_that_closes_the_pipe_is_no_error(
 ) -> None:
     """``roborefer score ... | head -1``"""
     write_answers(tmp_path / "run", benchmark)
-    command = [sys.executable, "-m", "roborefer_ros.evaluation.score", str(tmp_path / "run"),
+    command = [sys.executable, "-m", "roborefer_ros.cli.score", str(tmp_path / "run"),
                "--data", str(folder)]  # fmt: skip
     reading, writing = os.pipe()
     os.close(reading)

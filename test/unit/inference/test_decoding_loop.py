@@ -24,7 +24,7 @@ from roborefer_ros.inference.fixed_shapes import FixedShapes
 from roborefer_ros.inference.kv_cache import KVCache
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.drafts import AnswerTemplate
-from roborefer_ros.training.tokenizer import train_tokenizer
+from roborefer_ros.training.tabletop.tokenizer import train_tokenizer
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
 from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame
 
 MEDIUM = CameraIntrinsics(640, 480, 460.0, 460.0, 321.0, 238.0)
 SMALL = CameraIntrinsics(320, 240, 240.0, 240.0, 160.0, 119.0)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scenes import Tabletop, frame_of
 
 from roborefer_ros.errors import NoDepthAtPointError, NotFreeSpaceError, RoboReferError
-from roborefer_ros.frame import Mode, PointFlag
 from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.types import Mode, PointFlag
 
 
 def lift_above(scene, over_m=0.06, seed=1, **changes):

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scenes import frame_of
 
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.correlation import (
     neighbour_correlation,
     readings_per_independent,
     shared_ratio,
 )
+from roborefer_ros.types import CameraIntrinsics
 
 OPTIONS = LiftingOptions(pixel_sigma_px=0.0, normalised_step=0.0)
 CAMERA = CameraIntrinsics(640, 360, 460.0, 460.0, 320.0, 180.0)

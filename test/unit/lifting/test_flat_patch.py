@@ -15,9 +15,9 @@ from scenes import MEDIUM, frame_of, plane_depth, tilted_normal
 
 from benchmarks.lifting import load
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import DepthImage, PointFlag
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.types import DepthImage, PointFlag
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "rgbd"
 #: the first patch alone

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scenes import Tabletop
 
 from roborefer_ros.errors import NotFreeSpaceError
-from roborefer_ros.frame import CameraIntrinsics, Mode, PointFlag
 from roborefer_ros.lifting import LiftingOptions, deproject, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.patch import plane_axes
+from roborefer_ros.types import CameraIntrinsics, Mode, PointFlag
 
 RADIUS_M = 0.05
 CAMERA = CameraIntrinsics(424, 320, 306.0, 306.0, 212.0, 160.0)

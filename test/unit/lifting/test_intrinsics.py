@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import InvalidCameraInfoError, UnsupportedDistortionError
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.lifting import adjusted_intrinsics, deproject, project
+from roborefer_ros.types import CameraIntrinsics
 
 PINHOLE = CameraIntrinsics(640, 480, 520.0, 515.0, 318.0, 242.0)
 

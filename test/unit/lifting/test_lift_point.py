@@ -27,7 +27,6 @@ from roborefer_ros.errors import (
     UnsupportedDistortionError,
     UnsupportedEncodingError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag
 from roborefer_ros.lifting import (
     LiftingOptions,
     deproject,
@@ -37,6 +36,7 @@ from roborefer_ros.lifting import (
 )
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import option_descriptions, option_ranges
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, PointFlag
 
 OPTIONS = LiftingOptions()
 

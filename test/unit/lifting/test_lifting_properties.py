@@ -23,7 +23,6 @@ from roborefer_ros.errors import (
     PointOutsideImageError,
     RoboReferError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 from roborefer_ros.lifting import (
     LiftingOptions,
     crop_cloud,
@@ -33,6 +32,7 @@ from roborefer_ros.lifting import (
 )
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.lifting.options import CHOICES, option_ranges
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 
 #: model -> largest size of each coefficient that a lens of this field of view has
 LENSES = {

@@ -13,9 +13,9 @@ import pytest
 from scenes import Tabletop
 
 from roborefer_ros.errors import NotFreeSpaceError, RoboReferError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 from roborefer_ros.lifting import LiftedPoint, LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 
 EMPTY = (5.0, 5.0, 0.01, 0.01)  # a mug out of sight
 CONFIDENT = LiftingOptions().confident_above

@@ -19,9 +19,9 @@ from roborefer_ros.errors import (
     RoboReferError,
     SizeMismatchError,
 )
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, crop_cloud, is_aligned, lift_point, register_depth
 from roborefer_ros.lifting.intrinsics import project, rays_through
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 
 COLOUR = CameraIntrinsics(640, 360, 460.0, 460.0, 321.0, 179.0)
 FINER = CameraIntrinsics(1280, 720, 920.0, 920.0, 642.0, 359.0)

@@ -12,9 +12,9 @@ from scenes import MEDIUM, Tabletop, frame_of, plane_depth, tilted_normal
 from test_placing import CONFIDENT, Painted, is_clean
 
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.frame import Mode, PointFlag
 from roborefer_ros.lifting import LiftingOptions, lift_point
 from roborefer_ros.lifting.intrinsics import rays_through
+from roborefer_ros.types import Mode, PointFlag
 
 #: a pixel of MEDIUM whose hole lies on the border of a near thing
 AT = (300.0, 200.0)

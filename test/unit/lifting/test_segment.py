@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from scenes import Tabletop, frame_of
 
 from roborefer_ros.errors import NoDepthAtPointError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions, grow_segment, lift_point
 from roborefer_ros.simulation.held_out import held_out_view
 from roborefer_ros.simulation.rendering import FIRST_OBJECT
 from roborefer_ros.simulation.sensor_noise import d435_depth
+from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame
 
 FINE = CameraIntrinsics(1280, 720, 921.0, 921.0, 642.0, 359.0)
 

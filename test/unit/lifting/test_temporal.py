@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import SMALL, frame_of
 
-from roborefer_ros.frame import DepthImage
 from roborefer_ros.lifting import DepthHistory, LiftingOptions, MedianDepth, lift_point
+from roborefer_ros.types import DepthImage
 
 OPTIONS = LiftingOptions(temporal_frames=5)
 PERIOD_NS = 33_000_000

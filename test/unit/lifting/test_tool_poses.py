@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roborefer_ros.frame import Mode, ReferredPoint
 from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw, rotation_matrix
 from roborefer_ros.lifting.tool_poses import (
     ToolConvention,
@@ -20,6 +19,7 @@ from roborefer_ros.lifting.tool_poses import (
     place_rotation,
     planner_pose,
 )
+from roborefer_ros.types import Mode, ReferredPoint
 
 #: a top-down grasp in base_link: approach down, the jaw closes along base_link's y
 DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])

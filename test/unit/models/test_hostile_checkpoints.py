@@ -19,7 +19,7 @@ from roborefer_ros.errors import CheckpointInvalidError
 from roborefer_ros.models.chat_template import PromptFrame, is_plain, prompt_frame
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer, save_roborefer
 from roborefer_ros.models.safetensors_file import SafetensorsFile
-from roborefer_ros.training.tokenizer import CHAT_TEMPLATE
+from roborefer_ros.training.tabletop.tokenizer import CHAT_TEMPLATE
 
 Copy = Callable[[str], Path]
 Edit = Callable[..., None]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import CheckpointInvalidError
-from roborefer_ros.frame import Mode
 from roborefer_ros.pointing.calibration import (
     ACT_ABOVE,
     FILE_NAME,
@@ -21,6 +20,7 @@ from roborefer_ros.pointing.calibration import (
     Curve,
     read_calibration,
 )
+from roborefer_ros.types import Mode
 
 UNIT = st.floats(0.0, 1.0)
 MEASURED = Calibration({Mode.OBJECT: Curve(1.2, -0.2, 0.75)})

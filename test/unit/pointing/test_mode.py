@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from mode_phrasings import ONE_STEP, PLACES, THINGS, TWO_STEPS, lines
 
 from roborefer_ros.errors import NoDepthAtPointError, RoboReferError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing import prompts
 from roborefer_ros.pointing.echo import EchoPointer
 from roborefer_ros.pointing.mode import read_instruction, resolve_mode
 from roborefer_ros.simulation.held_out import held_out_scene
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
 
 
 def _table(valid: bool = True) -> RGBDFrame:
@@ -108,8 +108,36 @@ def test_any_text_has_a_mode_and_a_reason(text: str) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            "put the mug where is that to left of free space and , . a point in there can go it "
-            "with no away down between which one".split()
+            [
+                "put",
+                "the",
+                "mug",
+                "where",
+                "is",
+                "that",
+                "to",
+                "left",
+                "of",
+                "free",
+                "space",
+                "and",
+                ",",
+                ".",
+                "a",
+                "point",
+                "in",
+                "there",
+                "can",
+                "go",
+                "it",
+                "with",
+                "no",
+                "away",
+                "down",
+                "between",
+                "which",
+                "one",
+            ]
         ),
         max_size=40,
     )

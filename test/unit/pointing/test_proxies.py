@@ -43,7 +43,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_never_for_this_machine(url: str) -> None:
-    every = {name: PROXY for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "https_proxy")}
+    every = dict.fromkeys(("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "https_proxy"), PROXY)
     assert proxy_for(url, every) is None
 
 

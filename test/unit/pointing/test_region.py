@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.errors import InvalidGoalError, PointOutsideRegionError
-from roborefer_ros.frame import CameraIntrinsics, DepthImage, RGBDFrame
 from roborefer_ros.pipeline import ReferPipeline, pixel_from_normalised
 from roborefer_ros.pointing.pointer import PointerAnswer
 from roborefer_ros.pointing.region import Region
+from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame
 
 UNIT = st.floats(0.0, 1.0)
 

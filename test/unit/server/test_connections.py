@@ -17,9 +17,9 @@ from roborefer_ros.server.bodies import Bodies
 from roborefer_ros.server.clients import Client, client_of, peer_of
 from roborefer_ros.server.connections import Connections
 from roborefer_ros.server.fair_queue import FairQueue
-from roborefer_ros.server.gate import Gate
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.replies import HttpError
+from roborefer_ros.server.request_guard import RequestGuard
 from roborefer_ros.server.settings import Limits, Settings
 
 
@@ -109,11 +109,11 @@ def test_one_peer_holds_half_of_the_bodies() -> None:
     assert bodies.used_bytes == 0
 
 
-def gate(app: Any, **limits: Any) -> Gate:
-    return Gate(app, Settings(host="0.0.0.0", limits=Limits(**limits)), Metrics())
+def gate(app: Any, **limits: Any) -> RequestGuard:
+    return RequestGuard(app, Settings(host="0.0.0.0", limits=Limits(**limits)), Metrics())
 
 
-async def ask(gate: Gate, messages: list[dict[str, Any]]) -> int:
+async def ask(gate: RequestGuard, messages: list[dict[str, Any]]) -> int:
     """The status of a request whose body comes in these pieces, and then no more."""
     sent: list[int] = []
     rest = iter(messages)

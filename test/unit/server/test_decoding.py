@@ -24,8 +24,8 @@ from roborefer_ros.errors import (
     QueueFullError,
     UnsupportedEncodingError,
 )
-from roborefer_ros.server.budget import Budget
 from roborefer_ros.server.decoding import DecodePool, Decoder, Turns, Worker
+from roborefer_ros.server.memory_budget import MemoryBudget
 from roborefer_ros.server.pictures import _scans, decode_depth_png, decode_grey, decode_rgb
 
 MANY = 10**9
@@ -40,8 +40,8 @@ def worker() -> Iterator[Worker]:
     one.end()
 
 
-def decoder(worker: Worker, budget: Budget | None = None, **options: Any) -> Decoder:
-    share = (budget or Budget(MANY)).share()
+def decoder(worker: Worker, budget: MemoryBudget | None = None, **options: Any) -> Decoder:
+    share = (budget or MemoryBudget(MANY)).share()
     options = {"max_pixels": MANY, "cpu_s": 60, "wanted": lambda: True, **options}
     return Decoder(worker, share, **options)
 
@@ -100,7 +100,7 @@ def test_errors_come_back_with_their_class(worker: Worker) -> None:
 
 
 def test_memory_is_asked_for_and_what_is_left_over_given_back(worker: Worker) -> None:
-    budget = Budget(14 * 96 * 64)
+    budget = MemoryBudget(14 * 96 * 64)
     one = decoder(worker, budget)
     one.rgb(written(scene(), "PNG"), "it")
     assert budget.used_bytes == 3 * 96 * 64
@@ -112,7 +112,7 @@ def test_memory_is_asked_for_and_what_is_left_over_given_back(worker: Worker) ->
 def test_sixteen_bits_cost_what_they_are_counted_for(worker: Worker) -> None:
     deep = np.zeros((3000, 4000), np.uint16)
     data = written(Image.fromarray(deep), "PNG")
-    budget = Budget(MANY)
+    budget = MemoryBudget(MANY)
     worker.end()
     decoder(worker).rgb(written(scene(), "PNG"), "it")
     before = peak_bytes(worker)
@@ -215,7 +215,7 @@ def test_peers_take_turns_and_none_holds_all() -> None:
 def test_a_pool_ends_with_its_server() -> None:
     pool = DecodePool(2, MANY, 10)
     pids = [worker._process.pid for worker in pool._all if worker._process]
-    with pool.decoder(Budget(MANY).share(), threading.Event()) as one:
+    with pool.decoder(MemoryBudget(MANY).share(), threading.Event()) as one:
         one.rgb(written(scene(), "PNG"), "it")
     pool.close()
     for pid in pids:

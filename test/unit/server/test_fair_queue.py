@@ -36,7 +36,7 @@ def test_last_quarter_is_for_clients_with_nothing_waiting() -> None:
     queue.put(Client("b"), "b")
     queue.put(Client("c"), "c")
     with pytest.raises(QueueFullError):
-        queue.check_room(Client("d"))
+        queue.check_capacity(Client("d"))
     assert drain(queue)[:3] == ["g0", "b", "c"]
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from roborefer_ros.server.main import main
+from roborefer_ros.cli.serve import main
 
 
 def test_a_port_in_use_is_told_before_the_model_is_loaded() -> None:

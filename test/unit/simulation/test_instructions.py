@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from roborefer_ros.frame import Mode
 from roborefer_ros.pointing.answers import parse_tuples
 from roborefer_ros.simulation.dataset import generate, main
 from roborefer_ros.simulation.geometry import GroundAxes, seen_objects
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
 from roborefer_ros.simulation.instructions import KINDS, Question
 from roborefer_ros.simulation.rendering import TABLE
+from roborefer_ros.types import Mode
 
 SCENES = range(40)
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from roborefer_ros.frame import CameraIntrinsics
 from roborefer_ros.simulation.held_out import held_out_scene, held_out_view
 from roborefer_ros.simulation.meshes import object_mesh
 from roborefer_ros.simulation.rendering import FIRST_OBJECT, TABLE, render
 from roborefer_ros.simulation.scenes import SHAPES, SceneObject, TabletopScene, sample_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth, depth_sigma_m
+from roborefer_ros.types import CameraIntrinsics
 
 SIZE = (160, 120)
 

@@ -270,7 +270,7 @@ def test_depth_of_one_channel_and_sixteen_bits_is_converted_with_a_note(tmp_path
 def sample(tmp_path_factory: pytest.TempPathFactory) -> LoadedSample:
     folder = tmp_path_factory.mktemp("long")
     picture(folder / "a.png", 1)
-    text = [f"{'question answer'.split()[k % 2]} <im<depth>age> number {k // 2}" for k in range(16)]
+    text = [f"{['question', 'answer'][k % 2]} <im<depth>age> number {k // 2}" for k in range(16)]
     row = {"image": ["a.png"], "depth": "a.png", "conversations": turns(*text)}
     return dataset(own(folder, [row]))[0]
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from sft_golden import GOLDEN, golden_data
 
+from roborefer_ros.cli.sft import main, parse_arguments, recipe_of
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import IGNORE
@@ -22,7 +23,6 @@ from roborefer_ros.training.data.dataset import LoadedSample, Sample
 from roborefer_ros.training.data.registry import DatasetSpec
 from roborefer_ros.training.data.rows import Pair, Row
 from roborefer_ros.training.sft.batches import Collator, open_loader, with_geometry
-from roborefer_ros.training.sft.main import main, parse_arguments, recipe_of
 from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, recipe_names
 
 INPUTS = str(GOLDEN / "inputs")

@@ -12,9 +12,9 @@ import pytest
 import torch
 from sft_golden import GOLDEN
 
+from roborefer_ros.cli.sft import main
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
-from roborefer_ros.training.sft.main import main
 
 
 def without_depth(target: Path) -> Path:

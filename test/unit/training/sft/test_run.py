@@ -21,13 +21,13 @@ import torch
 from safetensors.torch import load_file
 from sft_golden import GOLDEN, RUN, RUN_STOPS_AFTER, golden_data, golden_items
 
+from roborefer_ros.cli.sft import main
 from roborefer_ros.errors import CheckpointInvalidError, ConfigurationError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import collate
 from roborefer_ros.training.sft.engine import Processes
 from roborefer_ros.training.sft.export import export
 from roborefer_ros.training.sft.loop import Run, open_engine
-from roborefer_ros.training.sft.main import main
 from roborefer_ros.training.sft.state import find_state
 
 pytestmark = pytest.mark.timeout(900)

@@ -1,0 +1,203 @@
+# Copyright 2026 roborefer_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""``roborefer sft``: depth alignment and supervised fine-tuning.
+
+One process, or the same command under torchrun on as many as there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from roborefer_ros.arguments import ArgumentParser, exit_status, non_negative_int, positive_int
+from roborefer_ros.errors import ConfigurationError, RoboReferError
+from roborefer_ros.models.roborefer.checkpoint import resolve_folder
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.suggestions import nearest
+from roborefer_ros.training.data.arguments import add_source_arguments
+from roborefer_ros.training.sft.engine import Processes, processes
+from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, recipe_names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    warnings.filterwarnings("ignore", module="torch.*")
+    rank = os.environ.get("RANK", "0")
+    who = "roborefer sft" + ("" if rank == "0" else f" (process {rank})")
+    try:
+        if arguments[:1] == ["init-depth"]:
+            return _init_depth(arguments[1:])
+        return _train(arguments)
+    except torch.OutOfMemoryError as error:
+        print(
+            f"{who}: the GPU's memory is full ({str(error).splitlines()[0]}); lower --device-batch "
+            "(--global-batch stays), --max-tiles or --max-length, set --gradient-checkpointing "
+            "true, use more GPUs with --parallel fsdp, or --lora-rank 64",
+            file=sys.stderr,
+        )
+    except RoboReferError as error:
+        print(f"{who}: {error}", file=sys.stderr)
+        return exit_status(error)
+    except OSError as error:
+        print(f"{who}: {error}", file=sys.stderr)
+    return 1
+
+
+def _train(arguments: Sequence[str]) -> int:
+    options = parse_arguments(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = recipe_of(options)
+    with processes(options.device) as group:
+        from roborefer_ros.training.sft.loop import Run
+
+        data = _open_data(options, recipe, group)
+        if options.overfit:
+            from roborefer_ros.training.sft.overfit import overfit
+
+            return overfit(recipe, options.model, data, options.overfit, group)
+        if options.dry_run:
+            from roborefer_ros.training.sft.estimate import dry_run
+
+            dry_run(recipe, options.model, data, group)
+            return 0
+        run = Run(recipe, options.model, data, options.output, group, options.resume)
+        ended = "finished before; nothing to do" if run.is_finished else run.run()
+        if group.is_first:
+            print(ended, file=sys.stderr)
+    return 0
+
+
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line: what is done, the data, and every value of the recipe.
+
+    Raises:
+        ConfigurationError: an unknown option; the message names the nearest.
+    """
+    parser = ArgumentParser(
+        prog="roborefer sft",
+        description="Depth alignment and supervised fine-tuning, in one process or under torchrun. "
+        "The same command again goes on from the last state.",
+        epilog="roborefer sft init-depth --from FOLDER --output FOLDER makes the base of the "
+        "alignment from an NVILA checkpoint.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", required=True, help="checkpoint to start from: folder or hub id")
+    parser.add_argument("--output", type=Path, help="folder of the run: states, log, export")
+    parser.add_argument(
+        "--recipe",
+        help=f"YAML file, or one of {', '.join(recipe_names())}; default by stage and model",
+    )
+    parser.add_argument("--resume", default="auto", help="auto, none, or the folder of a state")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--threads", type=non_negative_int, default=0, help="CPU threads (0: torch's)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="a step on long rows: memory and time, nothing kept"
+    )
+    parser.add_argument(
+        "--overfit",
+        type=positive_int,
+        metavar="N",
+        help="learn the first N samples by heart, as a check",
+    )
+    add_source_arguments(parser.add_argument_group("data (or --mixture)"))
+    group = parser.add_argument_group("values of the recipe")
+    for entry in fields(SftRecipe):
+        name = "--" + entry.name.replace("_", "-")
+        group.add_argument(name, dest=f"recipe_{entry.name}", metavar="VALUE")
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        known = [name for action in parser._actions for name in action.option_strings]
+        named = unknown[0].partition("=")[0]
+        raise ConfigurationError(f"unknown argument {named}{_nearest_option(named, known)}")
+    if options.output is None and not (options.dry_run or options.overfit):
+        raise ConfigurationError("name the folder of the run: --output FOLDER")
+    return options
+
+
+def _nearest_option(name: str, known: list[str]) -> str:
+    return nearest(name, known, 1) if name.startswith("-") else ""
+
+
+def recipe_of(options: argparse.Namespace) -> SftRecipe:
+    """The recipe with the changes of the command line.
+
+    Raises:
+        ConfigurationError: neither a stage nor a recipe is named, or a value is not usable.
+    """
+    changes: dict[str, Any] = {
+        entry.name: value
+        for entry in fields(SftRecipe)
+        if (value := getattr(options, f"recipe_{entry.name}")) is not None
+    }
+    name = options.recipe
+    if name is None:
+        stage = changes.get("stage")
+        if stage not in ("align", "sft"):
+            raise ConfigurationError("say what to train: --stage align, --stage sft or a --recipe")
+        config = RoboReferConfig.from_folder(resolve_folder(options.model))
+        name = f"{stage}-{'8b' if config.image_aspect_ratio == 'dynamic_s2' else '2b'}"
+    return load_recipe(name, changes)
+
+
+def _open_data(options: argparse.Namespace, recipe: SftRecipe, group: Processes) -> Any:
+    """The samples; indexes are built by the first process, while the others wait."""
+    from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions
+    from roborefer_ros.training.data.mixtures import Part, expand, mixture_digest
+    from roborefer_ros.training.data.registry import open_registry, own_dataset
+    from roborefer_ros.training.data.rows import ThinkMode
+    from roborefer_ros.training.sft.loop import Data
+
+    if options.data is not None:
+        if options.recipe_mixture:
+            raise ConfigurationError("--data and --mixture exclude each other; register the data")
+        parts = [Part(own_dataset(options.data, options.images, options.depths))]
+    else:
+        if options.images or options.depths:
+            raise ConfigurationError("--images and --depth belong to --data")
+        if not recipe.mixture:
+            raise ConfigurationError("which data? Name a --mixture, or --data with --images")
+        parts = expand(recipe.mixture, open_registry(options.data_root, options.registry))
+    slices = options.slice_folder or os.environ.get("VILA_SLICE_FOLDER")
+    reading = replace(
+        ReadOptions(),
+        think=ThinkMode.parse(recipe.think),
+        max_turns=options.max_turns,
+        seed=recipe.seed,
+        slice_folder=Path(slices) if slices else None,
+        index_dir=options.index_dir,
+    )
+    samples = MixtureDataset(parts, reading) if group.is_first else None
+    group.wait()
+    samples = samples or MixtureDataset(parts, reading)
+    return Data(samples, tuple(samples.lengths), mixture_digest(parts))
+
+
+def _init_depth(arguments: Sequence[str]) -> int:
+    parser = ArgumentParser(
+        prog="roborefer sft init-depth",
+        description="The base of the depth alignment from an NVILA checkpoint: depth tower and "
+        "depth projector are copies of the RGB ones.",
+    )
+    parser.add_argument("--from", dest="source", required=True, help="NVILA: folder or hub id")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the new checkpoint")
+    options = parser.parse_args(arguments)
+    from roborefer_ros.training.sft.depth_base import init_depth
+
+    init_depth(options.source, options.output)
+    print(f"wrote {options.output}; next: roborefer sft --stage align --model {options.output}")
+    return 0
