@@ -78,7 +78,7 @@ def child(folder: str, device: str, dtype: str) -> None:
     if device.startswith("cuda"):
         torch.zeros(1, device=device)
         torch.cuda.reset_peak_memory_stats()
-    before = _reset_peak()
+    before = reset_peak_memory()
     started = time.perf_counter()
     model, _ = load_roborefer(folder, device, dtype)
     if device.startswith("cuda"):
@@ -86,7 +86,7 @@ def child(folder: str, device: str, dtype: str) -> None:
     seconds = time.perf_counter() - started
     opening = Opening(
         weight_bytes=sum(p.nbytes for p in model.parameters()),
-        peak_ram_bytes=_status("VmHWM") - before,
+        peak_ram_bytes=process_status("VmHWM") - before,
         peak_device_bytes=torch.cuda.max_memory_allocated() if device.startswith("cuda") else 0,
         seconds=seconds,
         read_seconds=read_seconds,
@@ -94,13 +94,14 @@ def child(folder: str, device: str, dtype: str) -> None:
     print(json.dumps(asdict(opening)))
 
 
-def _reset_peak() -> int:
-    """Resident bytes now; the peak starts from there."""
+def reset_peak_memory() -> int:
+    """Resident bytes of this process now; its peak is counted from here."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return process_status("VmRSS")
 
 
-def _status(key: str) -> int:
+def process_status(key: str) -> int:
+    """Bytes of a line of ``/proc/self/status``, e.g. ``VmHWM``, the peak of resident memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(key)).split()[1]) * 1024
 

@@ -51,6 +51,7 @@ _INSTRUCTION = "Please point to the red mug left of the green box."
 
 #: hidden width, blocks, features, out channels, taps
 _DEPTH_SIZES: dict[str, tuple[int, int, int, list[int], list[int]]] = {
+    "tiny": (64, 4, 16, [16, 32, 64, 64], [1, 2, 3, 4]),
     "small": (384, 12, 64, [48, 96, 192, 384], [3, 6, 9, 12]),
     "base": (768, 12, 128, [96, 192, 384, 768], [3, 6, 9, 12]),
     "large": (1024, 24, 256, [256, 512, 1024, 1024], [5, 12, 18, 24]),

@@ -48,8 +48,31 @@ _LLM_SMALL = {
 _SIGLIP = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27}
 _SIGLIP_SMALL = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6}
 
+#: for runs of the same code on a CPU within seconds
+_LLM_TINY = {
+    **_LLM_2B,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "vocab_size": 400,
+}
+_SIGLIP_TINY = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 3,
+    "image_size": 56,
+}
+
 #: name -> language model, tower, projector, image_aspect_ratio
 SIZES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "tiny-2b": (_LLM_TINY, _SIGLIP_TINY, "mlp_downsample_3x3_fix", "dynamic"),
+    "tiny-8b": (
+        {**_LLM_TINY, "tie_word_embeddings": False},
+        _SIGLIP_TINY,
+        "mlp_downsample",
+        "dynamic_s2",
+    ),
     "small": (_LLM_SMALL, _SIGLIP_SMALL, "mlp_downsample_3x3_fix", "dynamic"),
     "2b": (_LLM_2B, _SIGLIP, "mlp_downsample_3x3_fix", "dynamic"),
     "8b": (_LLM_8B, _SIGLIP, "mlp_downsample", "dynamic_s2"),
@@ -57,17 +80,18 @@ SIZES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
 
 
 def configuration(size: str) -> RoboReferConfig:
-    """The shape of ``small`` (0.13 billion weights), ``2b`` or ``8b``."""
+    """The shape of a name of ``SIZES``: ``2b`` and ``8b`` as published, the others smaller."""
     llm, tower, projector, mode = SIZES[size]
     # Qwen2's heads are 64 or 128 wide, SigLIP's 64 or 72.
     heads = 16 if tower["hidden_size"] == 1152 else tower["hidden_size"] // 64
     siglip = {
+        "image_size": 448,
         **tower,
         "num_attention_heads": heads,
-        "image_size": 448,
         "patch_size": 14,
         "vision_use_head": False,
     }
+    side = int(siglip["image_size"])
     return RoboReferConfig(
         llm=Qwen2Config(**llm, max_position_embeddings=32768, rope_theta=1e6),
         vision=SiglipVisionConfig(**siglip),
@@ -75,6 +99,7 @@ def configuration(size: str) -> RoboReferConfig:
         projector_type=projector,  # type: ignore[arg-type]
         depth_projector_type=projector,  # type: ignore[arg-type]
         image_aspect_ratio=mode,  # type: ignore[arg-type]
+        s2_scales=(side, 2 * side, 3 * side),
     )
 
 

@@ -122,7 +122,8 @@ class FixedShapes:
                     step(known.tokens, known.positions, cache)
             torch.cuda.current_stream().wait_stream(side)
             known.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(known.graph):
+            # Other threads, such as that of the depth network, may allocate meanwhile.
+            with torch.cuda.graph(known.graph, capture_error_mode="thread_local"):
                 known.output = step(known.tokens, known.positions, cache)
         known.graph.replay()
         assert known.output is not None

@@ -152,6 +152,24 @@ class RoboRefer(nn.Module):
         block_sizes: Sequence[tuple[int, int]],
     ) -> list[torch.Tensor]:
         features = self.tower_features(tower, pixel_values.to(self.device, self.dtype))
+        return self.project(projector, features, block_sizes)
+
+    def project(
+        self,
+        projector: Projector,
+        features: torch.Tensor,
+        block_sizes: Sequence[tuple[int, int]] = (),
+    ) -> list[torch.Tensor]:
+        """Rows per placeholder from a tower's selected hidden state.
+
+        Args:
+            projector: Projector of the tower.
+            features: ``[T, N, C]`` of all tiles.
+            block_sizes: 8B mode: ``(rows, columns)`` of each picture's last grid.
+
+        Returns:
+            2B mode: one ``[rows, hidden]`` per tile; 8B mode: one per picture.
+        """
         if self.config.image_aspect_ratio == "dynamic":
             return list(projector(features))
         return self._multi_scale(features, projector, block_sizes)
