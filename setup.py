@@ -59,6 +59,10 @@ setup(
             "demo_checkpoint/*",
             "demo_checkpoint/*/*",
             "training/sft/recipes/*.yaml",
+            "verify/examples/*",
+            "verify/golden/*",
+            "verify/golden/*/*",
+            "verify/golden/*/*/*",
         ]
     },
     data_files=[

@@ -23,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "datagen": ("roborefer_ros.cli.datagen", "make training data with reasoning steps"),
     "evaluate": ("roborefer_ros.cli.evaluate", "ask a model a benchmark's questions"),
     "score": ("roborefer_ros.cli.score", "score the answers to a benchmark"),
+    "verify": (
+        "roborefer_ros.cli.verify",
+        "whether a checkpoint computes and answers as published",
+    ),
     "dataset": ("roborefer_ros.cli.dataset", "unpack, check and look at training data"),
     "sft": ("roborefer_ros.cli.sft", "align depth, or fine-tune RoboRefer on RGB-D data"),
     "train": ("roborefer_ros.training.tabletop.train", "train a network on a data set"),

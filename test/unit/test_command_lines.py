@@ -23,6 +23,7 @@ NEEDED = {
     "simulate": ("--out", "x"),
     "evaluate": ("--model", "echo", "--data", "x"),
     "score": ("answers", "--data", "x"),
+    "verify": ("x",),
     "dataset": (),
     "datagen": ("--source", "simulation", "--out", "x"),
     "sft": ("--model", "x"),
@@ -50,6 +51,8 @@ WRONG = [
     ("evaluate", "--dtype", "float12"),
     ("evaluate", "--workers", "0"),
     ("score", "--scorer", "best"),
+    ("verify", "--dtype", "float12"),
+    ("verify", "--batch", "0"),
     ("train", "--minutes", "nan"),
     ("train", "--device", "abacus"),
 ]

@@ -33,9 +33,7 @@ def _bicubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=64)
-def pass_weights(
-    size: int, target: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+def pass_weights(size: int, target: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Which pixels of a line make which of the resized line.
 
     Args:
@@ -97,7 +95,7 @@ def resize_on_device(pixels: torch.Tensor, width: int, height: int) -> torch.Ten
 
 
 def cut_on_device(pixels: torch.Tensor, columns: int, rows: int, tile: int) -> torch.Tensor:
-    """Resize ``[3, H, W]`` planes to a grid and cut it row by row: ``[rows * columns, 3, S, S]``."""
+    """Resize ``[3, H, W]`` to a grid and cut it row by row: ``[rows * columns, 3, S, S]``."""
     whole = resize_on_device(pixels, columns * tile, rows * tile)
     grid = whole.reshape(3, rows, tile, columns, tile).permute(1, 3, 0, 2, 4)
     return grid.reshape(rows * columns, 3, tile, tile)

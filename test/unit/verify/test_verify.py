@@ -19,11 +19,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from roborefer_ros.cli.verify import main
 from roborefer_ros.errors import CheckpointInvalidError, ModelFailedError
 from roborefer_ros.inference.model import Completion, Outcome, Request
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.verify import golden_case
-from roborefer_ros.verify.command import main
 from roborefer_ros.verify.example_pictures import ask_examples, first_point
 from roborefer_ros.verify.golden_case import GoldenCheck, check_device
 from roborefer_ros.verify.identity import Identity, identify

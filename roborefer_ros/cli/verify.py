@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = arguments.model.removeprefix("roborefer:")
     try:
         if arguments.data:
-            from roborefer_ros.evaluation.score import check_data
+            from roborefer_ros.cli.score import check_data
 
             check_data(arguments.data)
         verdict = _verified(arguments, source)
@@ -139,7 +139,7 @@ def _ask(arguments: argparse.Namespace, source: str, place: str, verdict: Verdic
 
 def _benchmark(arguments: argparse.Namespace, source: str, verdict: Verdict) -> None:
     """Run ``roborefer evaluate``, which goes on where it was interrupted."""
-    from roborefer_ros.evaluation import evaluate
+    from roborefer_ros.cli import evaluate
     from roborefer_ros.evaluation.runner import output_name
     from roborefer_ros.verify.published_numbers import compare
 
