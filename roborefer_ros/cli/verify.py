@@ -24,8 +24,8 @@ from roborefer_ros.arguments import (
     ArgumentParser,
     device,
     exit_status,
-    not_negative,
-    positive,
+    non_negative_int,
+    positive_int,
 )
 from roborefer_ros.errors import CheckpointNotFoundError, ConfigurationError, RoboReferError
 
@@ -63,8 +63,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="RefSpatial-Bench or RefSpatial-Expand-Bench: a folder, or hf:<data set>",
     )
     parser.add_argument("--out", type=Path, help="folder of the benchmark's answers")
-    parser.add_argument("--limit", type=not_negative, default=0, help="questions a split; 0: all")
-    parser.add_argument("--batch", type=positive, default=8, help="questions at a time")
+    parser.add_argument(
+        "--limit", type=non_negative_int, default=0, help="questions a split; 0: all"
+    )
+    parser.add_argument("--batch", type=positive_int, default=8, help="questions at a time")
     parser.add_argument(
         "--depth-network",
         default="auto",
