@@ -1,5 +1,7 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
+"""Build of the Python package, with pip or colcon."""
+
 from glob import glob
 
 from setuptools import find_packages, setup

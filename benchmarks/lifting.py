@@ -242,6 +242,7 @@ def _print(report: dict[str, dict]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Measure all frames; returns 1 where a goal falls short."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="holds one folder a frame")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

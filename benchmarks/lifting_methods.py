@@ -46,6 +46,7 @@ def _front_cluster(frame: RGBDFrame, pixel: Pixel) -> Answer:
 
 
 def ours(frame: RGBDFrame, pixel: Pixel) -> Answer:
+    """The package's own lifting with its default options."""
     options = LiftingOptions()
     try:
         lifted = lift_point(frame, pixel, options)

@@ -78,6 +78,7 @@ def holds(lifted: LiftedPoint, normal: Array) -> bool:
 
 
 def angle_deg(a: Array, b: Array) -> float:
+    """Angle between two unit vectors, degrees."""
     return float(np.degrees(np.arccos(np.clip(a @ b, -1.0, 1.0))))
 
 

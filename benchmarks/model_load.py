@@ -47,6 +47,7 @@ class Opening:
 
     @property
     def ram_ratio(self) -> float:
+        """Peak memory over the size of the weights."""
         return self.peak_ram_bytes / self.weight_bytes
 
 

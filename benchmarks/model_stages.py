@@ -175,7 +175,8 @@ def _network_stages(
 
     @torch.inference_mode()
     def encode() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        assert inputs.image_pixel_values is not None and inputs.depth_pixel_values is not None
+        assert inputs.image_pixel_values is not None
+        assert inputs.depth_pixel_values is not None
         return (
             model.encode_images(inputs.image_pixel_values, inputs.image_block_sizes),
             model.encode_depths(inputs.depth_pixel_values, inputs.depth_block_sizes),

@@ -100,7 +100,8 @@ def run(clients: int, goals: int, timeout_s: float, graph: NodeGraph, kills: int
         for share in shares
     ]
     for process in processes:
-        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdin is not None
         if process.stdout.readline().strip() != "ready":
             raise RuntimeError("a process of clients did not start")
     started_s = time.monotonic()

@@ -11,6 +11,7 @@ of the node's default, for clients that ask late, would look like growth.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
@@ -33,10 +34,8 @@ def measure(goals: int, model: str, result_timeout_s: int) -> dict[str, Any]:
 
         def ask(count: int) -> None:
             for _ in range(count):
-                try:
+                with contextlib.suppress(RoboReferError):  # a wrong answer costs memory as well
                     graph.refer(instruction)
-                except RoboReferError:
-                    pass  # a wrong answer costs memory like a right one
 
         ask(_WARM_UP)
         rss_mb = [process.memory_info().rss / 1e6]

@@ -45,6 +45,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
+        """Whether the difference is within the tolerance."""
         return self.difference <= self.tolerance  # False for NaN
 
 

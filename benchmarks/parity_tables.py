@@ -46,7 +46,7 @@ def check_tables(folder: Path) -> Iterator[Row]:
             yield "table", name, float(len(wrong)), 0.0, f"first: {wrong[0]}" if wrong else ""
 
 
-def wrong_tile_grids(table: dict[str, Any], folder: Path) -> list[str]:
+def wrong_tile_grids(table: dict[str, Any], _folder: Path) -> list[str]:
     """Rows whose tile grid comes out otherwise."""
     wrong = []
     tile, scales = table["image_size"], table["s2_scales"]
@@ -65,7 +65,7 @@ def wrong_tile_grids(table: dict[str, Any], folder: Path) -> list[str]:
     return wrong
 
 
-def wrong_prompts(table: dict[str, str], folder: Path) -> list[str]:
+def wrong_prompts(table: dict[str, str], _folder: Path) -> list[str]:
     """Strings that the placeholder normaliser changes otherwise."""
     return [
         f"{text!r}: {normalise_placeholders(text)!r}, expected {expected!r}"
@@ -74,7 +74,7 @@ def wrong_prompts(table: dict[str, str], folder: Path) -> list[str]:
     ]
 
 
-def wrong_depth_sizes(table: dict[str, Any], folder: Path) -> list[str]:
+def wrong_depth_sizes(table: dict[str, Any], _folder: Path) -> list[str]:
     """Image sizes for which the depth network's input size comes out otherwise."""
     wrong = []
     for row in table["rows"]:
@@ -100,7 +100,7 @@ def wrong_labels(table: dict[str, Any], folder: Path) -> list[str]:
     return wrong
 
 
-def wrong_parsers(table: dict[str, Any], folder: Path) -> list[str]:
+def wrong_parsers(table: dict[str, Any], _folder: Path) -> list[str]:
     """Answers from which the published scorer takes other points, or none."""
     wrong = []
     for name in sorted(set(table) & set(_SCORER_PARSERS)):

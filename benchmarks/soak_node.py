@@ -160,7 +160,7 @@ class NodeSoak:
             self.goals.fault(f"ended {took_s - timeout_s:.1f} s after its timeout")
         return result
 
-    def _good(self, client: Any, dice: random.Random) -> None:
+    def _good(self, client: Any, _dice: random.Random) -> None:
         goal = client.send(INSTRUCTION, timeout_s=5.0)
         result = self._end(lambda: goal.future.result(5.0 + _HUNG_S), 5.0)
         if result is None:

@@ -139,7 +139,7 @@ class ServerSoak:
         url = f"http://127.0.0.1:{port}/v1/point"
         self._refused(client.post(url, content=text.encode(), headers=headers), text[:40])
 
-    def _raw(self, client: httpx.Client, port: int, dice: random.Random) -> None:
+    def _raw(self, _client: httpx.Client, port: int, dice: random.Random) -> None:
         """Bytes that are no request, or more of one than anybody should send."""
         data = dice.choice(
             (
@@ -160,7 +160,7 @@ class ServerSoak:
         else:
             self.requests.count("raw bytes refused")
 
-    def _abandoned(self, client: httpx.Client, port: int, dice: random.Random) -> None:
+    def _abandoned(self, _client: httpx.Client, port: int, dice: random.Random) -> None:
         """A body that is announced, begun and left."""
         head = b"POST /v1/point HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
         head += b"Content-Type: application/json\r\n\r\n"

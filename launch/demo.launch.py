@@ -1,6 +1,8 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated camera and the node with the bundled network; then ask it something:
+"""A simulated camera and the node with the bundled network.
+
+Then ask it something::
 
     ros2 launch roborefer_ros demo.launch.py rviz:=true
     ros2 run roborefer_ros roborefer refer "the red mug"

@@ -1,8 +1,8 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The RoboRefer node for a camera.
+r"""The RoboRefer node for a camera.
 
-ros2 launch roborefer_ros roborefer.launch.py model:=roborefer:Zhoues/RoboRefer-2B-SFT \\
+ros2 launch roborefer_ros roborefer.launch.py model:=roborefer:Zhoues/RoboRefer-2B-SFT \
     camera:=realsense target_frame:=base_link
 """
 

@@ -299,13 +299,11 @@ class ReferPointClient:
     def _timeout_of_the_node(self) -> float | None:
         """The node's ``goal_timeout_s``, asked for when a goal takes long; None while unknown."""
         now_s = time.monotonic()
-        if now_s - self._node_timeout_asked_s > _TIMEOUT_KNOWN_S:
-            if self._parameters.service_is_ready():
-                self._node_timeout_asked_s = now_s
-                future = self._parameters.call_async(
-                    GetParameters.Request(names=["goal_timeout_s"])
-                )
-                future.add_done_callback(self._keep_timeout)
+        is_old = now_s - self._node_timeout_asked_s > _TIMEOUT_KNOWN_S
+        if is_old and self._parameters.service_is_ready():
+            self._node_timeout_asked_s = now_s
+            future = self._parameters.call_async(GetParameters.Request(names=["goal_timeout_s"]))
+            future.add_done_callback(self._keep_timeout)
         return self._node_timeout_s
 
     def _keep_timeout(self, future: Any) -> None:

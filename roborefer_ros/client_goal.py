@@ -10,6 +10,7 @@ for again and again), and whether its deadline is over.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -156,10 +157,9 @@ class ReferGoalHandle:
 
     def fail(self, error: RoboReferError) -> None:
         """End the goal, unless it has ended."""
-        try:
+        # The result came after all, or the user cancelled the future.
+        with contextlib.suppress(InvalidStateError, CancelledError):
             self.future.set_exception(error)
-        except (InvalidStateError, CancelledError):
-            pass  # the result came after all, or the user cancelled the future
 
     def look(
         self,
@@ -248,10 +248,8 @@ class ReferGoalHandle:
         if result.error_code:
             self.fail(error_of(result))
             return
-        try:
+        with contextlib.suppress(InvalidStateError):
             self.future.set_result(result)
-        except InvalidStateError:
-            pass
 
 
 def error_of(result: Any) -> RoboReferError:

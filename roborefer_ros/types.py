@@ -68,10 +68,12 @@ class DepthImage:
 
     @property
     def width(self) -> int:
+        """Pixels."""
         return int(self.raw.shape[1])
 
     @property
     def height(self) -> int:
+        """Pixels."""
         return int(self.raw.shape[0])
 
     def metres(
@@ -111,10 +113,12 @@ class RGBDFrame:
 
     @property
     def width(self) -> int:
+        """Pixels."""
         return int(self.rgb.shape[1])
 
     @property
     def height(self) -> int:
+        """Pixels."""
         return int(self.rgb.shape[0])
 
 

@@ -73,17 +73,17 @@ def _hull(spec: Any, body: Any, name: str, profile: npt.ArrayLike) -> None:
     _geom(body, "mesh", [0, 0, 0], _DENSITY_SOLID, meshname=name)
 
 
-def _box(spec: Any, body: Any, name: str, item: SceneObject) -> None:
+def _box(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:
     half = 0.5 * item.height
     _geom(body, "box", [item.radius, item.depth, half], _DENSITY_SOLID, pos=[0, 0, half])
 
 
-def _cylinder(spec: Any, body: Any, name: str, item: SceneObject) -> None:
+def _cylinder(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:
     half = 0.5 * item.height
     _geom(body, "cylinder", [item.radius, half, 0], _DENSITY_SOLID, pos=[0, 0, half])
 
 
-def _ball(spec: Any, body: Any, name: str, item: SceneObject) -> None:
+def _ball(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:
     _geom(
         body, "sphere", [item.radius, 0, 0], _DENSITY_SOLID, pos=[0, 0, item.radius], condim=6,
         friction=_BALL_FRICTION,
@@ -102,7 +102,7 @@ def _bottle(spec: Any, body: Any, name: str, item: SceneObject) -> None:
     _geom(body, "cylinder", [neck, 0.11 * h, 0], _DENSITY_SOLID, pos=[0, 0, 0.89 * h])
 
 
-def _mug(spec: Any, body: Any, name: str, item: SceneObject) -> None:
+def _mug(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:
     r, h = item.radius, item.height
     wall = max(0.003, 0.08 * r)
     _geom(body, "cylinder", [r - wall, 0.5 * wall, 0], _DENSITY_WALL, pos=[0, 0, 0.5 * wall])
@@ -113,7 +113,7 @@ def _mug(spec: Any, body: Any, name: str, item: SceneObject) -> None:
         _geom(body, "capsule", [0.11 * r, 0, 0], _DENSITY_WALL, fromto=[x0, 0, z0, x1, 0, z1])
 
 
-def _bowl(spec: Any, body: Any, name: str, item: SceneObject) -> None:
+def _bowl(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:
     r, h = item.radius, item.height
     wall = max(0.003, 0.08 * r)
     _geom(body, "cylinder", [0.5 * r, 0.5 * wall, 0], _DENSITY_WALL, pos=[0, 0, 0.5 * wall])
@@ -124,7 +124,7 @@ def _bowl(spec: Any, body: Any, name: str, item: SceneObject) -> None:
     _wall(body, middle, wall)
 
 
-def _plate(spec: Any, body: Any, name: str, item: SceneObject) -> None:
+def _plate(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:
     r, h = item.radius, item.height
     thick = 0.35 * h
     _geom(body, "cylinder", [0.6 * r, 0.5 * thick, 0], _DENSITY_WALL, pos=[0, 0, 0.5 * thick])

@@ -194,7 +194,8 @@ def open_asker(
         spec: see ``open_pointer``.
         batch: questions that a RoboRefer checkpoint in this process answers together.
         workers: requests at a time, for models behind a server.
-        device, dtype: see ``open_pointer``.
+        device: Device of a model in this process, see ``open_pointer``.
+        dtype: Floating-point type of its weights, see ``open_pointer``.
         max_new_tokens: a longer answer is cut off.
 
     Raises:

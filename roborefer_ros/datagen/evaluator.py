@@ -143,6 +143,7 @@ class Evaluator:
     # --- relations ---
 
     def nearness(self, b: Box) -> float:
+        """Distance of the box's nearest corner along the optical axis, metres."""
         return min(p[2] for p in self.corners[b.id])
 
     def gap(self, a: Box, b: Box) -> float:
@@ -301,9 +302,9 @@ class Evaluator:
             stands = (
                 max(p[1] for p in points) >= surface - 0.2 and min(p[1] for p in points) < surface
             )
-            if box is not platform and box not in anchors and stands:
-                if math.prod(box.scale) <= limit:
-                    blocked.append(box)
+            is_other = box is not platform and box not in anchors
+            if is_other and stands and math.prod(box.scale) <= limit:
+                blocked.append(box)
         return blocked
 
     def _at_side(self, side: str, place: Vector, anchors: Sequence[Box]) -> bool:

@@ -45,6 +45,7 @@ class Select:
 
     @property
     def is_rank(self) -> bool:
+        """Whether it picks by an order (n-th, leftmost ...)."""
         return self.op in RANKS
 
     @property
@@ -69,6 +70,7 @@ class Reference:
 
     @property
     def inner_steps(self) -> int:
+        """Steps of the expressions that it refers to."""
         return sum(select.steps for select in self.selects)
 
     @property

@@ -174,7 +174,7 @@ def _ordered(value: Callable[[Scene, Box], float], smaller: bool) -> Callable[..
 
 
 def _sized(value: Callable[[Box], float], larger: bool) -> Callable[..., bool]:
-    def relation(scene: Scene, a: Box, b: Box) -> bool:
+    def relation(_scene: Scene, a: Box, b: Box) -> bool:
         x, y = value(a), value(b)
         return _ratio_less(y, x) if larger else _ratio_less(x, y)
 
@@ -183,28 +183,28 @@ def _sized(value: Callable[[Box], float], larger: bool) -> Callable[..., bool]:
 
 #: name -> truth of (scene, A, B)
 PAIR_TRUTHS: dict[str, Callable[[Scene, Box, Box], bool]] = {
-    "left": _ordered(lambda s, a: float(a.position[0]), True),
-    "right": _ordered(lambda s, a: float(a.position[0]), False),
+    "left": _ordered(lambda _s, a: float(a.position[0]), True),
+    "right": _ordered(lambda _s, a: float(a.position[0]), False),
     "above_world": _ordered(world_y, True),
     "below_world": _ordered(world_y, False),
-    "above_image": _ordered(lambda s, a: float(a.position[1]), True),
-    "below_image": _ordered(lambda s, a: float(a.position[1]), False),
-    "front": _ordered(lambda s, a: a.near, True),
-    "behind": _ordered(lambda s, a: a.near, False),
+    "above_image": _ordered(lambda _s, a: float(a.position[1]), True),
+    "below_image": _ordered(lambda _s, a: float(a.position[1]), False),
+    "front": _ordered(lambda _s, a: a.near, True),
+    "behind": _ordered(lambda _s, a: a.near, False),
     "tall": _sized(lambda a: float(a.scale[1]), True),
     "short": _sized(lambda a: float(a.scale[1]), False),
     "big": _sized(lambda a: a.volume, True),
     "small": _sized(lambda a: a.volume, False),
     "wide": _sized(lambda a: float(a.scale[0]), True),
     "thin": _sized(lambda a: float(a.scale[0]), False),
-    "inside": lambda s, a, b: inside_share(a, b) > INSIDE_SHARE + 1e-9,
-    "outside": lambda s, a, b: 1.0 - inside_share(a, b) > OUTSIDE_SHARE + 1e-9,
-    "face": lambda s, a, b: face(a, b),
-    "back": lambda s, a, b: back(a, b),
+    "inside": lambda _s, a, b: inside_share(a, b) > INSIDE_SHARE + 1e-9,
+    "outside": lambda _s, a, b: 1.0 - inside_share(a, b) > OUTSIDE_SHARE + 1e-9,
+    "face": lambda _s, a, b: face(a, b),
+    "back": lambda _s, a, b: back(a, b),
     "corner": lambda s, a, b: zone(s, a, b) == "corner",
     "edge": lambda s, a, b: zone(s, a, b) == "edge",
-    "touch": lambda s, a, b: cloud_distance(a, b) < TOUCH_M,
-    "far_from": lambda s, a, b: cloud_distance(a, b) > FAR_FROM_M,
+    "touch": lambda _s, a, b: cloud_distance(a, b) < TOUCH_M,
+    "far_from": lambda _s, a, b: cloud_distance(a, b) > FAR_FROM_M,
 }
 
 
@@ -240,7 +240,7 @@ def all_relations(scene: Scene, a: Box, b: Box, c: Box | None = None) -> dict[st
     return {name: values[name] for name in RELATIONS}
 
 
-def contact(scene: Scene, a: Box, b: Box, gap_m: float = 0.01) -> bool:
+def contact(_scene: Scene, a: Box, b: Box, gap_m: float = 0.01) -> bool:
     """Whether the boxes come closer than ``gap_m``: what people call touching.
 
     The gap is the largest separation along the axes of the separating-axis theorem, which is exact

@@ -78,7 +78,8 @@ def multi_view(first: Scene, second: Scene, rng: np.random.Generator) -> QA | No
 
 def turn_agrees(first: Scene, second: Scene, qa: QA) -> bool:
     """The second check: where the second camera's optical axis points in the first one's view."""
-    assert first.world_T_camera is not None and second.world_T_camera is not None
+    assert first.world_T_camera is not None
+    assert second.world_T_camera is not None
     forward = first.world_T_camera[:3, :3].T @ second.world_T_camera[:3, 2]
     side = forward[0] if qa.derivation["axis"] == "yaw" else -forward[1]
     positive = "right" if qa.derivation["axis"] == "yaw" else "up"

@@ -73,7 +73,7 @@ def parse_relative_tuples(text: str, width: int, height: int) -> ParsedAnswer:
     return answer
 
 
-def parse_absolute_tuples(text: str, width: int, height: int) -> ParsedAnswer:
+def parse_absolute_tuples(text: str, _width: int, _height: int) -> ParsedAnswer:
     """RoboBrain, Qwen: ``(218, 244)`` in pixels, taken as they are.
 
     Raises:

@@ -336,7 +336,9 @@ def _picture_path(value: Any, default: str) -> str:
 
 
 def _split_of(file: Path) -> str:
-    """``location`` of ``data/location-00000-of-00001.parquet`` and of the hub's own conversion,
+    """Split that a parquet file holds, by its path.
+
+    ``location`` of ``data/location-00000-of-00001.parquet`` and of the hub's own conversion,
     ``default/location/0000.parquet`` (or ``default/partial-location/0000.parquet``).
     """
     name = file.stem.partition("-")[0].lower()

@@ -122,8 +122,10 @@ class AnswerReader:
 
     @classmethod
     def of(cls, family: str) -> AnswerReader:
-        """Reader of a family, named as the reference names models (``RoboRefer``, ``Molmo`` ...)
-        or as ``roborefer_ros.pointing`` names families (``tuples``, ``qwen3-vl`` ...).
+        """Reader of a family of models.
+
+        Families are named as the reference names models (``RoboRefer``, ``Molmo`` ...) or
+        as ``roborefer_ros.pointing`` names families (``tuples``, ``qwen3-vl`` ...).
 
         Raises:
             BenchmarkError: no such family.

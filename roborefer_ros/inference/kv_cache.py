@@ -50,6 +50,7 @@ class KVCache:
 
     @property
     def rows(self) -> int:
+        """Sequences of the batch."""
         return int(self.layers[0][0].shape[0])
 
     @property

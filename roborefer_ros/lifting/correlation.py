@@ -34,7 +34,8 @@ def neighbour_correlation(du: Array, dv: Array, residual: Array, lag_px: int) ->
     so that a round thing is not taken for a noisy one.
 
     Args:
-        du, dv: ``[h, w]`` pixel offsets of the window's elements from the point.
+        du: ``[h, w]`` horizontal offsets of the window's elements from the point, pixels.
+        dv: ``[h, w]`` vertical offsets, pixels.
         residual: ``[h, w]`` readings over the fitted plane, NaN where they are not part of it.
         lag_px: distance at which elements of the window hold different readings.
 

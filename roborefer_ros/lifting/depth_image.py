@@ -150,6 +150,9 @@ def supported(z_m: Array, options: LiftingOptions, width_px: int, at_least: int 
 
     Args:
         z_m: ``[h, w]`` metres, NaN where invalid.
+        options: Noise model of the sensor.
+        width_px: Width of the whole image, pixels.
+        at_least: Neighbours on the same surface that a reading needs.
 
     Returns:
         ``[h, w]``, False also where there is no reading.

@@ -82,7 +82,8 @@ def find_far_side(
         window: readings, at least ``shadow_reach_px`` to both sides.
         usable: ``[h, w]`` those that belong to a surface.
         pixel: without a usable reading of its own.
-        focal_px: of the colour image.
+        focal_px: Focal length of the colour image, pixels.
+        options: Which side a shadow takes, its reach, the noise model.
         colour_row: ``[3, W, 3]`` rows of the colour image around the pixel; decides where
             ``shadow_side`` is "auto" and has a veto elsewhere; None where there is no colour.
 

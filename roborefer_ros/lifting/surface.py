@@ -95,7 +95,8 @@ def find_surface(
     Args:
         window: readings around the pixel.
         pixel: (u, v) in the window's image.
-        width_px: of that image, scales the radii.
+        options: Radii, steps and the noise model.
+        width_px: Width of that image, pixels; scales the radii.
         front: prefer the nearer of two equally plausible surfaces.
         far_side: the surface to take, where the pixel lies in a shadow that leaves no doubt.
         wide: readings that the normal's patch may grow over.

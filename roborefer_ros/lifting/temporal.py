@@ -105,9 +105,6 @@ class DepthHistory:
     """
 
     def __init__(self, options: LiftingOptions = LiftingOptions()) -> None:  # noqa: B008 (frozen)
-        """Args:
-        options: ``temporal_frames`` (1 holds nothing), ``temporal_window_s``, the noise model.
-        """
         self._options = options
         self._held: deque[_Held] = deque(maxlen=max(1, options.temporal_frames))
 

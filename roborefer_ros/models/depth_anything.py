@@ -279,7 +279,7 @@ def _use_reference_positions(embeddings: Any) -> None:
     samples a little; the networks were trained so.  transformers divides exactly.
     """
 
-    def interpolate(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def interpolate(_tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
         table: torch.Tensor = embeddings.position_embeddings
         side = int((table.shape[1] - 1) ** 0.5)
         rows, columns = height // _PATCH, width // _PATCH

@@ -84,7 +84,8 @@ def frame_from_messages(
     """One observation from the messages of one moment.
 
     Args:
-        rgb, depth: Images.
+        rgb: Colour image.
+        depth: Depth image.
         info: Camera info of the RGB image.
         depth_info: Camera info of the depth image, where it is not aligned with RGB.
         camera_T_depth: ``[4, 4]`` pose of the depth camera in the RGB camera's frame, where they

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class RgbOnlyPointer:
         """The spec of the pointer behind it."""
         return self._pointer.name
 
-    def point(self, rgb: Any, relative_depth: Any, *args: Any, **kwargs: Any) -> PointerAnswer:
+    def point(self, rgb: Any, _relative_depth: Any, *args: Any, **kwargs: Any) -> PointerAnswer:
         """See ``Pointer.point``; the depth is dropped."""
         return self._pointer.point(rgb, None, *args, **kwargs)
 
@@ -136,7 +137,6 @@ def _warm_up(pipeline: ReferPipeline) -> None:
     depth = np.full((height, width), 128, dtype=np.uint8) if pipeline.pointer.uses_depth else None
     if pipeline.depth_estimator is not None and depth is not None:
         depth = pipeline.depth_estimator(rgb)
-    try:
+    # There is nothing to see.
+    with contextlib.suppress(NoPointInAnswerError, PointOutsideImageError):
         pipeline.pointer.point(rgb, depth, "the object", max_points=1)
-    except (NoPointInAnswerError, PointOutsideImageError):
-        pass  # there is nothing to see

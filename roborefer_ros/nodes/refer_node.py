@@ -192,7 +192,7 @@ class ReferNode(LifecycleNode):
         )
 
     @_logged
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_configure(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to camera and transforms."""
         if self._closing:
             return TransitionCallbackReturn.FAILURE
@@ -233,7 +233,8 @@ class ReferNode(LifecycleNode):
             raise
         if pipeline is None:  # nobody waits for it any more
             return TransitionCallbackReturn.FAILURE
-        assert self._camera is not None and self._transforms is not None
+        assert self._camera is not None
+        assert self._transforms is not None
         self._parts = NodeParts(self._camera, self._transforms, pipeline, self._imu)
         self.problem = ""
         self._server.open()
@@ -252,7 +253,7 @@ class ReferNode(LifecycleNode):
         return super().on_deactivate(state)
 
     @_logged
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_cleanup(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe."""
         self._release_all()
         if self._fault is not None:
@@ -260,14 +261,14 @@ class ReferNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     @_logged
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_shutdown(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """End all goals, free everything."""
         self._release_model("the node was shut down")
         self._release_all()
         return TransitionCallbackReturn.SUCCESS
 
     @_logged
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def on_error(self, _state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything and start again from unconfigured."""
         self._release_model("the node ran into an error")
         self._release_all()

@@ -136,7 +136,8 @@ class Transforms:
         """``target_T_source`` ``[4, 4]`` at a stamp; waits for it in the calling thread.
 
         Args:
-            target, source: Names of the frames; leading slashes are ignored.
+            target: Frame to transform into; leading slashes are ignored.
+            source: Frame to transform from; leading slashes are ignored.
             stamp_ns: Moment, nanoseconds of the ROS clock; 0 is the latest.
             timeout_s: Longest wait, seconds.
             deadline: ``time.monotonic()`` value after which to give up.

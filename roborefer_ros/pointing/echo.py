@@ -44,7 +44,7 @@ class EchoPointer(ModelPointer):
         super().__init__(EchoModel(), Family("echo", lambda instruction: instruction, _parse))
 
 
-def _parse(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def _parse(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     try:
         return parse_tuples(text)
     except NoPointInAnswerError as error:

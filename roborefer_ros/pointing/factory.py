@@ -52,7 +52,7 @@ def _without_device(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in ("device", "dtype")}
 
 
-def _echo(source: str, **options: Any) -> ModelPointer:
+def _echo(source: str, **_options: Any) -> ModelPointer:
     from roborefer_ros.pointing.echo import EchoPointer
 
     if source:

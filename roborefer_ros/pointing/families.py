@@ -154,7 +154,8 @@ def answer_from_text(
         text: its whole text.
         size: ``(width, height)`` of the image as the model saw it, pixels.
         max_points: keep at most this many; 0 keeps all.
-        token_ends, logprobs: of the generated tokens (see ``point_confidences``), or empty.
+        token_ends: End of each generated token in the text, characters, or empty.
+        logprobs: Log probability of each generated token (see ``point_confidences``), or empty.
         digit_probabilities: Probabilities of the digits in each token's place, ``[T, 10]``, for
             models that tell them (see ``place_confidences``), or empty.
         timings_s: seconds per stage.

@@ -92,12 +92,12 @@ def _centres(
     return found
 
 
-def parse_unit_tuples(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_unit_tuples(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``[(0.359, 0.778)]``: x, y in 0 to 1 (RoboRefer, RoboPoint, Magma, InternVL, Pelican)."""
     return parse_tuples(text)
 
 
-def parse_thousand_tuples(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_thousand_tuples(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``[(176, 788)]`` or ``[(176, 788, 0.945)]``: x, y in 0 to 1000, then perhaps depth in m.
 
     RoboBrain 2.5 and RoboTracer.
@@ -138,7 +138,7 @@ def parse_pixels(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     )
 
 
-def parse_thousand_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_thousand_json(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``[{"point_2d": [x, y], "label": ...}]``: x, y in 0 to 1000.
 
     Qwen3-VL, Qwen3.5, Gemma 4, Embodied-R1.5, UnifoLM, SPARC and Cosmos 3.
@@ -156,7 +156,7 @@ def parse_thousand_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     )
 
 
-def parse_gemini_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_gemini_json(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``[{"point": [y, x], "label": ...}]``: **y first**, 0 to 1000 (Gemini, Robotics-ER)."""
     answer = answer_part(text)
     found = _last_json(_POINT, answer)
@@ -171,7 +171,7 @@ def parse_gemini_json(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     )
 
 
-def parse_moondream(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_moondream(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``{"points": [{"x": 0.359, "y": 0.440}]}``: x, y in 0 to 1 (Moondream's point skill)."""
     answer = answer_part(text)
     found = _last_json(_XY_OBJECT, answer)
@@ -184,14 +184,14 @@ def parse_moondream(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     )
 
 
-def parse_molmo(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_molmo(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``<point x="63.5" y="44.5" ..>`` or ``<points x1=".." y1=".." ..>``: 0 to 100 (Molmo 1)."""
     return _parse_xml(
         text, _molmo_points, '<point x="63.5" y="44.5">', "its coordinates must be 0 to 100"
     )
 
 
-def parse_molmo2(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_molmo2(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``<points coords="1 1 461 527 2 481 521">label</points>`` (Molmo 2, Molmo ER).
 
     First the number of the image, then triples of point number, x and y, both 0 to 1000 with
@@ -203,18 +203,18 @@ def parse_molmo2(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
     )
 
 
-def parse_florence(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_florence(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``<loc_412><loc_655>``: x, y in 1000 bins; runs of four are boxes (Florence-2)."""
     return _parse_bins(text, _FLORENCE_RUN, 1000, "<loc_412><loc_655>")
 
 
-def parse_paligemma(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_paligemma(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``<loc0655><loc0412>``: **y first**, 1024 bins; runs of four are boxes (PaliGemma)."""
     matches = _parse_bins(text, _PALIGEMMA_RUN, 1024, "<loc0655><loc0412>")
     return tuple(_swapped(match) for match in matches)
 
 
-def parse_bins(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
+def parse_bins(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``<412><655>``: x, y in 1000 bins; runs of four are boxes (Rex-Omni, LocateAnything)."""
     return _parse_bins(text, _BIN_RUN, 1000, "<412><655>")
 

@@ -197,7 +197,8 @@ class HttpSession:
         """Send a request and receive the reply.
 
         Args:
-            method, path: of the request; ``path`` is appended to the base URL.
+            method: Method of the request, ``GET`` or ``POST``.
+            path: Path of the request, appended to the base URL.
             body: sent as JSON; None sends nothing.
             cancellation: Deadline and cancel flag of the goal; looked at while waiting.
             on_data: receives each piece of a good reply and its content type, in the calling

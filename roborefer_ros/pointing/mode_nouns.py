@@ -85,12 +85,9 @@ def _skip_determiners(tokens: Words, index: int, end: int) -> tuple[int, str]:
         if token in ("which", "what", "who"):
             asked = token
         elif token == "there":
-            if not following or following[0] not in words.BE | words.DETERMINER | {
-                "enough",
-                "room",
-            }:
-                if not (index and tokens[index - 1] in words.BE):
-                    break
+            goes_on = following and following[0] in words.BE | words.DETERMINER | {"enough", "room"}
+            if not goes_on and not (index and tokens[index - 1] in words.BE):
+                break
         elif token == "of":
             if index and tokens[index - 1] not in words.DETERMINER:
                 break

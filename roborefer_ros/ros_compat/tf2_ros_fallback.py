@@ -8,6 +8,7 @@ the asynchronous calls, the ``tf2_frames`` service and the conversion registry.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time as wall
 from collections.abc import Iterable
@@ -256,7 +257,5 @@ def _latched(depth: int) -> QoSProfile:
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
-    try:
+    with contextlib.suppress(ExternalShutdownException):
         executor.spin()
-    except ExternalShutdownException:
-        pass

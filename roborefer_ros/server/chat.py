@@ -83,8 +83,10 @@ def completion(model: str, answer: EngineAnswer) -> dict[str, Any]:
 async def stream(
     service: Service, body: ChatRequest, client: Client, gone: Disconnected, model: str
 ) -> AsyncIterator[str]:
-    """Server-sent events.  The first item comes only once the model has begun to answer, so
-    that whatever fails before that is raised and can still become an HTTP status.
+    """Server-sent events.
+
+    The first item comes only once the model has begun to answer, so that whatever fails before
+    that is raised and can still become an HTTP status.
 
     Raises:
         RoboReferError: before the first item.

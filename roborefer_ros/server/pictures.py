@@ -207,7 +207,7 @@ def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
         )
 
 
-def _peak_bytes(image: Image.Image, data: bytes) -> int:
+def _peak_bytes(image: Image.Image, _data: bytes) -> int:
     """What decoding takes at its peak, bytes: the greatest measured (12 megapixels), rounded up."""
     progressive = bool(image.info.get("progressive"))
     deep = image.mode.startswith("I")  # 16 bit: 12 as a rule, 15.6 seen

@@ -8,6 +8,7 @@ Plain ASGI, because it must act before the body is read and must not hold back s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import time
@@ -243,7 +244,5 @@ async def _drop(receive: Receive, expected: int) -> None:
             if message["type"] == "http.disconnect" or not message.get("more_body", False):
                 return
 
-    try:
+    with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(drop(), _DROPPED_S)
-    except asyncio.TimeoutError:
-        pass

@@ -52,6 +52,7 @@ class GroundAxes:
 
     @classmethod
     def of(cls, world_T_camera: npt.NDArray[np.float64]) -> GroundAxes:
+        """Axes of a camera's pose ``[4, 4]`` in the world."""
         forward = world_T_camera[:2, 2] / np.linalg.norm(world_T_camera[:2, 2])
         return cls(np.array([forward[1], -forward[0]]), forward, world_T_camera[:2, 3])
 

@@ -83,6 +83,7 @@ class SceneObject:
 
     @property
     def name(self) -> str:
+        """Colour and shape, as people would name it."""
         return f"{self.colour} {self.shape}"
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -119,10 +120,8 @@ class RosTest:
     def _spin(executor: Any) -> None:
         from rclpy.executors import ExternalShutdownException, ShutdownException
 
-        try:
+        with contextlib.suppress(ExternalShutdownException, ShutdownException):
             executor.spin()
-        except (ExternalShutdownException, ShutdownException):
-            pass
 
     def close(self) -> None:
         """Stop executors, join their threads (one left over aborts Python at exit), end nodes."""

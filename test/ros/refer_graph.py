@@ -72,7 +72,8 @@ class ScriptedPointer:
         on_text: Callable[[str], None] = lambda _: None,
     ) -> PointerAnswer:
         """Answer the script."""
-        assert rgb.shape[2] == 3 and (relative_depth is None or relative_depth.dtype == np.uint8)
+        assert rgb.shape[2] == 3
+        assert relative_depth is None or relative_depth.dtype == np.uint8
         self.calls.append((instruction, mode))
         self.running.set()
         try:

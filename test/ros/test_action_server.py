@@ -50,7 +50,8 @@ def test_a_goal_gives_a_pose(graph: Callable[..., Graph]) -> None:
     assert position.z == pytest.approx(WALL_M, abs=0.002)
     stages = {t.stage for t in result.timings}
     assert {"queue", "wait_frame", "convert", "decode", "lift", "transform", "total"} <= stages
-    assert result.answer and g.pointer.calls[0][0] == "the red mug"
+    assert result.answer
+    assert g.pointer.calls[0][0] == "the red mug"
 
 
 def slow_pointer(seconds: float = 10.0) -> ScriptedPointer:
@@ -87,7 +88,8 @@ def test_feedback_tells_the_stages_and_the_text(graph: Callable[..., Graph]) -> 
     for state in (feedback.WAITING_FOR_FRAME, feedback.INFERRING, feedback.LIFTING):
         assert state in states
     texts = [f.partial_answer for f in g.feedback if f.partial_answer]
-    assert len(texts) >= 3 and len(texts[-1]) > len(texts[0])
+    assert len(texts) >= 3
+    assert len(texts[-1]) > len(texts[0])
     assert len(g.feedback) < 20  # throttled: 50 tokens
     elapsed = [f.elapsed for f in g.feedback]
     assert elapsed == sorted(elapsed)
@@ -100,7 +102,8 @@ def test_goals_wait_in_order_and_the_queue_is_bounded(graph: Callable[..., Graph
     wait_until(g.pointer.running.is_set)
     others = [g.send("2"), g.send("3")]
     rejected = g.send("4")
-    assert first.accepted and all(h.accepted for h in others)
+    assert first.accepted
+    assert all(h.accepted for h in others)
     assert not rejected.accepted
     assert g.node._statistics.last_code == ReferPoint.Result.QUEUE_FULL
     for handle in (first, *others):
@@ -132,7 +135,8 @@ def test_cancel_inside_token_generation(
     answer = g.result_of(handle)
     assert time.monotonic() - started < 8.0  # the answer would take 10 s
     assert answer.status == GoalStatus.STATUS_CANCELED
-    assert answer.result.error_code == Result.CANCELED and answer.result.error_msg
+    assert answer.result.error_code == Result.CANCELED
+    assert answer.result.error_msg
     g.pointer.tokens = 1
     assert g.refer().error_code == 0
     assert "Traceback" not in capfd.readouterr().err
@@ -198,7 +202,8 @@ def test_cancel_races_with_the_end(graph: Callable[..., Graph]) -> None:
             assert answer.result.error_code == Result.CANCELED
         else:
             assert answer.status == GoalStatus.STATUS_SUCCEEDED
-            assert answer.result.error_code == 0 and answer.result.points
+            assert answer.result.error_code == 0
+            assert answer.result.points
     assert seen == {GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_SUCCEEDED}
 
 
@@ -312,4 +317,5 @@ def test_many_goals_do_not_grow(graph: Callable[..., Graph]) -> None:
     for _ in range(60):
         assert g.refer().error_code == 0
     assert resident_mb() - before < 6.0
-    assert not g.node._server._goals and g.node._server.queued == 0
+    assert not g.node._server._goals
+    assert g.node._server.queued == 0

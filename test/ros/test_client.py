@@ -80,7 +80,8 @@ def test_asks_and_gets_a_pose(graph: Make, client: ReferPointClient) -> None:
     assert result.error_code == 0
     assert result.pose.pose.position.z > 0.1
     assert g.pointer.calls == [("the red mug", Mode.OBJECT)]
-    assert states and states == sorted(states)
+    assert states
+    assert states == sorted(states)
 
 
 def test_an_error_of_the_node_is_raised_with_the_answer(
@@ -172,10 +173,12 @@ def test_blocking_call_in_a_callback_of_a_single_threaded_node(graph: Make, ros:
 
 def test_no_node(ros: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roborefer_ros.client._DISCOVERY_S", 0.3)
-    with ReferPointClient("/nobody/refer_point", node=ros.create_node("planner")) as client:
-        with pytest.raises(NodeInactiveError, match="/nobody/refer_point"):
-            client.wait_for_server(0.1)
-            client.send("the red mug")
+    with (
+        ReferPointClient("/nobody/refer_point", node=ros.create_node("planner")) as client,
+        pytest.raises(NodeInactiveError, match="/nobody/refer_point"),
+    ):
+        client.wait_for_server(0.1)
+        client.send("the red mug")
 
 
 def impatient(ros: Any, **seconds: float) -> ReferPointClient:
@@ -295,7 +298,8 @@ def test_closing_ends_what_waits(graph: Make, ros: Any) -> None:
     time.sleep(0.1)
     client.close()
     thread.join(5.0)
-    assert not thread.is_alive() and "closed" in str(failure[0])
+    assert not thread.is_alive()
+    assert "closed" in str(failure[0])
     wait_until(lambda: not g.pointer.running.is_set())
 
 
@@ -314,7 +318,8 @@ def test_a_failing_feedback_callback_does_not_end_the_client(
 def test_without_a_context_of_its_own_it_makes_one(ros_domain_id: int) -> None:
     assert not rclpy.ok()
     client = ReferPointClient("/nobody/refer_point")
-    assert isinstance(client._own_context, Context) and client._own_context.ok()
+    assert isinstance(client._own_context, Context)
+    assert client._own_context.ok()
     assert not client.is_server_ready()
     client.close()
     assert not client._own_context.ok()

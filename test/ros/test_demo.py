@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -43,7 +44,8 @@ def test_demo_json(ros_domain_id: int, tmp_path: Path) -> None:
             assert row["distance_m"] < 0.015
     assert sum(row["inside"] for row in reply["results"]) >= 2
     assert cv2.imread(reply["picture"]).shape[1] > 1000
-    assert "asking" in process.stderr and "ready" in process.stderr
+    assert "asking" in process.stderr
+    assert "ready" in process.stderr
 
 
 def test_demo_says_why_it_cannot_start(ros_domain_id: int, tmp_path: Path) -> None:
@@ -54,8 +56,10 @@ def test_demo_says_why_it_cannot_start(ros_domain_id: int, tmp_path: Path) -> No
         text=True,
         timeout=110.0,
     )
-    assert process.returncode == 1 and not process.stdout
-    assert "/nowhere" in process.stderr and "2540" in process.stderr
+    assert process.returncode == 1
+    assert not process.stdout
+    assert "/nowhere" in process.stderr
+    assert "2540" in process.stderr
     assert "Traceback" not in process.stderr
 
 
@@ -94,7 +98,8 @@ def test_refer_against_a_running_node(ros_domain_id: int, tmp_path: Path) -> Non
         assert point["pixel"] == pytest.approx([319.5, 287.5])
         assert point["frame_id"] == "base_link"
         text = subprocess.run(command, capture_output=True, text=True, timeout=60.0).stdout
-        assert "in base_link" in text and "confidence" in text
+        assert "in base_link" in text
+        assert "confidence" in text
         processes.check()
 
 
@@ -118,10 +123,8 @@ def test_demo_that_is_stopped_leaves_nothing_behind(ros_domain_id: int, tmp_path
         assert not [child for child in children if child.is_running()]
     finally:
         for process in (demo, *children):
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words(tmp_path: Path) -> None:
@@ -139,7 +142,8 @@ def test_help_lists_the_verbs() -> None:
     for verb in ("demo", "refer", "doctor", "simulate", "train"):
         assert f"  {verb}" in process.stdout
     wrong = subprocess.run([*ROBOREFER, "fly"], capture_output=True, text=True, timeout=30.0)
-    assert wrong.returncode == 2 and "fly" in wrong.stderr
+    assert wrong.returncode == 2
+    assert "fly" in wrong.stderr
 
 
 def test_demo_stays_to_be_asked_and_leaves_nothing_behind(
@@ -159,13 +163,15 @@ def test_demo_stays_to_be_asked_and_leaves_nothing_behind(
         asked = subprocess.run(
             [*ROBOREFER, "refer", "[(0.5,", "0.5)]"], capture_output=True, text=True, timeout=30.0
         )
-        assert asked.returncode == 0 and "m in base_link" in asked.stdout
+        assert asked.returncode == 0
+        assert "m in base_link" in asked.stdout
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(30.0) == 0
         gone = subprocess.run(
             [*ROBOREFER, "refer", "[(0.5, 0.5)]"], capture_output=True, text=True, timeout=30.0
         )
-        assert gone.returncode == 1 and "2504" in gone.stderr
+        assert gone.returncode == 1
+        assert "2504" in gone.stderr
         assert "waiting for" in gone.stderr
     finally:
         demo.kill()

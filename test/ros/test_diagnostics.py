@@ -69,11 +69,13 @@ def test_a_node_that_works(graph: Make) -> None:
     assert float(camera[rate]) > 0.0  # how much depends on the machine
     assert float(camera["age of the newest frame [s]"]) < 2.5
     assert int(camera["synchronised frames"]) >= 1
-    assert camera["backward jumps of time"] == "0" and "taken without partners" in camera
+    assert camera["backward jumps of time"] == "0"
+    assert "taken without partners" in camera
     watch.until("model", OK, "ready")
     wait_until(lambda: watch.until("goals", OK)["succeeded"] == "1")
     goals = watch.until("goals", OK)
-    assert goals["failed"] == "0" and goals["waiting"] == "0"
+    assert goals["failed"] == "0"
+    assert goals["waiting"] == "0"
 
 
 def test_a_camera_that_stopped(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,8 @@ def test_a_model_that_is_not_there(graph: Make) -> None:
 
     g, watch = watched(graph, activate=False, auto_activate=True, open_model=open_model)
     values = watch.until("model", ERROR, "inactive: 2540: no checkpoint at /nowhere")
-    assert values["model"] == "roborefer:demo" and values["state"] == "inactive"
+    assert values["model"] == "roborefer:demo"
+    assert values["state"] == "inactive"
 
 
 def test_a_goal_that_failed(graph: Make) -> None:
@@ -117,7 +120,8 @@ def test_a_goal_that_failed(graph: Make) -> None:
     g.pointer.error = ModelFailedError("the scripted model failed")
     assert g.refer().error_code == ModelFailedError.code
     values = watch.until("goals", WARN, "the scripted model failed")
-    assert values["failed"] == "1" and values["last error"].startswith(str(ModelFailedError.code))
+    assert values["failed"] == "1"
+    assert values["last error"].startswith(str(ModelFailedError.code))
     g.refer("")
     watch.until("goals", OK)
 
@@ -126,7 +130,8 @@ def test_the_period_cannot_change(graph: Make) -> None:
     """It is read once, and says so."""
     g = graph(activate=False)
     result = g.node.set_parameters([Parameter("diagnostics_period_s", value=5.0)])[0]
-    assert not result.successful and "read-only" in result.reason
+    assert not result.successful
+    assert "read-only" in result.reason
 
 
 @pytest.mark.parametrize("with_cuda", [False, True])

@@ -310,7 +310,8 @@ def _ambiguous(make: Make) -> Any:
 @provokes("TRANSFORM_UNAVAILABLE")
 def _no_transform(make: Make) -> Any:
     result = make(target_frame_is_upright=False).refer(target_frame="base_link")
-    assert CAMERA_FRAME in result.error_msg and "base_link" in result.error_msg
+    assert CAMERA_FRAME in result.error_msg
+    assert "base_link" in result.error_msg
     assert result.answer
     return result
 
@@ -341,7 +342,8 @@ def _clock_ahead(make: Make) -> Any:
     graph.camera.clock_offset_s = 5.0
     wait_until(lambda: graph.refer().error_code == CODES["CAMERA_CLOCK"])
     result = graph.refer()
-    assert "'/rgb/image' lie 5.0" in result.error_msg and "in the future" in result.error_msg
+    assert "'/rgb/image' lie 5.0" in result.error_msg
+    assert "in the future" in result.error_msg
     graph.camera.clock_offset_s = 0.0
     wait_until(lambda: graph.refer().error_code == 0)
     return result
@@ -394,7 +396,8 @@ def _invalid_transform(make: Make) -> Any:
     invalid = CODES["INVALID_TRANSFORM"]
     wait_until(lambda: graph.refer(target_frame="base_link").error_code == invalid)
     result = graph.refer(target_frame="base_link")
-    assert "1e+300" in result.error_msg and "base_link" in result.error_msg
+    assert "1e+300" in result.error_msg
+    assert "base_link" in result.error_msg
     assert graph.refer().error_code == 0
     return result
 
@@ -404,7 +407,8 @@ def _doubtful_model(make: Make) -> Any:
     graph = make()
     graph.pointer.confidences = (0.1,)
     result = graph.refer()
-    assert "0.5, 0.5" in result.answer and "min_model_confidence" in result.error_msg
+    assert "0.5, 0.5" in result.answer
+    assert "min_model_confidence" in result.error_msg
     assert graph.refer(min_model_confidence=0.05).error_code == 0
     graph.pointer.confidences = (0.9,)
     assert graph.refer(min_model_confidence=0.95).error_code == result.error_code
@@ -417,7 +421,8 @@ def _doubtful(make: Make) -> Any:
     graph = make(min_confidence=0.5)
     graph.pointer.confidences = (0.4,)
     result = graph.refer()
-    assert result.answer and "0.40" in result.error_msg
+    assert result.answer
+    assert "0.40" in result.error_msg
     assert graph.refer(min_confidence=0.3).error_code == 0
     return result
 
@@ -458,7 +463,8 @@ def _no_depth_for_the_model(make: Make) -> Any:
     graph.node.trigger_configure()
     graph.node.trigger_activate()
     result = graph.refer()
-    assert "depth_source" in result.error_msg and not result.depth_used
+    assert "depth_source" in result.error_msg
+    assert not result.depth_used
     graph.node.set_parameters([Parameter("depth_source", value="sensor")])
     graph.activate()
     assert graph.refer().depth_used == "sensor"

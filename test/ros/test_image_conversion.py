@@ -39,7 +39,8 @@ def padded(msg: Image, bytes_per_row: int) -> Image:
 
 def assert_colour(msg: Image, colour: tuple[int, int, int], off: int = 3) -> None:
     rgb = rgb_from_message(msg)
-    assert rgb.shape == (msg.height, msg.width, 3) and rgb.dtype == np.uint8
+    assert rgb.shape == (msg.height, msg.width, 3)
+    assert rgb.dtype == np.uint8
     assert rgb.flags.c_contiguous
     assert np.abs(rgb[1:-1, 1:-1].astype(int) - colour).max() <= off
 
@@ -144,7 +145,8 @@ def test_what_has_no_colour_says_what_to_do(encoding: str, words: str) -> None:
     msg = message(np.zeros((HEIGHT, WIDTH, 4), np.float32), encoding)
     with pytest.raises(UnsupportedEncodingError, match=words) as error:
         rgb_from_message(msg, "/cam/image")
-    assert "'/cam/image'" in str(error.value) and "debayer" not in str(error.value)
+    assert "'/cam/image'" in str(error.value)
+    assert "debayer" not in str(error.value)
 
 
 @pytest.mark.parametrize("encoding", ["yuyv", "uyvy", "nv12", "nv21"])

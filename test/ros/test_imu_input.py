@@ -24,7 +24,8 @@ def test_up_is_where_the_accelerometer_at_rest_points() -> None:
     rng = np.random.default_rng(0)
     up = np.array([0.0, -0.8, -0.6])
     found = filled(9.81 * up + rng.normal(0.0, 0.05, (100, 3))).estimate(100 * STEP_NS)
-    assert isinstance(found, Gravity) and found.frame_id == "imu_frame"
+    assert isinstance(found, Gravity)
+    assert found.frame_id == "imu_frame"
     assert found.up == pytest.approx(up, abs=0.005)
 
 
@@ -42,7 +43,8 @@ def test_what_is_not_gravity_is_not_taken_for_it(
     readings: np.ndarray, stamp: int, why: str
 ) -> None:
     found = filled(readings).estimate(stamp)
-    assert isinstance(found, str) and why in found
+    assert isinstance(found, str)
+    assert why in found
 
 
 def test_a_jump_back_in_time_forgets_the_readings_before_it() -> None:

@@ -118,7 +118,8 @@ def test_goals_during_loading_are_told_to_wait(graph: Make) -> None:
     try:
         assert loading.wait(20.0)
         result = g.refer()
-        assert result.error_code == Result.NODE_INACTIVE and "loads" in result.error_msg
+        assert result.error_code == Result.NODE_INACTIVE
+        assert "loads" in result.error_msg
     finally:
         loaded.set()
         activation.join()
@@ -153,7 +154,8 @@ def test_services_answer_while_the_weights_load(graph: Make) -> None:
         assert not activation.done()
     finally:
         loaded.set()
-    assert wait(activation).success and g.state == ACTIVE
+    assert wait(activation).success
+    assert g.state == ACTIVE
 
 
 def test_closing_does_not_wait_for_weights(graph: Make) -> None:
@@ -174,7 +176,9 @@ def test_closing_does_not_wait_for_weights(graph: Make) -> None:
     closed.start()
     closed.join(60.0)
     activation.join(60.0)
-    assert not (closed.is_alive() or activation.is_alive() or loaded.is_set())
+    assert not (closed.is_alive())
+    assert not (activation.is_alive())
+    assert not (loaded.is_set())
     loaded.set()
     wait_until(lambda: g.pointer.closed == 1)
     g.node.close = lambda: None
@@ -188,7 +192,8 @@ def test_a_bond_without_its_messages_is_told(graph: Make) -> None:
     g = graph(activate=False, bond_heartbeat_period=0.1)
     g.node.trigger_configure()
     g.node.trigger_activate()
-    assert g.state == INACTIVE and "ros-$ROS_DISTRO-bond" in g.node.problem
+    assert g.state == INACTIVE
+    assert "ros-$ROS_DISTRO-bond" in g.node.problem
 
 
 def test_closing_frees_the_model_once(graph: Make) -> None:
@@ -218,7 +223,8 @@ def test_closing_does_not_wait_for_a_model_that_never_returns(graph: Make) -> No
     closing = threading.Thread(target=lambda: ended.append(g.node.close(timeout_s=0.2)))
     closing.start()
     closing.join(60.0)
-    assert ended == [False] and not release.is_set()
+    assert ended == [False]
+    assert not release.is_set()
     assert wait(result).result.error_code == Result.SHUTTING_DOWN
     release.set()
     wait_until(lambda: not any(t.is_alive() for t in g.node._server._threads))
@@ -234,9 +240,11 @@ def test_a_value_of_an_unknown_type_gets_a_reply(kind: int, graph: Make) -> None
     together = g.client_node.create_client(
         SetParametersAtomically, "/roborefer/set_parameters_atomically"
     )
-    assert client.wait_for_service(10.0) and together.wait_for_service(10.0)
+    assert client.wait_for_service(10.0)
+    assert together.wait_for_service(10.0)
     reply = wait(client.call_async(SetParameters.Request(parameters=[message])))
-    assert not reply.results[0].successful and str(kind) in reply.results[0].reason
+    assert not reply.results[0].successful
+    assert str(kind) in reply.results[0].reason
     request = SetParametersAtomically.Request(parameters=[message])
     assert not wait(together.call_async(request)).result.successful
 
@@ -267,7 +275,9 @@ def test_choices_are_checked(name: str, value: str, graph: Make) -> None:
 
     g = graph(activate=False)
     result = g.node.set_parameters([Parameter(name, value=value)])[0]
-    assert not result.successful and name in result.reason and value in result.reason
+    assert not result.successful
+    assert name in result.reason
+    assert value in result.reason
     with pytest.raises(ValueError, match=name):
         g.ros.create_node("other", ReferNode, parameter_overrides=[Parameter(name, value=value)])
 
@@ -289,8 +299,10 @@ def test_values_that_nothing_takes_are_told(ros_domain_id: int, tmp_path: Path) 
             line = process.stderr.readline()
             assert line, seen
             seen += line
-        assert "'max_queued_gaols' is unknown" in seen and "'max_queued_goals'?" in seen
-        assert "'refer_node'" in seen and str(mine) not in seen
+        assert "'max_queued_gaols' is unknown" in seen
+        assert "'max_queued_goals'?" in seen
+        assert "'refer_node'" in seen
+        assert str(mine) not in seen
     finally:
         process.kill()
 
@@ -332,7 +344,8 @@ sys.meta_path.insert(0, Interrupting())
 start.refer_node()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and done.stderr == ""
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def test_an_exception_in_a_transition_is_logged(graph: Make, capfd: Any) -> None:
@@ -346,7 +359,8 @@ def test_an_exception_in_a_transition_is_logged(graph: Make, capfd: Any) -> None
     g.node.trigger_activate()
     assert g.state == State.PRIMARY_STATE_UNCONFIGURED
     text = "".join(capfd.readouterr())
-    assert "a bug in the loader" in text and "Traceback" in text
+    assert "a bug in the loader" in text
+    assert "Traceback" in text
     g.node.trigger_configure()
     assert g.state == INACTIVE
 
@@ -360,9 +374,11 @@ def test_parameters_are_checked_and_take_effect(graph: Make) -> None:
     assert ok.successful
     assert g.refer("too long for that").error_code == Result.INSTRUCTION_TOO_LONG
     bad = g.node.set_parameters([Parameter("frame_timeout_s", value=100.0)])[0]
-    assert not bad.successful and "goal_timeout_s" in bad.reason
+    assert not bad.successful
+    assert "goal_timeout_s" in bad.reason
     bad = g.node.set_parameters([Parameter("lifting.z_min_m", value=20.0)])[0]
-    assert not bad.successful and "depth range" in bad.reason
+    assert not bad.successful
+    assert "depth range" in bad.reason
     assert g.node.options().frame_timeout_s == 2.0
 
 
@@ -434,14 +450,16 @@ def test_the_process_refuses_contradicting_parameters(ros_domain_id: int) -> Non
         [*NODE, "-p", "frame_timeout_s:=70.0"], capture_output=True, text=True, timeout=30.0
     )
     assert process.returncode == 2
-    assert "goal_timeout_s" in process.stderr and "Traceback" not in process.stderr
+    assert "goal_timeout_s" in process.stderr
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("wrong", ["dtype:=foo", "max_queued_goals:=many", "lifting.up:=[1.0]"])
 def test_the_process_refuses_a_wrong_parameter_in_one_line(wrong: str, ros_domain_id: int) -> None:
     process = subprocess.run([*NODE, "-p", wrong], capture_output=True, text=True, timeout=60.0)
     assert process.returncode == 2
-    assert len(process.stderr.splitlines()) == 1 and wrong.partition(":=")[0] in process.stderr
+    assert len(process.stderr.splitlines()) == 1
+    assert wrong.partition(":=")[0] in process.stderr
 
 
 NODE = [sys.executable, "-m", "roborefer_ros.nodes.refer_node", "--ros-args"]
@@ -473,4 +491,5 @@ def test_a_model_that_was_handed_over_is_not_closed_by_its_load() -> None:
     load = BackgroundLoad(Model)
     model = load.wait()
     load.abandon()
-    assert model is not None and model.closed == 0
+    assert model is not None
+    assert model.closed == 0

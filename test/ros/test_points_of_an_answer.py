@@ -57,7 +57,8 @@ def test_a_point_that_cannot_be_lifted_is_reported_beside_the_others(graph: Make
     (rejected,) = result.rejected_points
     assert (rejected.x_normalised, rejected.y_normalised) == LEFT
     assert rejected.u == pytest.approx(LEFT[0] * WIDTH - 0.5)
-    assert rejected.error_code == Result.NO_DEPTH_AT_POINT and "no depth" in rejected.error_msg
+    assert rejected.error_code == Result.NO_DEPTH_AT_POINT
+    assert "no depth" in rejected.error_msg
     assert rejected.model_confidence == -1.0
 
 
@@ -69,7 +70,8 @@ def test_the_second_point_never_stands_in_for_the_first(graph: Make) -> None:
     assert result.error_code == Result.NO_DEPTH_AT_POINT
     assert result.pose.header.frame_id == ""
     (point,) = result.points
-    assert point.x_normalised == 0.5 and point.pose.header.frame_id == CAMERA_FRAME
+    assert point.x_normalised == 0.5
+    assert point.pose.header.frame_id == CAMERA_FRAME
     assert [r.error_code for r in result.rejected_points] == [Result.NO_DEPTH_AT_POINT]
     assert "0.1" in result.answer
     assert result.image_stamp.sec > 0
@@ -82,7 +84,8 @@ def test_a_partial_answer_is_one_for_those_who_accept_it(graph: Make) -> None:
     half_blind(g)
     result = g.refer(accept_partial=True)
     assert result.error_code == 0, result.error_msg
-    assert result.pose == result.points[0].pose and result.points[0].x_normalised == 0.5
+    assert result.pose == result.points[0].pose
+    assert result.points[0].x_normalised == 0.5
     assert len(result.rejected_points) == 1
 
 
@@ -134,7 +137,8 @@ def test_poses_leave_the_node_in_the_planners_convention(
     assert before.z == pytest.approx(result.pose.pose.position.z - 0.2, abs=0.005)
     assert result.points[0].place_pose.header.frame_id == ""
     costs = [candidate.cost for candidate in result.candidates]
-    assert len(costs) == 2 and costs == sorted(costs)
+    assert len(costs) == 2
+    assert costs == sorted(costs)
     assert result.candidates[0].pose == result.pose
     wait_until(lambda: bool(poses))
     assert poses[-1] == result.pose
@@ -149,4 +153,5 @@ def test_numbers_that_are_not_finite_do_not_leave_the_node(
     monkeypatch.setattr("roborefer_ros.pipeline.lift_point", broken)
     result = graph().refer()
     assert result.error_code == Result.UNKNOWN
-    assert "covariance" in result.error_msg and not result.points
+    assert "covariance" in result.error_msg
+    assert not result.points

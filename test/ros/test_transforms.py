@@ -150,7 +150,8 @@ def test_images_in_a_body_frame_are_told_from_those_in_an_optical_one() -> None:
     looking_down = turned((0, -1, 0), (-1, 0, 0))
     for body in (level, pitched):
         words = body_frame_warning("camera_link", "base_link", body)
-        assert "'camera_link'" in words and "optical frame" in words
+        assert "'camera_link'" in words
+        assert "optical frame" in words
         assert body_frame_warning("camera_optical_frame", "base_link", body) == ""
     for pose in (optical, looking_down):
         assert body_frame_warning("camera", "base_link", pose) == ""

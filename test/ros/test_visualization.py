@@ -221,13 +221,15 @@ def test_up_comes_from_a_frame(graph: Make, source: str) -> None:
         assert not point.flags & point.FLAG_UP_UNKNOWN
     else:
         assert np.isnan(point.support_tilt)
-        assert point.flags & point.FLAG_UP_UNKNOWN and point.confidence < 0.5
+        assert point.flags & point.FLAG_UP_UNKNOWN
+        assert point.confidence < 0.5
     del broadcaster
 
 
 def test_an_up_frame_that_nobody_publishes(graph: Make) -> None:
     result = graph(up_frame="nowhere").refer()
-    assert result.error_code == 2580 and "nowhere" in result.error_msg
+    assert result.error_code == 2580
+    assert "nowhere" in result.error_msg
     assert "up_frame" in result.error_msg
 
 
@@ -248,7 +250,8 @@ def test_the_segment_is_grown_with_the_up_of_the_goal(
     broadcaster = with_transform(g, tuple(float(v) for v in quaternion_xyzw(down)))
     watcher = Watcher(g, target_segment=PointCloud2)
     result = g.refer("the red mug", target_frame="base_link")
-    assert result.error_code == 0 and result.up_source == "target_frame"
+    assert result.error_code == 0
+    assert result.up_source == "target_frame"
     wait_until(lambda: bool(ups))
     assert ups[0] == pytest.approx((0.0, 0.0, -1.0), abs=1e-6)
     del broadcaster, watcher

@@ -159,14 +159,17 @@ def test_idle_connections_of_a_peer_stop_nobody(start: Start) -> None:
         *("--model", "echo:", "--head-s", "600", "--max-connections", "40"),
         *("--max-connections-per-peer", "16"),
     )
-    with idle(served, 60, "127.0.0.2"), idle(served, 60, "127.0.0.3"):
-        with idle(served, 60, "127.0.0.4"):
-            for source in ("127.0.0.1", "127.0.0.2", "127.0.0.9"):
-                with connect(served, source) as connection:
-                    connection.sendall(
-                        b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-                    )
-                    assert b" 200 " in read_all(connection), source
+    with (
+        idle(served, 60, "127.0.0.2"),
+        idle(served, 60, "127.0.0.3"),
+        idle(served, 60, "127.0.0.4"),
+    ):
+        for source in ("127.0.0.1", "127.0.0.2", "127.0.0.9"):
+            with connect(served, source) as connection:
+                connection.sendall(
+                    b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+                )
+                assert b" 200 " in read_all(connection), source
     served.stop()
 
 

@@ -260,15 +260,18 @@ def test_point_over_a_hole_says_why_and_keeps_its_2d(echo: Served, image: str) -
         intrinsics=CAMERA,
     ).json()
     hole, good = reply["points"]
-    assert hole["position"] is None and hole["error"]["name"] == "NoDepthAtPoint"
+    assert hole["position"] is None
+    assert hole["error"]["name"] == "NoDepthAtPoint"
     assert good["position"] is not None
 
 
 def test_the_words_decide_what_is_looked_for_and_the_reply_tells(echo: Served, image: str) -> None:
     place = point(echo, image=image, instruction="put it next to the mug at [(0.5, 0.5)]").json()
-    assert place["mode"] == "free_space" and place["mode_reason"]
+    assert place["mode"] == "free_space"
+    assert place["mode_reason"]
     asked = point(echo, image=image, instruction="put it at [(0.5, 0.5)]", mode="object").json()
-    assert asked["mode"] == "object" and "asked" in asked["mode_reason"]
+    assert asked["mode"] == "object"
+    assert "asked" in asked["mode_reason"]
 
 
 def test_no_point_is_a_reply_with_a_reason(echo: Served, image: str) -> None:
@@ -362,7 +365,8 @@ def test_openai_pointer_points_through_the_server(
     answer = pointer.point(rgb, None, "[(0.2, 0.4)]", on_text=heard.append)
     pointer.close()
     assert answer.points == ((0.2, 0.4),)
-    assert heard and heard[-1] == answer.text
+    assert heard
+    assert heard[-1] == answer.text
 
 
 def test_chat_completion_shape(echo: Served, image: str) -> None:
@@ -379,7 +383,8 @@ def test_chat_completion_shape(echo: Served, image: str) -> None:
     chunks = [json.loads(line) for line in lines[:-1]]
     words = [c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"]]
     assert "".join(words) == "[(0.1, 0.2)]"
-    assert "usage" in chunks[-1] and chunks[-1]["choices"] == []
+    assert "usage" in chunks[-1]
+    assert chunks[-1]["choices"] == []
     assert [c["choices"][0]["finish_reason"] for c in chunks[:-1]][-1] == "stop"
 
 
@@ -460,7 +465,8 @@ def test_query_command_marks_the_point(
     assert main([*ask, "--out", str(out)]) == 0
     assert "pixel (49.5, 49.5)" in capsys.readouterr().out
     marked = cv2.imread(str(out)).astype(int)
-    assert marked[45:55, 45:55].max() > 100 and marked[:, 100:].max() < 20
+    assert marked[45:55, 45:55].max() > 100
+    assert marked[:, 100:].max() < 20
     camera = ["--depth", str(depth), "--intrinsics", "100", "100", "99.5", "49.5"]
     assert main([*ask, *camera, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["points"][0]
@@ -483,7 +489,8 @@ def test_query_command_looks_where_it_writes_before_it_asks(
     cv2.imwrite(str(picture), np.zeros((10, 10, 3), np.uint8))
     assert main([str(picture), "x", "--url", "127.0.0.1:1", "--out", str(tmp_path / name)]) == 2
     said = capsys.readouterr().err
-    assert "--out" in said and "connection" not in said
+    assert "--out" in said
+    assert "connection" not in said
 
 
 def test_query_command_never_evaluates_the_answer(

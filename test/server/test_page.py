@@ -29,8 +29,10 @@ def test_page_lets_nothing_else_in(echo: Served) -> None:
     reply = httpx.get(f"{echo.url}/ui")
     assert reply.status_code == 200
     policy = reply.headers["Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'") and "unsafe" not in policy
-    assert "http://" not in reply.text and "https://" not in reply.text
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "http://" not in reply.text
+    assert "https://" not in reply.text
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +132,14 @@ def test_drop_ask_see(page: Any, files: tuple[Path, Path]) -> None:
     page.wait_for_selector("#points tbody tr")
     rows = page.locator("#points tbody tr").all_inner_texts()
     assert len(rows) == 2
-    assert "223.5, 124.3" in rows[0] and "0.192, 0.014, 0.900" in rows[0]
+    assert "223.5, 124.3" in rows[0]
+    assert "0.192, 0.014, 0.900" in rows[0]
     assert "1.200" in rows[1]
     # The mark is where the answer is: its colour in the canvas beside the point.
     marked = near(pixels(page, "view"), (0xD5, 0x5E, 0))
     rows, columns = np.nonzero(marked)
-    assert abs(np.median(columns) - 224) < 8 and abs(np.median(rows) - 124) < 8
+    assert abs(np.median(columns) - 224) < 8
+    assert abs(np.median(rows) - 124) < 8
     page.wait_for_selector("#cloud", state="visible")
     if folder := os.environ.get("ROBOREFER_SCREENSHOTS"):
         page.screenshot(path=str(Path(folder) / "ui.png"), full_page=True)
@@ -157,9 +161,11 @@ def test_scene_in_space_is_the_depth_pictures(page: Any, files: tuple[Path, Path
     rows, columns = np.nonzero(near(ahead, (200, 40, 40)))
     # The mug: 51 x 71 pixels at 300 per metre, 0.9 m away, seen with 0.95 x 716 per metre.
     scale = 0.95 * 716 / 300
-    assert abs(np.ptp(columns) - 51 * scale) < 9 and abs(np.ptp(rows) - 71 * scale) < 9
+    assert abs(np.ptp(columns) - 51 * scale) < 9
+    assert abs(np.ptp(rows) - 71 * scale) < 9
     # The eye is before the target, which is a pixel and a half beside the middle of the mug.
-    assert abs(columns.mean() - 480) < 9 and abs(rows.mean() - 358) < 9
+    assert abs(columns.mean() - 480) < 9
+    assert abs(rows.mean() - 358) < 9
     assert np.count_nonzero(near(turned, (200, 40, 40)) != near(ahead, (200, 40, 40))) > 500
     page.evaluate("Object.assign(eye, { pitch: -1.5 }); show()")
     rows = np.nonzero(near(pixels(page, "cloud"), (200, 40, 40)))[0]

@@ -41,7 +41,8 @@ def test_points_that_could_not_be_lifted_are_told_apart(echo: Served, image: str
     reply = point(echo, **body).json()
     (rejected,) = reply["rejected_points"]
     assert (rejected["u"], rejected["v"]) == (pytest.approx(5.9), 23.5)
-    assert rejected["error"]["code"] == 2560 and rejected["error"]["message"]
+    assert rejected["error"]["code"] == 2560
+    assert rejected["error"]["message"]
     assert reply["error"]["code"] == 2560, "the model's first point is what was asked for"
     assert point(echo, **body, accept_partial=True).json()["error"] is None
     good = reply["points"][1]
@@ -59,7 +60,8 @@ def test_the_region_and_the_limits_of_a_request(echo: Served, image: str) -> Non
     assert {p["error"]["code"] for p in reply["rejected_points"]} == {2568}
     for wrong in ({"region": [0.1]}, {"min_confidence": 2.0}, {"up": [0, 0, 0]}, {"up": [1.0]}):
         refused = point(echo, **asked, **IN_3D, **wrong)
-        assert refused.status_code == 422 and next(iter(wrong)) in refused.text
+        assert refused.status_code == 422
+        assert next(iter(wrong)) in refused.text
 
 
 def test_placing_in_3d_needs_to_know_where_up_is(echo: Served, image: str) -> None:
@@ -67,18 +69,22 @@ def test_placing_in_3d_needs_to_know_where_up_is(echo: Served, image: str) -> No
     refused = point(echo, **place)
     assert refused.status_code == 422
     error = refused.json()["error"]
-    assert error["code"] == 2566 and "placing_without_up" in error["message"]
+    assert error["code"] == 2566
+    assert "placing_without_up" in error["message"]
     (flagged,) = point(echo, **place, placing_without_up="flag").json()["points"]
-    assert "UP_UNKNOWN" in flagged["flags"] and flagged["confidence"] < 0.5
+    assert "UP_UNKNOWN" in flagged["flags"]
+    assert flagged["confidence"] < 0.5
     # The camera looks down at a table: what it sees of it is level.
     (good,) = point(echo, **place, up=[0.0, 0.0, -2.0]).json()["points"]
-    assert good["error"] is None and "UP_UNKNOWN" not in good["flags"]
+    assert good["error"] is None
+    assert "UP_UNKNOWN" not in good["flags"]
     # The same picture, held level: a wall.
     (wall,) = point(echo, **place, up=[0.0, -1.0, 0.0]).json()["rejected_points"]
     assert wall["error"]["code"] == 2565
     # A 2D point needs no up.
     flat = point(echo, image=image, instruction="put it at [(0.5, 0.5)]").json()
-    assert flat["error"] is None and flat["points"][0]["flags"] == []
+    assert flat["error"] is None
+    assert flat["points"][0]["flags"] == []
 
 
 def test_query_command_tells_what_was_rejected_and_why(
@@ -97,7 +103,8 @@ def test_query_command_tells_what_was_rejected_and_why(
     ask += ["--up", "0", "0", "-1", "--region", "0", "0", "0.6", "1"]
     assert main(ask) == 0
     told = capsys.readouterr().out
-    assert "confidence" in told and "rejected, error 2554" in told
+    assert "confidence" in told
+    assert "rejected, error 2554" in told
     assert main([*ask, "--json"]) == 0
     reply = json.loads(capsys.readouterr().out)
     assert [row["error_code"] for row in reply["rejected_points"]] == [2554]
@@ -133,7 +140,8 @@ def test_the_bundled_network_is_flagged_behind_http(demo: Served) -> None:
     first = reply["points"][0]
     assert first["error"] is None, first
     assert "DEMO_MODEL" in first["flags"]
-    assert 0.0 < first["confidence"] < 1.0 and 0.0 < first["model_confidence"] <= 1.0
+    assert 0.0 < first["confidence"] < 1.0
+    assert 0.0 < first["model_confidence"] <= 1.0
     low = point(demo, **body, min_model_confidence=1.0).json()
     assert low["rejected_points"][0]["error"]["code"] == 2553
 
@@ -142,7 +150,8 @@ def test_the_bundled_network_is_flagged_behind_http(demo: Served) -> None:
         result = ReferPipeline(pointer).refer(frame, instruction)
     finally:
         pointer.close()
-    assert result.warnings & ResultWarning.DEMO_MODEL and result.depth_used == "sensor"
+    assert result.warnings & ResultWarning.DEMO_MODEL
+    assert result.depth_used == "sensor"
     assert all(p.flags & PointFlag.DEMO_MODEL for p in result.points)
 
 

@@ -27,7 +27,8 @@ def test_alone_it_beats_for_ever() -> None:
     half = Half()
     for half.now_s in (0.0, 10.0, 1000.0):
         half.state.beat()
-    assert half.sent == [True] * 3 and not half.said
+    assert half.sent == [True] * 3
+    assert not half.said
 
 
 def test_its_own_status_and_other_bonds_are_not_the_manager() -> None:
@@ -48,14 +49,17 @@ def test_a_silent_manager_breaks_it() -> None:
     half.now_s = 4.1
     half.state.beat()
     half.state.beat()
-    assert half.sent == [True, False, False, False] and "bond_timeout" in half.said[0]
+    assert half.sent == [True, False, False, False]
+    assert "bond_timeout" in half.said[0]
 
 
 def test_a_manager_that_says_farewell_gets_one() -> None:
     half = Half()
     half.state.on_message("roborefer", "manager", True)
     half.state.on_message("roborefer", "manager", False)
-    assert half.sent == [False] * 3 and half.state.is_broken and not half.said
+    assert half.sent == [False] * 3
+    assert half.state.is_broken
+    assert not half.said
 
 
 def test_the_farewell_is_said_once() -> None:

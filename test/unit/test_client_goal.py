@@ -118,7 +118,8 @@ def test_another_server_of_the_same_name_is_not_the_server() -> None:
     assert not goal.done()
     goal.look(3.1, NEW, unknown)
     error = error_of(goal)
-    assert isinstance(error, ServerLostError) and "replaced" in str(error)
+    assert isinstance(error, ServerLostError)
+    assert "replaced" in str(error)
 
 
 def test_out_of_sight_for_a_moment_it_is_not_lost() -> None:
@@ -162,11 +163,13 @@ def test_a_cancel_that_got_lost_is_sent_again() -> None:
     goal, handle = accepted()
     goal.cancel()
     goal.look(2.0, OLD, unknown)
-    assert handle.cancelled == 2 and not goal.done()
+    assert handle.cancelled == 2
+    assert not goal.done()
 
 
 def test_an_error_comes_with_the_answer() -> None:
     goal, handle = accepted()
     handle.reply(6, error_code=2544, error_msg="no point", answer="I see a mug")
     error = error_of(goal)
-    assert isinstance(error, NoPointInAnswerError) and error.answer == "I see a mug"
+    assert isinstance(error, NoPointInAnswerError)
+    assert error.answer == "I see a mug"

@@ -84,7 +84,8 @@ def test_a_wrong_argument_is_one_line_and_status_2(
     told = capsys.readouterr()
     assert status == 2, told
     assert not told.out
-    assert len(told.err.splitlines()) == 1 and told.err.startswith(f"roborefer {verb}: ")
+    assert len(told.err.splitlines()) == 1
+    assert told.err.startswith(f"roborefer {verb}: ")
 
 
 @pytest.mark.parametrize("arguments", [["no-such-verb"], ["--no-such-option"]])
@@ -94,7 +95,8 @@ def test_a_wrong_verb_is_one_line_as_well(
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     told = capsys.readouterr().err
-    assert ended.value.code == 2 and len(told.splitlines()) == 1
+    assert ended.value.code == 2
+    assert len(told.splitlines()) == 1
 
 
 def test_the_status_tells_a_wrong_argument_from_what_failed() -> None:

@@ -36,7 +36,8 @@ def options(model, depth_source="auto", depth_network="auto"):
 
 def test_the_bundled_network_gets_the_sensors_depth():
     pipeline = open_pipeline(options("roborefer:demo"))
-    assert pipeline.depth_estimator is None and pipeline.pointer.uses_depth
+    assert pipeline.depth_estimator is None
+    assert pipeline.pointer.uses_depth
     pipeline.pointer.close()
 
 
@@ -49,7 +50,8 @@ def test_other_checkpoints_get_the_references_depth(monkeypatch, tmp_path):
 
 def test_none_gives_rgb_only():
     pipeline = open_pipeline(options(f"roborefer:{GOLDEN / 'tiny-2b-style'}", "none"))
-    assert pipeline.depth_estimator is None and not pipeline.pointer.uses_depth
+    assert pipeline.depth_estimator is None
+    assert not pipeline.pointer.uses_depth
     pipeline.pointer.close()
 
 

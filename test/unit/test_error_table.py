@@ -20,7 +20,8 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_error_has_a_meaning_and_a_remedy() -> None:
     assert set(REMEDIES) == set(ERRORS_BY_CODE)
     for code, kind in ERRORS_BY_CODE.items():
-        assert kind.__doc__ and REMEDIES[code].endswith("."), code
+        assert kind.__doc__, code
+        assert REMEDIES[code].endswith("."), code
 
 
 def test_the_page_is_linked() -> None:

@@ -40,7 +40,8 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigurationError, match=message) as caught:
             files.read_bytes(tmp_path / name)
-        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 400
     server.close()
 
 
@@ -53,7 +54,7 @@ def test_size_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data, message",
+    ("data", "message"),
     [
         ("é".encode("latin-1"), r"byte 0xe9 at offset 0"),
         ('{"a": "杯子"}'.encode("gbk"), r"byte 0xb1 at offset 7"),
@@ -173,14 +174,16 @@ def test_a_writer_that_is_killed_leaves_no_mixture(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(target)], stdout=subprocess.PIPE
         )
-        assert process.stdout is not None and process.stdout.readline()
+        assert process.stdout is not None
+        assert process.stdout.readline()
         time.sleep(wait_s)
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
         files.restore_folder(target)
         contents = {file.name: file.read_text() for file in target.iterdir()}
-        assert sorted(contents) == list("abcdefgh") and len(set(contents.values())) == 1
+        assert sorted(contents) == list("abcdefgh")
+        assert len(set(contents.values())) == 1
         assert [p.name for p in tmp_path.iterdir()] == ["checkpoint"]
 
 
@@ -192,7 +195,8 @@ def test_a_file_system_that_cannot_exchange_names_is_served_in_two_steps(
     for content in ("old", "new"):
         with files.replaced_folder(target) as partial:
             (partial / "file").write_text(content)
-    assert (target / "file").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+    assert (target / "file").read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 1
     target.rename(tmp_path / "c.previous")  # a crash between the two
     files.restore_folder(target)
     assert (target / "file").read_text() == "new"

@@ -73,7 +73,8 @@ def test_overrides_are_parameters() -> None:
 def test_all_presets_are_named() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in preset_names():
-        assert name in MAIN and f"`{name}`" in readme
+        assert name in MAIN
+        assert f"`{name}`" in readme
 
 
 def test_rviz_shows_topics_of_the_node() -> None:
@@ -169,7 +170,8 @@ def test_arguments_reach_the_node(launch: Callable[..., Recorded]) -> None:
     assert (node["namespace"], node["name"]) == ("arm", "pointer")
     assert node["arguments"][:3] == ["--ros-args", "--log-level", "debug"]
     remappings = dict(node["remappings"])
-    assert remappings["rgb/image"] == "/mine" and remappings["imu"] == "/my_imu"
+    assert remappings["rgb/image"] == "/mine"
+    assert remappings["imu"] == "/my_imu"
     assert remappings["depth/image"] == "/zed/zed_node/depth/depth_registered"
     assert node["parameters"][-1] == {
         "model": "echo",

@@ -156,6 +156,7 @@ class RoboReferConfig:
 
     @property
     def has_depth(self) -> bool:
+        """Whether the network reads depth pictures."""
         return self.enable_depth and self.depth_projector_type is not None
 
     @classmethod

@@ -201,7 +201,8 @@ def splice_media(
         model: Embeds the text.
         processor: Of the same checkpoint.
         batch: Ids, labels and mask.
-        images, depths: ``[rows, hidden]`` of each placeholder, in order; they are used up.
+        images: ``[rows, hidden]`` of each image placeholder, in order; emptied.
+        depths: ``[rows, hidden]`` of each depth placeholder, in order; emptied.
 
     Raises:
         ValueError: more or fewer placeholders than media, e.g. after cutting.
@@ -240,7 +241,8 @@ def splice_labels(
     """Labels over the spliced sequence: IGNORE for every row of a medium and its newline.
 
     Args:
-        input_ids, labels: ``[N]``.
+        input_ids: ``[N]`` ids with placeholders.
+        labels: ``[N]`` ids to learn, IGNORE elsewhere.
         rows: ``image`` and ``depth``: rows of each medium, without the newline.
         token_ids: ``RoboReferProcessor.splice_ids``.
     """

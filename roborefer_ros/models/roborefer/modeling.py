@@ -85,10 +85,12 @@ class RoboRefer(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
         return next(self.parameters()).dtype
 
     @property
@@ -218,9 +220,12 @@ class RoboRefer(nn.Module):
 
         Args:
             input_ids: ``[N]`` ids of the prompt.
-            image_embeds, depth_embeds: rows per placeholder, in order.
-            image_token_id, depth_token_id, newline_token_id: of the tokenizer.
-            max_length: the result is cut off there.
+            image_embeds: ``[rows, hidden]`` of each image placeholder, in order.
+            depth_embeds: ``[rows, hidden]`` of each depth placeholder, in order.
+            image_token_id: Id of the image placeholder.
+            depth_token_id: Id of the depth placeholder.
+            newline_token_id: Id of the newline that follows a medium.
+            max_length: Greatest length of the result; the rest is cut off.
 
         Returns:
             ``[M, hidden]``.

@@ -47,9 +47,8 @@ def closest_grid(width: int, height: int, minimum: int, maximum: int, tile: int)
         difference = abs(ratio - columns / rows)
         if difference < best_difference:
             best, best_difference = (columns, rows), difference
-        elif difference == best_difference:
-            if width * height > 0.5 * tile * tile * columns * rows:
-                best = (columns, rows)
+        elif difference == best_difference and width * height > 0.5 * tile * tile * columns * rows:
+            best = (columns, rows)
     return best
 
 

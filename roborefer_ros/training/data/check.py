@@ -272,7 +272,7 @@ def _spread(names: list[str], spec: DatasetSpec) -> list[Path]:
 # --- the command -----------------------------------------------------------------------
 
 
-def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of ``check``."""
     parser.add_argument("root", type=Path, nargs="?", help="RefSpatial's folder, as --data-root")
     add_data_arguments(parser)
@@ -287,7 +287,7 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def run(verb: str, options: argparse.Namespace) -> int:
+def run(_verb: str, options: argparse.Namespace) -> int:
     """Run ``check``; 1 where rows are lost that ``--allow`` does not accept."""
     if options.root is not None:
         options.data_root = options.root

@@ -61,7 +61,8 @@ def media_rows(processor: RoboReferProcessor, images: TiledPictures, depths: Til
 
     Args:
         processor: Of the checkpoint.
-        images, depths: Its tiles.
+        images: Tiles of the colour pictures.
+        depths: Tiles of the depth pictures.
     """
     config = processor.config
     side = config.tile_size // _side(config.vision.patch_size)

@@ -148,8 +148,10 @@ def shape_mismatch(image: Path, depth: Path, rgb: tuple[int, int], d: tuple[int,
     """Depth may have another size than its picture, not another shape.
 
     Args:
-        image, depth: Paths, for the message.
-        rgb, d: ``(width, height)`` of both.
+        image: Path of the colour picture, for the message.
+        depth: Path of the depth picture, for the message.
+        rgb: ``(width, height)`` of the colour picture, pixels.
+        d: ``(width, height)`` of the depth picture, pixels.
 
     Returns:
         What is wrong where the aspect ratios differ by more than 2 %, else nothing.

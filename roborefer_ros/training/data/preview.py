@@ -170,7 +170,7 @@ def _joined(cells: list[Image.Image], own: Shown) -> Image.Image:
 # --- the command -----------------------------------------------------------------------
 
 
-def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of ``preview``."""
     add_data_arguments(parser)
     parser.add_argument("--out", type=Path, default=Path("preview.html"), help=".html or .png")
@@ -187,7 +187,7 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(verb: str, options: argparse.Namespace) -> int:
+def run(_verb: str, options: argparse.Namespace) -> int:
     """Run ``preview``."""
     if options.out.suffix.lower() not in (".html", ".htm", ".png"):
         raise ConfigurationError(f"--out is {options.out}; it must end in .html or .png")

@@ -19,7 +19,7 @@ from roborefer_ros.training.data.listing import table
 _CHARS_PER_TOKEN = 4.0
 
 
-def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of ``stats``."""
     add_data_arguments(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
@@ -49,7 +49,7 @@ def statistics(part: PartDataset) -> dict[str, Any]:
     }
 
 
-def run(verb: str, options: argparse.Namespace) -> int:
+def run(_verb: str, options: argparse.Namespace) -> int:
     """Run ``stats``."""
     chosen = read_options(options)
     entries = [statistics(PartDataset(p, chosen)) for p in parts_of(options, "refspatial_rgbd")]

@@ -344,7 +344,7 @@ def _os_reason(error: OSError, target: Path, result: Unpacked) -> str:
 # --- the command -----------------------------------------------------------------------
 
 
-def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
+def add_arguments(_verb: str, parser: argparse.ArgumentParser) -> None:
     """Arguments of ``unpack``."""
     parser.add_argument("root", type=Path, help="RefSpatial's folder, or any part of it")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the same folders elsewhere")
@@ -359,7 +359,7 @@ def add_arguments(verb: str, parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep", action="store_true", help="keep the archives (the default)")
 
 
-def run(verb: str, options: argparse.Namespace) -> int:
+def run(_verb: str, options: argparse.Namespace) -> int:
     """Run ``unpack``; 1 where an archive could not be unpacked."""
     archives = find_archives(options.root)
     if options.only:

@@ -65,6 +65,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
+        """Whether this is the process that writes files and logs."""
         return self.rank == 0
 
     def total(self, values: Sequence[float]) -> list[float]:
@@ -246,7 +247,7 @@ class Engine:
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def parallel_mode(recipe: SftRecipe, group: Processes) -> str:
+def parallel_mode(recipe: SftRecipe, _group: Processes) -> str:
     """``single``, ``ddp`` or ``fsdp``."""
     if not dist.is_initialized():
         return "single"

@@ -92,6 +92,7 @@ class RunLog:
             self._append({"event": text, **values})
 
     def close(self) -> None:
+        """Write what is buffered."""
         if self._board is not None:
             self._board.close()
 

@@ -234,9 +234,9 @@ def _check(recipe: SftRecipe) -> None:
             raise ConfigurationError(f"{key} is {getattr(recipe, key)}; it must be 1 or more")
     for entry in fields(recipe):
         value = getattr(recipe, entry.name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value) or value < 0:
-                raise ConfigurationError(f"{entry.name} is {value}; it must be finite, 0 or more")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and (not math.isfinite(value) or value < 0):
+            raise ConfigurationError(f"{entry.name} is {value}; it must be finite, 0 or more")
     for key in ("warmup", "beta1", "beta2", "lora_dropout"):
         if getattr(recipe, key) >= 1:
             raise ConfigurationError(f"{key} is {getattr(recipe, key)}; it must be below 1")

@@ -134,7 +134,8 @@ def patch_targets(
         instances: their descriptions (``id``, ``colour``, ``shape`` and
             ``pixel_centroid_normalised``).
         grid: patches along each side; S must be a multiple.
-        colours, shapes: class names; class k + 1 is the k-th name.
+        colours: Names of the colours; class k + 1 is the k-th name.
+        shapes: Names of the shapes; class k + 1 is the k-th name.
     """
     side = instance.shape[0] // grid
     blocks = instance.reshape(grid, side, grid, side).transpose(0, 2, 1, 3).reshape(grid, grid, -1)

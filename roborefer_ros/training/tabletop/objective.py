@@ -109,7 +109,8 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
         """Return the losses ``answer`` (weighted), ``patches``, ``grounding``, ``alignment``."""
         model = self.model
-        assert model.depth_tower is not None and model.depth_projector is not None
+        assert model.depth_tower is not None
+        assert model.depth_projector is not None
         image = model.tower_features(model.vision_tower, batch.rgb.to(device))
         depth = model.tower_features(model.depth_tower, batch.depth.to(device))
         patches = _to(batch.patches, device)

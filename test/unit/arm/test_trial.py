@@ -64,7 +64,8 @@ def test_a_trajectory_keeps_the_limits_of_the_joints_and_rests_at_its_ends() -> 
     speed = np.abs(np.diff(path.q, axis=0)) / np.diff(path.t_s)[:, None]
     # a monotone cubic is at most 1.5 times as fast as the chords on both sides
     assert np.all(speed.max(axis=0) <= 1.5 * np.array(world.robot.speed) + 1e-9)
-    assert np.all(speed[0] < 0.1) and np.all(speed[-1] < 0.1)
+    assert np.all(speed[0] < 0.1)
+    assert np.all(speed[-1] < 0.1)
     assert path.q[-1] == pytest.approx(home + [0.6, 0.0, -0.2, 0.0])
 
 

@@ -102,7 +102,8 @@ def test_a_distractor_is_never_true(scenes: list[Scene], asked: list[Asked]) -> 
         anchors = [evaluator.single(o) for o in qa.derivation["objects"]][1:]
         options = [evaluator.single(o) for o in qa.derivation["options"]]
         true = [evaluator.holds(qa.derivation["relation"], o, *anchors) for o in options]  # type: ignore[arg-type]
-        assert true.count(True) == 1 and "ABCD"[true.index(True)] == qa.answer[1]
+        assert true.count(True) == 1
+        assert "ABCD"[true.index(True)] == qa.answer[1]
         seen += 1
     assert seen > 10
 
@@ -137,7 +138,8 @@ def test_free_places_by_masks_of_pixels(scenes: list[Scene], asked: list[Asked])
     for scene, qa in pairs(scenes, asked):
         if qa.form != "free":
             continue
-        assert scene.depth_m is not None and qa.point is not None
+        assert scene.depth_m is not None
+        assert qa.point is not None
         u = qa.point[0] * scene.camera.width - 0.5
         v = qa.point[1] * scene.camera.height - 0.5
         z = scene.depth_m[int(round(v)), int(round(u))]

@@ -67,7 +67,8 @@ def test_files_have_the_released_form(made: Path) -> None:
             for kind, folder in zip(("image", "depth"), images, strict=True):
                 for name in row[kind]:
                     picture = cv2.imread(str(made / "3D" / folder / name), cv2.IMREAD_UNCHANGED)
-                    assert picture.shape == (SIZE[1], SIZE[0], 3) and picture.dtype == np.uint8
+                    assert picture.shape == (SIZE[1], SIZE[0], 3)
+                    assert picture.dtype == np.uint8
             turns = row["conversations"]
             assert [t["from"] for t in turns] == ["human", "gpt"] * (len(turns) // 2)
             assert turns[0]["value"].count("<image>") == len(row["image"])
@@ -99,7 +100,8 @@ def test_statistics_agree_with_the_files(made: Path) -> None:
         if sum(options.values()) >= 10:
             assert max(options.values()) <= 0.6 * sum(options.values()), kind
     page = (made / "preview.html").read_text()
-    assert "<circle" in page and "tabletop-5-0.png" in page
+    assert "<circle" in page
+    assert "tabletop-5-0.png" in page
 
 
 def test_bytes_do_not_depend_on_workers_or_interruptions(made: Path, tmp_path: Path) -> None:
@@ -142,16 +144,19 @@ def test_a_frequent_option_is_thinned_evenly() -> None:
     assert limits({"A": 1, "B": 1}) == {"A": 1, "B": 1}
     balance = Balance({"kind": {"yes": 10, "no": 90}})
     kept = [balance.keeps("kind", "no") for _ in range(90)]
-    assert sum(kept) == 13 and sum(kept[:45]) in (6, 7)
+    assert sum(kept) == 13
+    assert sum(kept[:45]) in (6, 7)
     assert all(balance.keeps("kind", "yes") for _ in range(10))
 
 
 def test_depth_pictures_are_bright_where_it_is_near() -> None:
     depth = np.array([[1.0, 2.0], [np.nan, 3.0]], np.float32)
     linear = depth_picture(depth, "linear")
-    assert linear is not None and linear[..., 0].tolist() == [[170, 85], [255, 0]]
+    assert linear is not None
+    assert linear[..., 0].tolist() == [[170, 85], [255, 0]]
     relative = depth_picture(depth, "relative")
-    assert relative is not None and relative.shape == (2, 2, 3)
+    assert relative is not None
+    assert relative.shape == (2, 2, 3)
     assert relative[0, 0, 0] > relative[0, 1, 0] > relative[1, 1, 0]
     assert depth_picture(np.full((2, 2), np.nan), "linear") is None
 
@@ -372,7 +377,8 @@ def test_mistakes_are_one_line(
     monkeypatch.chdir(tmp_path)
     assert main([*arguments, "--out", "out"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("roborefer datagen: ") and message in error
+    assert error.startswith("roborefer datagen: ")
+    assert message in error
     assert error.count("\n") == 1
 
 
@@ -385,7 +391,8 @@ def test_the_command_tells_what_was_skipped(
     arguments = ["--source", "boxes", "--data", str(tmp_path / "in"), "--workers", "1"]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert "about 1 of 2 scenes" in shown and "1 skipped: no gravity (s1: no gravity)" in shown
+    assert "about 1 of 2 scenes" in shown
+    assert "1 skipped: no gravity (s1: no gravity)" in shown
     del entries[0]["gravity"]
     (tmp_path / "in/scene.json").write_text(json.dumps(entries))
     from roborefer_ros.datagen.sources import folder

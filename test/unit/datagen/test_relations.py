@@ -145,9 +145,11 @@ def test_half_a_turn_mirrors_and_scaling() -> None:
         before = {n: t(level_scene(a, b), a, b) for n, t in PAIR_TRUTHS.items()}
         turned = {n: t(level_scene(p, q), p, q) for n, t in PAIR_TRUTHS.items()}
         flipped = {n: t(level_scene(*mirrored), *mirrored) for n, t in PAIR_TRUTHS.items()}
-        assert turned["left"] is before["right"] and turned["front"] is before["behind"]
+        assert turned["left"] is before["right"]
+        assert turned["front"] is before["behind"]
         assert turned["above_world"] is before["above_world"]
-        assert flipped["left"] is before["right"] and flipped["front"] is before["front"]
+        assert flipped["left"] is before["right"]
+        assert flipped["front"] is before["front"]
         bigger = [moved(x, np.eye(3), np.zeros(3), 2.5) for x in (a, b)]
         small, large = (
             all_relations(level_scene(*pair), *pair)["distance"] for pair in ((a, b), bigger)

@@ -63,13 +63,16 @@ def test_judge_pixels_and_positions(scene: HeldOutScene) -> None:
     question = scene.questions[0]
     v, u = np.argwhere(~question.mask)[0]
     assert not is_inside(question, (u, v))
-    assert not is_inside(question, (-3.0, 5.0)) and not is_inside(question, (5.0, 240.0))
+    assert not is_inside(question, (-3.0, 5.0))
+    assert not is_inside(question, (5.0, 240.0))
 
 
 def test_questions_are_chosen_by_kind(scene: HeldOutScene) -> None:
     chosen = choose_questions(scene, 4)
-    assert len(chosen) == 4 and len({q.instruction for q in chosen}) == 4
-    assert chosen[0].kind == "named" and chosen[-1].kind.startswith("free_")
+    assert len(chosen) == 4
+    assert len({q.instruction for q in chosen}) == 4
+    assert chosen[0].kind == "named"
+    assert chosen[-1].kind.startswith("free_")
     assert chosen == choose_questions(scene, 4)
     everything = choose_questions(scene, 1000)
     assert len(everything) <= len(scene.questions)
@@ -94,7 +97,8 @@ def test_json_row(scene: HeldOutScene) -> None:
         "instruction", "error_code", "pixel", "position_m", "frame_id", "inside", "distance_m",
         "timings_s",
     } <= set(row)  # fmt: skip
-    assert row["inside"] is True and len(row["position_m"]) == 3
+    assert row["inside"] is True
+    assert len(row["position_m"]) == 3
 
 
 def test_picture(scene: HeldOutScene, tmp_path: Path) -> None:
@@ -117,7 +121,8 @@ def test_labels_of_answers_that_coincide_stand_apart() -> None:
     places: list[tuple[float, float]] = []
     for wanted in ((300.0, 200.0), (300.0, 200.0), (310.0, 190.0), (500.0, 200.0)):
         places.append(beside_others(wanted, places))
-    assert places[0] == (300.0, 200.0) and places[3] == (500.0, 200.0)
+    assert places[0] == (300.0, 200.0)
+    assert places[3] == (500.0, 200.0)
     for number, (u, v) in enumerate(places):
         for x, y in places[:number]:
             assert max(abs(u - x), abs(v - y)) >= 44.0
@@ -131,7 +136,9 @@ def test_side_view_hides_what_is_behind() -> None:
         image = draw_cloud(points[order], colours[order], camera, 0.05)
         assert image[40, 50].tolist() == [0, 255, 0]
     pixels, depth = camera.project(np.array([[0.1, 0.0, 0.1]]))
-    assert pixels[0, 0] > 50 and pixels[0, 1] < 40 and depth[0] == pytest.approx(1.0)
+    assert pixels[0, 0] > 50
+    assert pixels[0, 1] < 40
+    assert depth[0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("arguments", [["--scenes", "0"], ["--questions", "0"], ["--seed", "-1"]])

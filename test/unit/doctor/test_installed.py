@@ -143,15 +143,18 @@ def test_every_size_of_the_depth_network_is_looked_for(
         (folder / "model.safetensors").touch()
 
     missing = installed.check_depth_network()
-    assert missing.status == "warn" and "there, too" not in missing.detail
+    assert missing.status == "warn"
+    assert "there, too" not in missing.detail
     assert missing.remedy == f"hf download {SIZES[wanted]}"
     add("base")
     other = installed.check_depth_network()
-    assert other.status == "warn" and "base: there, too" in other.detail
+    assert other.status == "warn"
+    assert "base: there, too" in other.detail
     assert other.remedy.endswith("(or set depth_network to 'base')")
     add(wanted)
     found = installed.check_depth_network()
-    assert found.status == "ok" and found.detail.startswith(f"{wanted}, which the defaults use")
+    assert found.status == "ok"
+    assert found.detail.startswith(f"{wanted}, which the defaults use")
     assert ("there is a GPU" in found.detail) == has_gpu
 
 

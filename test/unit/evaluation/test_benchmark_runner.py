@@ -403,7 +403,9 @@ def refused(
 ) -> None:
     assert run(arguments) == 2
     said = capsys.readouterr().err
-    assert message in said and said.count("\n") == 1 and len(said) < 400
+    assert message in said
+    assert said.count("\n") == 1
+    assert len(said) < 400
 
 
 @pytest.mark.parametrize("kind", BAD_PATHS)

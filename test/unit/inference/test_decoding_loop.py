@@ -233,7 +233,8 @@ def test_a_cancelled_row_ends_alone(llm: Qwen2ForCausalLM) -> None:
         Row(prompt(7), 9),
     ]
     list(Decoder(llm, stop_ids=[], tracked_ids=TRACKED).run(rows))
-    assert isinstance(rows[1].error, CanceledError) and len(rows[1].ids) == 3
+    assert isinstance(rows[1].error, CanceledError)
+    assert len(rows[1].ids) == 3
     assert_equal(rows[0], recomputed(llm, prompt(5), -1, 9))
     assert_equal(rows[2], recomputed(llm, prompt(7), -1, 9))
     with pytest.raises(CanceledError):
@@ -370,5 +371,6 @@ def test_template_of_the_golden_tokenizers(mode: str) -> None:
     ids = tokenizer.encode("[(0.412, 0.655)]", add_special_tokens=False)
     draft = AnswerTemplate(tokenizer)
     first = draft([])
-    assert first and ids[: len(first)] == first
+    assert first
+    assert ids[: len(first)] == first
     assert tokenizer.decode(first) == "[(0."

@@ -144,7 +144,8 @@ def test_prompts_are_read_once_up_to_their_words(checkpoint: Any, fixed_shapes: 
     assert (model.prefixes.misses, model.prefixes.hits) == (2, 0)
     assert texts_of(model, questions[::-1]) == expected[::-1]
     assert [texts_of(model, [query])[0] for query in questions] == expected
-    assert model.prefixes.misses == 2 and model.prefixes.hits == 2 + 4
+    assert model.prefixes.misses == 2
+    assert model.prefixes.hits == 2 + 4
     without = RoboReferModel("tiny", *checkpoint, prefixes=LRUCache(0))
     assert texts_of(without, questions * 2) == expected * 2
     assert without.prefixes.size_bytes == 0
@@ -186,7 +187,8 @@ def test_samples_of_one_question_share_its_prompt(
     image = picture(1, 48, 64)
     batch = [request("A mug?", [image], max_tokens=1, temperature=0.7, seed=n) for n in range(4)]
     prompt = completed(run(model, batch)[0]).prompt_tokens
-    assert rows[0] == prompt - 1 and sum(rows) < prompt + 4 * 10
+    assert rows[0] == prompt - 1
+    assert sum(rows) < prompt + 4 * 10
 
 
 def test_a_lone_answer_decodes_in_the_memory_of_its_prompt(model: RoboReferModel) -> None:
@@ -199,7 +201,8 @@ def test_a_lone_answer_decodes_in_the_memory_of_its_prompt(model: RoboReferModel
     memory = kept.cache.layers[0][0].data_ptr()
     run(model, [request("And the bowl?", query.images, max_tokens=5)])
     again = model.prefixes.get(key)
-    assert again is not None and again.cache.layers[0][0].data_ptr() == memory
+    assert again is not None
+    assert again.cache.layers[0][0].data_ptr() == memory
 
 
 def test_wrong_guesses_change_nothing(checkpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +299,8 @@ def test_cancelled_rows_leave_the_others_alone(checkpoint: Any, model: RoboRefer
     past = Cancellation(deadline=time.monotonic() - 1.0)
     late = request("Too late.", [image], cancellation=past)
     outcomes = run(model, [REQUESTS[0], doomed, late, REQUESTS[3]])
-    assert isinstance(outcomes[1], CanceledError) and str(outcomes[1]) == "gone"
+    assert isinstance(outcomes[1], CanceledError)
+    assert str(outcomes[1]) == "gone"
     assert len(seen) == 3, "it was to stop at the next token"
     assert isinstance(outcomes[2], DeadlineExceededError)
     assert completed(outcomes[0]).text.strip() == alone(checkpoint, REQUESTS[0])
@@ -382,7 +386,8 @@ def test_a_cache_of_the_last_picture_frees_it_before_the_next(checkpoint: Any) -
             run(model, [request("?", [picture(seed, 48, 64)], max_tokens=1)])
     finally:
         model.network.__class__ = Watched.__base__
-    assert held == [0, 0, 0] and len(model.vision) == 1
+    assert held == [0, 0, 0]
+    assert len(model.vision) == 1
 
 
 def test_a_model_is_asked_in_batches_that_it_takes(checkpoint: Any) -> None:

@@ -56,10 +56,12 @@ def test_a_free_spot_is_given(scene, spot, seed):
            for a in np.linspace(0, 2 * np.pi, 16)]  # fmt: skip
     assume(all(sees(scene, p) for p in [spot, *rim]))
     lifted = lift(scene, spot, seed)
-    assert lifted.flags & PointFlag.SUPPORT_PLANE and not lifted.flags & PointFlag.IN_AIR
+    assert lifted.flags & PointFlag.SUPPORT_PLANE
+    assert not lifted.flags & PointFlag.IN_AIR
     place = scene.world(lifted.position_m)
     assert np.linalg.norm(place - (*spot, 0.0)) < 0.008
-    assert lifted.tilt_rad < np.radians(3.0) and lifted.flatness_m < 0.005
+    assert lifted.tilt_rad < np.radians(3.0)
+    assert lifted.flatness_m < 0.005
     assert lifted.confidence > 0.5
 
 
@@ -104,7 +106,8 @@ def test_a_footprint_over_the_edge_of_a_table_is_refused(inset_m, z_max_m):
     with pytest.raises(NotFreeSpaceError):
         spot_from_edge(scene, inset_m, z_max_m=z_max_m)
     inner = spot_from_edge(scene, 0.06, z_max_m=z_max_m)
-    assert inner.flags == PointFlag.SUPPORT_PLANE and inner.confidence > 0.9
+    assert inner.flags == PointFlag.SUPPORT_PLANE
+    assert inner.confidence > 0.9
 
 
 def test_half_a_footprint_without_readings_is_not_free():
@@ -114,7 +117,8 @@ def test_half_a_footprint_without_readings_is_not_free():
         with pytest.raises(NotFreeSpaceError, match="one side of the footprint"):
             spot_from_edge(scene, inset_m)
     near = spot_from_edge(scene, 0.018)
-    assert near.flags & PointFlag.SPARSE and near.confidence < 0.95
+    assert near.flags & PointFlag.SPARSE
+    assert near.confidence < 0.95
     assert spot_from_edge(scene, 0.04).flags == PointFlag.SUPPORT_PLANE
 
 

@@ -103,7 +103,9 @@ def test_normal_under_strong_distortion():
     assert math.degrees(math.acos(lifted.normal @ normal)) < 2.0
 
 
-@pytest.mark.parametrize("dtype, unit_m", [(np.uint16, 0.001), (np.uint16, 0.0002), ("f4", 1.0)])
+@pytest.mark.parametrize(
+    ("dtype", "unit_m"), [(np.uint16, 0.001), (np.uint16, 0.0002), ("f4", 1.0)]
+)
 def test_units_and_types_agree(dtype, unit_m):
     depth = plane_depth((0, 0, 0.8), (0, -0.3, -0.954))
     lifted = lift_point(frame_of(depth, unit_m=unit_m, dtype=dtype), (160, 119))
@@ -168,7 +170,8 @@ def test_a_hole_between_two_surfaces_is_never_confident():
     for u in range(161, 168):
         lifted = lift_point(frame_of(depth), (u, 119), LiftingOptions(refuse_below=0.0))
         assert lifted.confidence < OPTIONS.confident_above
-        assert lifted.flags & PointFlag.EDGE and lifted.flags & PointFlag.HOLE
+        assert lifted.flags & PointFlag.EDGE
+        assert lifted.flags & PointFlag.HOLE
         with pytest.raises(DepthAmbiguousError, match="another surface"):
             lift_point(frame_of(depth), (u, 119), LiftingOptions(on_low_confidence="refuse"))
 
@@ -189,7 +192,8 @@ def test_the_shadow_of_a_near_thing_shows_what_is_behind(near_z, near_right):
     frame, side = frame_of(depth, wide), "left" if near_right else "right"
     lifted = lift_point(frame, pixel, LiftingOptions(shadow_side=side))
     assert lifted.position_m[2] == pytest.approx(0.8, abs=0.002)
-    assert lifted.flags & PointFlag.HOLE and lifted.flags & PointFlag.EDGE
+    assert lifted.flags & PointFlag.HOLE
+    assert lifted.flags & PointFlag.EDGE
     assert OPTIONS.refuse_below <= lifted.confidence < OPTIONS.confident_above
     for options, mode in ((LiftingOptions(shadow_side="none"), Mode.AUTO), (OPTIONS, Mode.OBJECT)):
         assert lift_point(frame, pixel, options, mode).position_m[2] == pytest.approx(near_z)
@@ -303,9 +307,11 @@ def test_nothing_but_numbered_errors(seed, density, pixel, dtype, mode, spread):
         assert error.code != RoboReferError.code
         assert str(error)
     else:
-        assert np.isfinite(lifted.position_m).all() and np.isfinite(lifted.covariance).all()
+        assert np.isfinite(lifted.position_m).all()
+        assert np.isfinite(lifted.covariance).all()
         assert np.linalg.norm(lifted.orientation_xyzw) == pytest.approx(1.0)
-        assert 0.0 <= lifted.confidence <= 1.0 and 0.0 <= lifted.valid_ratio <= 1.0
+        assert 0.0 <= lifted.confidence <= 1.0
+        assert 0.0 <= lifted.valid_ratio <= 1.0
         assert OPTIONS.z_min_m <= lifted.position_m[2] <= OPTIONS.z_max_m
 
 
@@ -370,13 +376,14 @@ def test_several_points():
 def test_to_referred_carries_everything():
     lifted = lift_point(table(), (100, 100))
     referred = lifted.to_referred((100, 100), (0.31, 0.42), "cam")
-    assert referred.frame_id == "cam" and referred.pixel == (100, 100)
+    assert referred.frame_id == "cam"
+    assert referred.pixel == (100, 100)
     assert referred.confidence == lifted.confidence
     assert referred.valid_depth_ratio == lifted.valid_ratio
 
 
 @pytest.mark.parametrize(
-    "box, inside",
+    ("box", "inside"),
     [
         (None, True),
         ((-0.3, -0.3, 0.0, 0.3, 0.3, 1.0), True),
@@ -397,7 +404,8 @@ def test_a_support_that_leans_is_flagged_before_it_is_refused():
     steep = replace(leaning, up=(0.0, -math.sin(0.4), -math.cos(0.4)))
     too_steep = replace(leaning, up=(0.0, -math.sin(0.1), -math.cos(0.1)))
     level = lift_point(table(), (160, 119), leaning, Mode.FREE_SPACE)
-    assert not level.flags & PointFlag.NOT_FLAT and level.tilt_rad < 0.01
+    assert not level.flags & PointFlag.NOT_FLAT
+    assert level.tilt_rad < 0.01
     flagged = lift_point(table(), (160, 119), steep, Mode.FREE_SPACE)
     assert flagged.flags & PointFlag.NOT_FLAT
     assert flagged.tilt_rad == pytest.approx(0.2435, abs=0.002)

@@ -207,7 +207,8 @@ def given_or_refused(call):
     try:
         return call()
     except RoboReferError as error:
-        assert error.code != RoboReferError.code and str(error)
+        assert error.code != RoboReferError.code
+        assert str(error)
         return None
 
 
@@ -226,11 +227,13 @@ def test_no_input_raises_anything_but_a_numbered_error(seed):
     if lifted is None:
         return
     assert x.options.z_min_m <= lifted.position_m[2] <= x.options.z_max_m
-    assert np.isfinite(lifted.position_m).all() and np.isfinite(lifted.covariance).all()
+    assert np.isfinite(lifted.position_m).all()
+    assert np.isfinite(lifted.covariance).all()
     spread = np.linalg.eigvalsh(lifted.covariance)
     assert spread[0] >= -1e-12 * max(1.0, spread[-1])
     assert np.linalg.norm(lifted.orientation_xyzw) == pytest.approx(1.0)
-    assert 0.0 <= lifted.confidence <= 1.0 and 0.0 <= lifted.valid_ratio <= 1.0
+    assert 0.0 <= lifted.confidence <= 1.0
+    assert 0.0 <= lifted.valid_ratio <= 1.0
     assert lifted.flags & PointFlag.IN_AIR or lifted.normal @ lifted.position_m <= 1e-9
 
 

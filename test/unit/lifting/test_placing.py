@@ -92,7 +92,8 @@ def test_a_thing_too_thin_for_depth_is_told_by_its_colour() -> None:
     table = Painted()
     table.put(table.within(0.0, 0.0, 0.06, 0.006), (30, 40, 160))
     lifted = table.place()
-    assert lifted.flags & PointFlag.COLOUR_CHANGE and lifted.confidence < CONFIDENT
+    assert lifted.flags & PointFlag.COLOUR_CHANGE
+    assert lifted.confidence < CONFIDENT
     assert not is_clean(table, 0.0, 0.02)
     assert is_clean(table, 0.0, 0.12)
 
@@ -135,7 +136,8 @@ def test_a_soft_shadow_and_falling_light_are_free() -> None:
 def test_a_sheet_of_paper_is_free() -> None:
     table = Painted()
     table.put(table.within(0.0, 0.0, 0.105, 0.148), (245, 245, 245))
-    assert is_clean(table) and is_clean(table, 0.1, 0.05)
+    assert is_clean(table)
+    assert is_clean(table, 0.1, 0.05)
 
 
 def test_a_footprint_behind_a_thing_is_flagged_as_not_all_seen() -> None:
@@ -150,7 +152,8 @@ def test_a_footprint_behind_a_thing_is_flagged_as_not_all_seen() -> None:
             continue
         seen.append(lifted)
     unseen = [lifted for lifted in seen if lifted.flags & PointFlag.UNSEEN]
-    assert unseen and all(lifted.confidence < CONFIDENT for lifted in unseen)
+    assert unseen
+    assert all(lifted.confidence < CONFIDENT for lifted in unseen)
     assert seen[-1].confidence >= CONFIDENT
 
 
@@ -177,7 +180,8 @@ def test_a_wall_behind_a_table_carries_nothing_with_or_without_up(known: bool) -
 def test_without_up_a_place_is_flagged_and_not_confident() -> None:
     lifted = Painted().place(up=None)
     assert lifted.flags & PointFlag.UP_UNKNOWN
-    assert lifted.confidence < CONFIDENT and lifted.tilt_rad is None
+    assert lifted.confidence < CONFIDENT
+    assert lifted.tilt_rad is None
 
 
 def test_a_far_noisy_floor_is_no_air() -> None:
@@ -187,8 +191,10 @@ def test_a_far_noisy_floor_is_no_air() -> None:
             scene.frame(seed, 0.15), scene.pixel((0.0, 0.0, 0.0)), LiftingOptions(up=scene.up),
             Mode.FREE_SPACE,
         )  # fmt: skip
-        assert lifted.flags & PointFlag.SUPPORT_PLANE and not lifted.flags & PointFlag.IN_AIR
-        assert lifted.tilt_rad is not None and lifted.tilt_rad < np.radians(12.0)
+        assert lifted.flags & PointFlag.SUPPORT_PLANE
+        assert not lifted.flags & PointFlag.IN_AIR
+        assert lifted.tilt_rad is not None
+        assert lifted.tilt_rad < np.radians(12.0)
 
 
 def test_above_a_thing_must_be_about_over_it() -> None:
@@ -205,6 +211,7 @@ def test_a_hole_that_looks_like_its_support_is_given_and_one_that_does_not_is_no
     table = Painted()
     table.z_m[table.within(0.0, 0.0, 0.022, 0.022)] = np.nan
     lifted = table.place()
-    assert lifted.flags & PointFlag.HOLE and lifted.confidence >= CONFIDENT
+    assert lifted.flags & PointFlag.HOLE
+    assert lifted.confidence >= CONFIDENT
     table.put(table.within(0.0, 0.0, 0.02, 0.02), (200, 205, 215))
     assert not is_clean(table)

@@ -27,7 +27,7 @@ def test_the_frames_are_there():
     assert len(LABELLED) == 22
 
 
-@pytest.mark.parametrize("sample, point", LABELLED)
+@pytest.mark.parametrize(("sample", "point"), LABELLED)
 def test_labelled_points_are_within_15_mm(sample, point):
     lifted = lift_point(sample.frame, tuple(point["pixel"]))
     assert np.linalg.norm(lifted.position_m - np.array(point["xyz_ref_m"])) < 0.015
@@ -47,11 +47,14 @@ def test_goals_against_the_second_capture():
         figures[kind]["ours"] for kind in ("all", "near edges", "no reading")
     )
     assert everywhere["coverage"] >= 0.97
-    assert everywhere["p50_mm"] <= 2.0 and everywhere["p95_mm"] <= 10.0
+    assert everywhere["p50_mm"] <= 2.0
+    assert everywhere["p95_mm"] <= 10.0
     assert everywhere["wrong"] <= 0.01
-    assert edges["wrong"] <= 0.05 and edges["wrong_confident"] <= 0.01
+    assert edges["wrong"] <= 0.05
+    assert edges["wrong_confident"] <= 0.01
     assert edges["confident"] >= 0.60
-    assert empty["coverage"] >= 0.90 and empty["p95_mm"] <= 15.0
+    assert empty["coverage"] >= 0.90
+    assert empty["p95_mm"] <= 15.0
 
 
 def test_the_covariance_holds_on_a_real_frame():

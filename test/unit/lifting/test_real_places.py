@@ -29,9 +29,12 @@ def outcome_at(name: str, u: float, v: float, known: bool = True) -> str:
 def test_free_spots_of_real_tables_are_given_and_occupied_and_transparent_ones_are_not() -> None:
     folders = [FRAMES / D435, FRAMES / KINECT]
     figures = placing([load(folder) for folder in folders], folders, 40)
-    assert figures["free"] == 80 and figures["free_given"] >= 0.95
-    assert figures["occupied"] == 80 and figures["occupied_given"] <= 0.03
-    assert figures["transparent"] == 40 and figures["transparent_given"] <= 0.1
+    assert figures["free"] == 80
+    assert figures["free_given"] >= 0.95
+    assert figures["occupied"] == 80
+    assert figures["occupied_given"] <= 0.03
+    assert figures["transparent"] == 40
+    assert figures["transparent_given"] <= 0.1
 
 
 @pytest.mark.parametrize("known", [True, False])

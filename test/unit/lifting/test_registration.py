@@ -61,7 +61,9 @@ def frame(request):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("x, y", [(0.5, 0.5), (0.56, 0.52), (0.2, 0.7), (0.8, 0.8), (0.5, 0.85)])
+@pytest.mark.parametrize(
+    ("x", "y"), [(0.5, 0.5), (0.56, 0.52), (0.2, 0.7), (0.8, 0.8), (0.5, 0.85)]
+)
 def test_points_land_where_the_colour_camera_sees_them(frame, x, y):
     truth = render(frame.intrinsics, np.eye(4))
     u, v = int(x * frame.width), int(y * frame.height)

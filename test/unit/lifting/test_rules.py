@@ -41,7 +41,8 @@ def test_a_hole_between_two_surfaces_is_on_that_of_its_colour_and_not_sure(own, 
     lifted = lift_point(border(own), AT, LiftingOptions(), mode)
     assert lifted.position_m[2] == pytest.approx(z_m, abs=0.005)
     assert lifted.confidence < CONFIDENT
-    assert lifted.flags & PointFlag.EDGE and lifted.flags & PointFlag.HOLE
+    assert lifted.flags & PointFlag.EDGE
+    assert lifted.flags & PointFlag.HOLE
 
 
 def test_a_thing_with_a_label_is_told_by_what_is_most_like_it():
@@ -83,8 +84,10 @@ def with_block(share_half_m: float, **changes):
 
 def test_a_few_readings_off_the_plane_are_flagged_as_not_flat_and_fewer_are_not():
     few, more = with_block(0.002), with_block(0.008)
-    assert not few.flags & PointFlag.NOT_FLAT and few.confidence >= CONFIDENT
-    assert more.flags & PointFlag.NOT_FLAT and more.confidence < CONFIDENT
+    assert not few.flags & PointFlag.NOT_FLAT
+    assert few.confidence >= CONFIDENT
+    assert more.flags & PointFlag.NOT_FLAT
+    assert more.confidence < CONFIDENT
 
 
 def test_a_support_that_may_be_too_tilted_is_not_given_with_confidence():
@@ -131,4 +134,5 @@ def test_a_little_that_is_low_and_a_few_rims_speak_together_and_not_alone():
     assert is_clean(table(low=True, rims=False))
     assert is_clean(table(low=False, rims=True))
     both = table(low=True, rims=True).place()
-    assert both.flags & PointFlag.COLOUR_CHANGE and both.confidence < CONFIDENT
+    assert both.flags & PointFlag.COLOUR_CHANGE
+    assert both.confidence < CONFIDENT

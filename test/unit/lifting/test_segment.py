@@ -44,7 +44,8 @@ def test_the_mug_and_nothing_but_the_mug(pitch, height, radius, up_the_mug, wall
     on_mug = (np.hypot(world[:, 0], world[:, 1]) < radius + 0.01) & (world[:, 2] > 0.0)
     assert on_mug.mean() > 0.97
     # all of it but the foot, which nothing tells from the table
-    assert world[:, 2].max() > height - 0.005 and world[:, 2].min() < 0.02
+    assert world[:, 2].max() > height - 0.005
+    assert world[:, 2].min() < 0.02
     assert np.ptp(world[:, 0]) > 1.8 * radius
 
 
@@ -89,12 +90,14 @@ def on_simulated_tables(wanted, numbers):
 def test_a_plate_is_not_the_table():
     """Two centimetres high, at a noise of up to four millimetres in each reading."""
     on_plates = on_simulated_tables(lambda name: "plate" in name, range(0, 20))
-    assert len(on_plates) >= 12 and (on_plates > 0.95).mean() > 0.9
+    assert len(on_plates) >= 12
+    assert (on_plates > 0.95).mean() > 0.9
 
 
 def test_things_do_not_leak_into_the_table():
     on_things = on_simulated_tables(lambda name: "plate" not in name, range(8))
-    assert len(on_things) >= 40 and (on_things > 0.8).mean() > 0.95
+    assert len(on_things) >= 40
+    assert (on_things > 0.8).mean() > 0.95
 
 
 def test_the_reach_is_a_parameter():

@@ -91,7 +91,7 @@ def elsewhere(metres=0.0, rad=0.0):
 
 
 @pytest.mark.parametrize(
-    "stamp_ns, changes",
+    ("stamp_ns", "changes"),
     [
         (-1_000_000_000, {}),  # the clock jumped back
         (60_000_000_000, {}),  # and ahead
@@ -111,7 +111,7 @@ def test_frames_that_do_not_belong_together_are_never_mixed(stamp_ns, changes):
 
 
 @pytest.mark.parametrize(
-    "pose, together",
+    ("pose", "together"),
     [
         (elsewhere(0.001), True),
         (elsewhere(0.003), False),

@@ -263,7 +263,8 @@ def test_without_depth_tower_the_rgb_tower_sees_depth(copy_of: Copy, edit: Edit)
     shutil.rmtree(folder / "depth_tower")
     edit(folder / "config.json", depth_tower_cfg=None, use_depth_tower=False)
     model, processor = load_roborefer(folder)
-    assert model.depth_tower is None and model.config.has_depth
+    assert model.depth_tower is None
+    assert model.config.has_depth
     tiles = processor.tile([parity_cases.read_picture(GOLDEN / "inputs/dep3.png")])
     features = model.tower_features(model.vision_tower, tiles.pixel_values.float())
     rows = model.encode_depths(tiles.pixel_values)

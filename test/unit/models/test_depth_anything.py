@@ -75,8 +75,10 @@ def test_depth_is_that_of_the_authors(reference: Arrays, size: int) -> None:
     assert np.abs(depth - reference[f"depth_{size}"]).max() < 5e-5  # of up to 7
     picture = network(reference["rgb"])
     difference = np.abs(picture.astype(int) - reference[f"picture_{size}"])
-    assert picture.dtype == np.uint8 and (picture.min(), picture.max()) == (0, 255)
-    assert difference.max() <= 1 and (difference > 0).mean() < 0.002  # cut off, not rounded
+    assert picture.dtype == np.uint8
+    assert (picture.min(), picture.max()) == (0, 255)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.002
 
 
 def test_depth_at_full_size(reference: Arrays) -> None:
@@ -97,7 +99,7 @@ def test_what_transformers_saves_is_read(
     assert np.array_equal(depth, network.inverse_depth(reference["rgb"]))
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float16", 0.02), ("bfloat16", 0.15)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.02), ("bfloat16", 0.15)])
 def test_small_types(reference: Arrays, dtype: str, tolerance: float) -> None:
     network = DepthAnything(TINY, device="cpu", dtype=dtype, input_size=70)
     depth = network.inverse_depth(reference["rgb"])
@@ -130,7 +132,8 @@ def test_8_bit_scaling_cuts_off() -> None:
 def test_flat_maps_are_zero() -> None:
     for value in (0.0, 3.5):
         picture = to_8_bit(np.full((3, 4), value, np.float32))
-        assert picture.dtype == np.uint8 and not picture.any()
+        assert picture.dtype == np.uint8
+        assert not picture.any()
 
 
 def test_network_that_sees_nothing(network: DepthAnything, reference: Arrays) -> None:
@@ -199,7 +202,7 @@ def _without(name: str) -> Callable[[dict[str, Any]], None]:
 
 
 @pytest.mark.parametrize(
-    "change, message",
+    ("change", "message"),
     [
         (_without("depth_head.scratch.output_conv1.weight"), "output_conv1"),
         (_without("pretrained.blocks.3.norm1.bias"), "norm1.bias"),
@@ -267,7 +270,8 @@ def test_the_node_finds_it() -> None:
 
     estimator: DepthEstimator = DepthAnything(TINY, device="cpu", dtype="auto")
     picture = estimator(np.zeros((28, 42, 3), np.uint8))
-    assert picture.shape == (28, 42) and picture.dtype == np.uint8
+    assert picture.shape == (28, 42)
+    assert picture.dtype == np.uint8
 
 
 @pytest.mark.parametrize(

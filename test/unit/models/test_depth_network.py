@@ -29,7 +29,7 @@ def test_auto_is_the_references_network_on_a_gpu_and_the_small_one_else() -> Non
 
 
 @pytest.mark.parametrize(
-    "spec, wanted",
+    ("spec", "wanted"),
     [
         ("base", DepthNetworkSource(SIZES["base"])),
         ("large@0123abc", DepthNetworkSource(LARGE, "0123abc")),
@@ -63,11 +63,12 @@ def test_what_names_no_network_is_refused_before_anything_is_loaded(spec: str) -
 def test_which_network_and_why_is_told() -> None:
     told: list[str] = []
     network = open_depth_network(f"{TINY}?input_size=70", "cpu", tell=told.append)
-    assert told == [f"depth network: {TINY}?input_size=70"] and network.input_size == 70
+    assert told == [f"depth network: {TINY}?input_size=70"]
+    assert network.input_size == 70
 
 
 @pytest.mark.parametrize(
-    "spec, line", [("large@v2", f"hf download {LARGE} --revision v2"), ("auto", SMALL)]
+    ("spec", "line"), [("large@v2", f"hf download {LARGE} --revision v2"), ("auto", SMALL)]
 )
 def test_a_missing_network_names_the_line_that_fetches_it(
     spec: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -37,7 +37,7 @@ def inference_cases() -> list[tuple[str, Path]]:
     return [(name, file) for name, file in CASES if "__train" not in file.name]
 
 
-@pytest.mark.parametrize("name, file", inference_cases(), ids=lambda x: getattr(x, "stem", x))
+@pytest.mark.parametrize(("name", "file"), inference_cases(), ids=lambda x: getattr(x, "stem", x))
 def test_inference_in_float32(
     opened: dict[str, parity_cases.Opened], name: str, file: Path
 ) -> None:
@@ -131,7 +131,8 @@ def test_command_passes_and_prints_json(
 ) -> None:
     assert parity.main([str(small_folder), "--json"]) == 0
     reply = json.loads(capsys.readouterr().out)
-    assert reply["passed"] and reply["dtype"] == "float32"
+    assert reply["passed"]
+    assert reply["dtype"] == "float32"
     rows = {row["stage"]: row for row in reply["checks"]}
     assert rows["prefill_logits"]["max_difference"] <= rows["prefill_logits"]["tolerance"] == 1e-4
 
@@ -188,4 +189,5 @@ def test_not_a_number_in_a_later_tile_is_seen(
     shutil.copytree(GOLDEN / "inputs", small_folder / "inputs", dirs_exist_ok=True)
     assert parity.main([str(small_folder)]) == 1
     lines = [s for s in capsys.readouterr().out.splitlines() if s.endswith("OVER")]
-    assert len(lines) == 1 and "image_embeds" in lines[0]
+    assert len(lines) == 1
+    assert "image_embeds" in lines[0]

@@ -62,7 +62,7 @@ def test_pointers_of_git_lfs_are_named(copy_of: Copy, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "file, values",
+    ("file", "values"),
     [
         ("vision_tower/config.json", {"num_hidden_layers": 1_000_000}),
         ("llm/config.json", {"num_hidden_layers": 1_000_000}),
@@ -99,7 +99,8 @@ def spoil(file: Path, key: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "value, message", [(float("nan"), "not finite"), (float("-inf"), "not finite"), (0.0, "zero")]
+    ("value", "message"),
+    [(float("nan"), "not finite"), (float("-inf"), "not finite"), (0.0, "zero")],
 )
 @pytest.mark.parametrize("part", ["llm", "vision_tower", "mm_projector"])
 def test_weights_that_no_training_leaves(
@@ -187,7 +188,8 @@ def test_our_reader_agrees_with_the_library(tmp_path: Path) -> None:
         assert set(file.tensors) == set(tensors)
         for name, tensor in load_file(tmp_path / "x.safetensors").items():
             got = file.read(name)
-            assert got.dtype == tensor.dtype and torch.equal(got, tensor)
+            assert got.dtype == tensor.dtype
+            assert torch.equal(got, tensor)
 
 
 def test_stray_files_beside_the_weights_are_not_read(copy_of: Copy) -> None:

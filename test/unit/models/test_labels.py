@@ -121,7 +121,7 @@ def test_unknown_speaker(two_b: Opened) -> None:
 
 
 @pytest.mark.parametrize(
-    "mode, depths, expected",
+    ("mode", "depths", "expected"),
     [
         ("2b", 1, "<image>\n " + "<depth>\n" * 13 + "\nT"),
         ("2b", 0, "<image>\n\nT"),
@@ -217,7 +217,8 @@ def test_gradients_reach_every_trainable_part() -> None:
     supervised_loss(logits, spliced.labels).backward()
     for name, part in model.named_children():
         grads = [p.grad for p in part.parameters() if p.grad is not None]
-        assert grads and any(bool(g.any()) for g in grads), name
+        assert grads, name
+        assert any(bool(g.any()) for g in grads), name
 
 
 def test_loss_is_the_mean_over_learned_tokens() -> None:

@@ -40,13 +40,14 @@ def content(processor: RoboReferProcessor, ids: torch.Tensor) -> str:
     text = str(processor.tokenizer.decode(ids.tolist()))
     head = "<|im_start|>system\nYou are a helpful assistant<|im_end|>\n<|im_start|>user\n"
     tail = "<|im_end|>\n<|im_start|>assistant\n"
-    assert text.startswith(head) and text.endswith(tail)
+    assert text.startswith(head)
+    assert text.endswith(tail)
     return text[len(head) : -len(tail)]
 
 
 # 80x40 is small for its 2:1 grid: one by two tiles and the whole image.
 @pytest.mark.parametrize(
-    "mode, parts, expected",
+    ("mode", "parts", "expected"),
     [
         ("2b", [WIDE, Depth(SQUARE), "T"], "<image>\n" * 3 + " <depth>\n\nT"),
         ("2b", [WIDE, "T"], "<image>\n" * 3 + "T"),
@@ -113,7 +114,9 @@ def test_grey_pictures_are_replicated_and_others_refused(opened: dict[str, Opene
     grey = SQUARE[..., 0]
     a = processor("T", [SQUARE], [grey]).depth_pixel_values
     b = processor("T", [SQUARE], [np.stack([grey] * 3, -1)]).depth_pixel_values
-    assert a is not None and b is not None and torch.equal(a, b)
+    assert a is not None
+    assert b is not None
+    assert torch.equal(a, b)
     for bad in (grey.astype(np.uint16), SQUARE[..., :2], np.zeros((4, 4, 4), np.uint8)):
         with pytest.raises(ValueError, match="uint8"):
             processor("T", [bad])
@@ -123,7 +126,7 @@ def test_grey_pictures_are_replicated_and_others_refused(opened: dict[str, Opene
 
 
 @pytest.mark.parametrize(
-    "size, grid",
+    ("size", "grid"),
     [((640, 480), (4, 3)), ((480, 640), (3, 4)), ((1280, 720), (4, 2)), ((960, 540), (2, 1))]
     + [((800, 800), (2, 2)), ((448, 448), (1, 1)), ((672, 448), (3, 2)), ((100, 5000), (1, 12))],
 )
@@ -145,7 +148,8 @@ def test_resize_has_one_result_whatever_the_pillow() -> None:
     wide = np.clip(np.floor(_bicubic(31, 44) @ picture.T + 0.5), 0, 255).T
     expected = np.clip(np.floor(_bicubic(50, 23) @ wide + 0.5), 0, 255)
     # Pillow's weights have 22 bits: a value half way may fall on the other side.
-    assert (got != expected).mean() < 0.005 and np.abs(got - expected).max() <= 1
+    assert (got != expected).mean() < 0.005
+    assert np.abs(got - expected).max() <= 1
 
 
 def _bicubic(old: int, new: int) -> np.ndarray:
@@ -162,7 +166,9 @@ def test_blocks_and_mosaic_are_inverse_and_in_raster_order() -> None:
     image = torch.arange(2 * 3 * 16.0).reshape(8, 12, 1)
     blocks = cut_blocks(image, 4)
     assert blocks.shape == (6, 16, 1)
-    assert blocks[1, 0, 0] == 4 and blocks[3, 0, 0] == 48 and blocks[0, 4, 0] == 12
+    assert blocks[1, 0, 0] == 4
+    assert blocks[3, 0, 0] == 48
+    assert blocks[0, 4, 0] == 12
     assert torch.equal(mosaic(blocks, 2, 3, 4), image)
 
 

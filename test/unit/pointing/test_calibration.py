@@ -84,5 +84,7 @@ def test_the_bundled_network_has_one_for_both_modes() -> None:
     from roborefer_ros.pointing.bundled import calibration_of, is_bundled
 
     assert set(calibration_of("roborefer:demo").curves) == {Mode.OBJECT, Mode.FREE_SPACE}
-    assert is_bundled("roborefer:demo") and is_bundled("roborefer:demo?samples=3")
-    assert not is_bundled("roborefer:Zhoues/RoboRefer-2B-SFT") and not is_bundled("echo")
+    assert is_bundled("roborefer:demo")
+    assert is_bundled("roborefer:demo?samples=3")
+    assert not is_bundled("roborefer:Zhoues/RoboRefer-2B-SFT")
+    assert not is_bundled("echo")

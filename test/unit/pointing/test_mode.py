@@ -56,7 +56,8 @@ def test_the_pipeline_lifts_as_the_words_say(words: str, mode: Mode) -> None:
 def test_a_failure_tells_the_mode() -> None:
     result = ReferPipeline(EchoPointer()).refer(_table(valid=False), "the mug at [(0.5, 0.5)]")
     failed = result.failure()
-    assert failed is not None and failed.mode == Mode.OBJECT
+    assert failed is not None
+    assert failed.mode == Mode.OBJECT
     assert failed.mode_reason
     with pytest.raises(RoboReferError) as caught:
         ReferPipeline(EchoPointer()).refer(_table(), "put it on the mug")

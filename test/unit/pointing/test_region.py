@@ -65,12 +65,14 @@ def test_a_pixel_of_the_crop_is_that_pixel_of_the_image(
     region = Region.from_numbers([left, top, right, bottom])
     assert region is not None
     crop = region.crop(width, height)
-    assert 0 <= crop.left < crop.right <= width and 0 <= crop.top < crop.bottom <= height
+    assert 0 <= crop.left < crop.right <= width
+    assert 0 <= crop.top < crop.bottom <= height
     crop_width, crop_height = crop.right - crop.left, crop.bottom - crop.top
     u = data.draw(st.integers(0, crop_width - 1))
     v = data.draw(st.integers(0, crop_height - 1))
     whole = crop.to_whole(((u + 0.5) / crop_width, (v + 0.5) / crop_height))
-    assert 0.0 <= whole[0] <= 1.0 and 0.0 <= whole[1] <= 1.0
+    assert 0.0 <= whole[0] <= 1.0
+    assert 0.0 <= whole[1] <= 1.0
     pixel, _ = pixel_from_normalised(whole, width, height)
     assert pixel == pytest.approx((crop.left + u, crop.top + v), abs=1e-6)
 

@@ -126,7 +126,8 @@ def test_another_picture_is_looked_at(pupil: RoboReferPointer) -> None:
     def encoded(rgb: np.ndarray, depth: np.ndarray) -> int:
         before = vision.misses
         pupil.point(rgb, depth, "pick the red mug")
-        assert len(vision) == 2 and len(pupil.model.prefixes) == 1
+        assert len(vision) == 2
+        assert len(pupil.model.prefixes) == 1
         return vision.misses - before
 
     pupil.model.forget()
@@ -176,7 +177,8 @@ def test_confidence_falls_with_doubt(lessons: dict[str, torch.Tensor]) -> None:
         pointer.model.network.llm.model.norm.weight *= 0.5
     unsure = pointer.point(RGB, None, "the bowl").confidences
     assert all(u < s - 0.01 for s, u in zip(sure, unsure, strict=True))
-    assert all(s > 0.9 for s in sure) and len(sure) == 2
+    assert all(s > 0.9 for s in sure)
+    assert len(sure) == 2
 
 
 @pytest.mark.parametrize("options", ["sample=3", "samples=-1", "max_tokens=0"])

@@ -40,10 +40,14 @@ def test_the_longest_waiting_gives_way_to_its_peer() -> None:
     first, second, third = (Connection(places, "a") for _ in range(3))
     places.begin(first, "a")
     fourth = Connection(places, "a")
-    assert fourth.entered and second.gone and not (first.gone or third.gone)
+    assert fourth.entered
+    assert second.gone
+    assert not (first.gone)
+    assert not (third.gone)
     places.end(first, "a")  # waits since now: it is the youngest
     assert Connection(places, "a").entered
-    assert third.gone and not first.gone
+    assert third.gone
+    assert not first.gone
     assert len(places) == 3
 
 
@@ -60,7 +64,8 @@ def test_the_peer_with_most_gives_way_to_others() -> None:
     greedy = [Connection(places, "a") for _ in range(5)]
     modest = Connection(places, "b")
     assert Connection(places, "c").entered
-    assert greedy[0].gone and not modest.gone
+    assert greedy[0].gone
+    assert not modest.gone
     assert len(places) == 6
 
 

@@ -85,7 +85,8 @@ def test_an_instruction_is_about_one_image() -> None:
             Query("the mug", (image, image), is_instruction=True),
         ],
     )
-    assert isinstance(outcomes[0], InvalidGoalError) and isinstance(outcomes[2], InvalidGoalError)
+    assert isinstance(outcomes[0], InvalidGoalError)
+    assert isinstance(outcomes[2], InvalidGoalError)
     assert outcomes[1].tokens <= 4
 
 
@@ -105,7 +106,8 @@ def test_what_a_model_raised_is_not_told_to_clients(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(model.network.llm.model, "forward", broken)
     (outcome,) = run(engine, [Query("secret", (picture(1, 48, 64),))])
-    assert outcome.code == 2543 and "secret" not in str(outcome)
+    assert outcome.code == 2543
+    assert "secret" not in str(outcome)
 
 
 # --- any pointer -----------------------------------------------------------------------
@@ -123,7 +125,8 @@ def test_any_pointer_answers_one_by_one() -> None:
         ],
     )
     assert outcomes[0].points == ((0.1, 0.2),)
-    assert outcomes[1].points == () and outcomes[1].no_point.code == 2544
+    assert outcomes[1].points == ()
+    assert outcomes[1].no_point.code == 2544
     assert isinstance(outcomes[2], InvalidGoalError)
 
 
@@ -157,7 +160,8 @@ def test_prompts_are_counted() -> None:
     )
     bare = run(engine, [Query("?", (), max_new_tokens=3)])[0]
     assert long.prompt_tokens > short.prompt_tokens > bare.prompt_tokens > 0
-    assert short.tokens <= 3 and short.cut_off == (short.tokens == 3)
+    assert short.tokens <= 3
+    assert short.cut_off == (short.tokens == 3)
 
 
 def test_memory_errors_are_numbered() -> None:

@@ -167,7 +167,9 @@ def test_mutated_files_are_decoded_or_refused(data: st.DataObject) -> None:
         pixels = decode_rgb(bytes(content), LIMIT).pixels
     except RoboReferError:
         return
-    assert pixels.dtype == np.uint8 and pixels.shape[2] == 3 and pixels.size <= 3 * LIMIT
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[2] == 3
+    assert pixels.size <= 3 * LIMIT
 
 
 @settings(max_examples=200, deadline=None)

@@ -46,7 +46,8 @@ def test_the_answer_lies_in_the_mask(scenes: list[HeldOutScene]) -> None:
             ((match,),) = (parse_tuples(question.answer),)
             height, width = question.mask.shape
             x, y = match.point
-            assert abs(x * width - 0.5 - u) < 0.1 and abs(y * height - 0.5 - v) < 0.1
+            assert abs(x * width - 0.5 - u) < 0.1
+            assert abs(y * height - 0.5 - v) < 0.1
 
 
 def test_masks_are_the_objects(scenes: list[HeldOutScene]) -> None:

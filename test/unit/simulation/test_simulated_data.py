@@ -26,7 +26,8 @@ def test_a_larger_set_has_the_scenes_of_the_smaller_one(tmp_path: Path) -> None:
     assert simulate(tmp_path, "--scenes", "1") == 0
     one = ids(tmp_path)
     assert simulate(tmp_path, "--scenes", "3") == 0
-    assert len(ids(tmp_path)) == 3 and ids(tmp_path)[:1] == one
+    assert len(ids(tmp_path)) == 3
+    assert ids(tmp_path)[:1] == one
 
 
 def test_scenes_of_other_settings_are_not_mixed(
@@ -54,7 +55,8 @@ def test_places_and_sizes_that_cannot_be_are_named(
     assert simulate(tmp_path / "file") == 1
     assert main(["--out", str(tmp_path / "small"), "--width", "2"]) == 1
     said = capsys.readouterr().err
-    assert "file" in said and "at least 32" in said
+    assert "file" in said
+    assert "at least 32" in said
 
 
 def test_a_missing_package_is_named_with_its_extra(

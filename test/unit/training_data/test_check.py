@@ -41,12 +41,14 @@ def check(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dic
 def test_a_good_folder_has_no_defects(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for pictures in ("all", "decode"):
         status, reports = check(capsys, str(root), "--pictures", pictures)
-        assert status == 0 and len(reports) == 8
+        assert status == 0
+        assert len(reports) == 8
         assert all(not report["defects"] for report in reports.values())
         assert reports["3D_multi_view_qa"]["pictures"] == 24
     depth = reports["2D_choice_qa"]["depth"]
     assert depth["formats"] == {"8 bit, 3 equal channels": 6}
-    assert depth["row_correlation"] > 0.9 and "near is bright" in depth["text"]
+    assert depth["row_correlation"] > 0.9
+    assert "near is bright" in depth["text"]
 
 
 def spoil_rows(rows: Rows) -> None:
@@ -68,7 +70,8 @@ def test_defects_of_the_text_are_counted(root: Path, capsys: pytest.CaptureFixtu
         "turn-order": 1, "odd-turns": 1, "runaway-name": 1, "long-pair": 1, "malformed-text": 1,
         "text-for-point": 1, "point-for-text": 1,
     }  # fmt: skip
-    assert report["lost_rows"] == 1 and report["examples"]["turn-order"] == ["row 1"]
+    assert report["lost_rows"] == 1
+    assert report["examples"]["turn-order"] == ["row 1"]
 
 
 @pytest.mark.parametrize("pictures", ["all", "decode"])
@@ -131,7 +134,8 @@ def test_names_without_the_separator_are_found(
 
     edit(root, "3D/choice_qa.json", change)
     status, reports = check(capsys, str(root), "--mixture", "3D_choice_qa")
-    assert status == 0 and reports["3D_choice_qa"]["defects"] == {"repaired-name": 1}
+    assert status == 0
+    assert reports["3D_choice_qa"]["defects"] == {"repaired-name": 1}
 
 
 @pytest.mark.parametrize("kind", ["inverted", "metric", "one channel"])
@@ -183,7 +187,8 @@ def test_a_missing_json_is_told_beside_the_others(
 ) -> None:
     (root / "3D/vacant_qa.json").unlink()
     status, reports = check(capsys, str(root))
-    assert status == 1 and "vacant_qa.json is missing" in reports["3D_vacant_qa"]["error"]
+    assert status == 1
+    assert "vacant_qa.json is missing" in reports["3D_vacant_qa"]["error"]
     assert reports["2D_choice_qa"]["rows"] == 6
 
 
@@ -201,7 +206,8 @@ def test_own_data_is_checked_by_its_paths(root: Path, capsys: pytest.CaptureFixt
     shutil.copy(root / "2D/choice_qa.json", root / "own.json")
     own = ("--data", str(root / "own.json"), "--images", str(root / "2D/image"))
     status, reports = check(capsys, *own, "--depths", str(root / "2D/depth"))
-    assert status == 0 and reports["own"]["pictures"] == 12
+    assert status == 0
+    assert reports["own"]["pictures"] == 12
 
 
 def test_statistics_count_rows_pairs_and_forms(

@@ -116,7 +116,8 @@ def test_repeats_shares_and_subsets(tmp_path: Path) -> None:
     data = MixtureDataset([part, Part(spec)], options)
     assert data.lengths == [12, 10]
     rows = [data.sample(i).row_number for i in range(12)]
-    assert rows == rows[:4] * 3 and not set(rows) & {0, 3}
+    assert rows == rows[:4] * 3
+    assert not set(rows) & {0, 3}
     assert data.sample(12).row_number == 0
     with pytest.raises(ConfigurationError, match="--slice-folder"):
         MixtureDataset([part])
@@ -155,7 +156,8 @@ def test_every_name_of_the_lookalike_loads_and_twins_have_no_depth(tmp_path: Pat
 def test_text_alone_is_a_row(tmp_path: Path, processor: RoboReferProcessor) -> None:
     spec = own(tmp_path, [{"id": 0, "conversations": turns("Hello?", "Hi.")}], kind="llava")
     fitted = fit_item(processor, dataset(spec)[0])
-    assert fitted is not None and fitted.item.images.pixel_values is None
+    assert fitted is not None
+    assert fitted.item.images.pixel_values is None
 
 
 # --- defective pictures ----------------------------------------------------------------
@@ -202,7 +204,8 @@ def test_a_defective_picture_is_replaced_by_the_next_sample(
     spec = pictures(tmp_path)
     spoil(tmp_path / name, how)
     loaded = dataset(spec, strict_shapes=True)[1]
-    assert loaded.sample.row_number == 2 and len(loaded.skipped) == 1
+    assert loaded.sample.row_number == 2
+    assert len(loaded.skipped) == 1
     assert name in loaded.skipped[0]
     with pytest.raises(PictureError) as caught:
         dataset(spec, on_error="raise", strict_shapes=True)[1]
@@ -248,7 +251,8 @@ def test_a_png_with_huge_text_is_read(tmp_path: Path) -> None:
     image = Image.new("RGB", (8, 6), (1, 2, 3))
     image.save(tmp_path / "a.png", pnginfo=info)
     opened = open_rgb(tmp_path / "a.png")
-    assert opened.notes == (Defect.TEXT_CHUNK,) and opened.pixels[0, 0].tolist() == [1, 2, 3]
+    assert opened.notes == (Defect.TEXT_CHUNK,)
+    assert opened.pixels[0, 0].tolist() == [1, 2, 3]
 
 
 def test_depth_of_one_channel_and_sixteen_bits_is_converted_with_a_note(tmp_path: Path) -> None:
@@ -257,10 +261,12 @@ def test_depth_of_one_channel_and_sixteen_bits_is_converted_with_a_note(tmp_path
     Image.fromarray((ramp // 12).astype(np.uint8)).save(tmp_path / "8.png")
     for name in ("16.png", "8.png"):
         opened = open_depth(tmp_path / name)
-        assert opened.pixels.shape == (48, 64, 3) and opened.notes == (Defect.DEPTH_CONVERTED,)
+        assert opened.pixels.shape == (48, 64, 3)
+        assert opened.notes == (Defect.DEPTH_CONVERTED,)
         assert opened.pixels[0, 0, 0] < opened.pixels[-1, 0, 0]  # never guessed to be metric
     metric = open_depth(tmp_path / "16.png", "metric").pixels
-    assert metric[0, 0, 0] == 255 and metric[-1, 0, 0] == 0
+    assert metric[0, 0, 0] == 255
+    assert metric[-1, 0, 0] == 0
 
 
 # --- lengths ---------------------------------------------------------------------------
@@ -282,19 +288,22 @@ def test_cutting_drops_whole_pairs_and_never_media(
 ) -> None:
     fitted = fit_item(processor, sample, limit)
     whole = fit_item(processor, sample)
-    assert whole is not None and whole.dropped_pairs == 0
+    assert whole is not None
+    assert whole.dropped_pairs == 0
     if fitted is None:
         return
     assert fitted.rows <= limit
     tokens = processor.splice_ids
     for kind, tiles in (("image", fitted.item.images), ("depth", fitted.item.depths)):
         placeholders = int((fitted.item.input_ids == tokens[f"{kind}_token_id"]).sum())
-        assert tiles.pixel_values is not None and placeholders == len(tiles.pixel_values)
+        assert tiles.pixel_values is not None
+        assert placeholders == len(tiles.pixel_values)
     prefix = whole.item.input_ids[: len(fitted.item.input_ids)]
     assert torch.equal(fitted.item.input_ids, prefix)
     if fitted.dropped_pairs:
         again = fit_item(processor, sample, whole.rows - 1)
-        assert again is not None and again.dropped_pairs == 1
+        assert again is not None
+        assert again.dropped_pairs == 1
 
 
 def test_a_row_of_which_no_pair_fits_is_dropped(

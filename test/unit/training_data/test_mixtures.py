@@ -35,7 +35,8 @@ def test_refspatial_has_sixteen_names_and_the_twins_have_no_depth(registry: Regi
     assert len(names) == 16
     for name in REFSPATIAL_FILES:
         spec, twin = registry.find(name), registry.find(f"{name}_RGB")
-        assert spec.depth is not None and twin.depth is None
+        assert spec.depth is not None
+        assert twin.depth is None
         assert (spec.data, spec.image) == (twin.data, twin.image)
 
 
@@ -115,7 +116,8 @@ def test_what_is_missing_for_a_mixture_is_named_at_once(registry: Registry) -> N
 def test_own_data_gets_a_twin_only_where_it_has_depth(tmp_path: Path) -> None:
     path = yaml_file(tmp_path, "cups: {data: c.json, image: i, depth: d}\ntext: {data: t.json}")
     own = open_registry(tmp_path, [path])
-    assert {"cups_RGB", "text"} <= set(own.names()) and "text_RGB" not in own.names()
+    assert {"cups_RGB", "text"} <= set(own.names())
+    assert "text_RGB" not in own.names()
     assert own.find("cups").data == tmp_path / "c.json"
 
 

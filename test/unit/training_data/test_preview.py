@@ -43,7 +43,8 @@ def test_the_page_shows_every_data_set(tmp_path: Path) -> None:
     found = tags(out)
     assert sum(tag == "article" for tag, _ in found) == 16
     assert sum(tag == "img" for tag, _ in found) == 7 * 2 * 2 + 2 * 4
-    assert any(tag == "circle" for tag, _ in found) and "Step 1: [Position]" in out.read_text()
+    assert any(tag == "circle" for tag, _ in found)
+    assert "Step 1: [Position]" in out.read_text()
 
 
 def test_the_page_loads_and_runs_nothing(tmp_path: Path) -> None:
@@ -70,7 +71,8 @@ def test_a_png_is_written_too(tmp_path: Path) -> None:
     command = ["dataset", "preview", "--data-root", str(root), "--mixture", "simulation_dataset"]
     assert main([*command, "--out", str(out)]) == 0
     with Image.open(out) as image:
-        assert image.width >= 900 and image.height > 3 * 54
+        assert image.width >= 900
+        assert image.height > 3 * 54
 
 
 def test_other_endings_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,8 @@ def test_each_defect_is_named_and_loses_what_it_must(
 def test_a_good_row_has_no_defects() -> None:
     reading = read_row(row(turns("<image>\nIs it?", "Yes.")), 0, Rules(500))
     assert reading.defects == ()
-    assert reading.row is not None and reading.row.pairs == (Pair("Is it?", "Yes."),)
+    assert reading.row is not None
+    assert reading.row.pairs == (Pair("Is it?", "Yes."),)
 
 
 @pytest.mark.parametrize("names", ["a.png", ["a.png"]])
@@ -91,7 +92,8 @@ def test_names_are_a_text_or_a_list(names: Any) -> None:
 
 def test_rows_without_pictures_and_ids_are_read() -> None:
     reading = read_row({"conversations": turns(*GOOD)}, 7, Rules())
-    assert reading.row is not None and (reading.row.id, reading.row.images) == ("7", ())
+    assert reading.row is not None
+    assert (reading.row.id, reading.row.images) == ("7", ())
 
 
 def test_halves_of_surrogate_pairs_do_not_reach_the_tokenizer() -> None:
@@ -103,7 +105,8 @@ def test_halves_of_surrogate_pairs_do_not_reach_the_tokenizer() -> None:
 def test_a_leading_system_turn_is_kept() -> None:
     raw = row([{"from": "system", "value": "Be brief."}, *turns(*GOOD)])
     reading = read_row(raw, 0, Rules())
-    assert reading.row is not None and reading.row.system == "Be brief."
+    assert reading.row is not None
+    assert reading.row.system == "Be brief."
 
 
 def test_the_standing_request_for_a_format_does_not_make_a_pair_long() -> None:
@@ -115,12 +118,14 @@ def test_the_standing_request_for_a_format_does_not_make_a_pair_long() -> None:
 def test_the_prefix_before_a_break_can_be_kept() -> None:
     raw = row(speakers("human", "gpt", "gpt", "human", "human", "gpt"))
     reading = read_row(raw, 0, Rules(keep_prefix=True))
-    assert reading.row is not None and len(reading.row.pairs) == 1
+    assert reading.row is not None
+    assert len(reading.row.pairs) == 1
 
 
 def test_garbled_text_can_be_dropped() -> None:
     reading = read_row(row(turns(*GOOD, "the 1th cup", "x")), 0, Rules(drop_malformed=True))
-    assert reading.row is not None and len(reading.row.pairs) == 1
+    assert reading.row is not None
+    assert len(reading.row.pairs) == 1
 
 
 @pytest.mark.parametrize(

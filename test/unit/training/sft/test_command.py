@@ -53,8 +53,10 @@ def test_recipes_hold_the_values_of_scripts_and_paper() -> None:
 def test_the_merged_recipe_gives_the_same_run(tmp_path: Path) -> None:
     changes = {"learning_rate": "3e-4", "parts": "llm,depth_projector", "packing": "true"}
     recipe = load_recipe("lora-2b-own", {**changes, "part_rates": "llm=0.5"})
-    assert recipe.learning_rate == 3e-4 and recipe.packing is True
-    assert recipe.parts == ("llm", "depth_projector") and recipe.part_rates == {"llm": 0.5}
+    assert recipe.learning_rate == 3e-4
+    assert recipe.packing is True
+    assert recipe.parts == ("llm", "depth_projector")
+    assert recipe.part_rates == {"llm": 0.5}
     (tmp_path / "r.yaml").write_text(recipe.to_yaml())
     assert load_recipe(str(tmp_path / "r.yaml")) == recipe
 
@@ -119,7 +121,9 @@ def test_mistakes_are_one_line(
     more = ["--output", str(tmp_path / "o"), "--index-dir", str(tmp_path / "index")]
     assert main([*TINY, *more, *arguments]) == 2
     error = capsys.readouterr().err
-    assert said in error and error.startswith("roborefer sft: ") and error.count("\n") == 1
+    assert said in error
+    assert error.startswith("roborefer sft: ")
+    assert error.count("\n") == 1
 
 
 def test_two_samples_are_learned_by_heart_and_answered(
@@ -129,7 +133,8 @@ def test_two_samples_are_learned_by_heart_and_answered(
     assert main([*TINY, "--recipe", "tiny", *more]) == 0
     said = capsys.readouterr().err
     assert "known by heart" in said
-    assert "'[(0.412, 0.655)]' = '[(0.412, 0.655)]'" in said and "!=" not in said
+    assert "'[(0.412, 0.655)]' = '[(0.412, 0.655)]'" in said
+    assert "!=" not in said
 
 
 def test_dry_run_tells_memory_and_time_and_writes_nothing(
@@ -140,7 +145,9 @@ def test_dry_run_tells_memory_and_time_and_writes_nothing(
     assert main([*TINY, "--recipe", "tiny", *DATA, *more, *batch]) == 0
     said = capsys.readouterr().err
     assert "1 rows x 1 x 2 = 2 rows a step" in said
-    assert "(arithmetic)" in said and "(measured)" in said and "253 positions" in said
+    assert "(arithmetic)" in said
+    assert "(measured)" in said
+    assert "253 positions" in said
     assert not (tmp_path / "o").exists()
 
 
@@ -198,5 +205,6 @@ def test_defective_pictures_are_told_and_too_many_end_the_run(
     batch = ["--global-batch", "1", "--device-batch", "1", "--max-steps", "9"]
     assert main([*TINY, "--recipe", "tiny", *data, *more, *batch]) == 2
     said = capsys.readouterr().err
-    assert "skipped train: " in said and "rgb3.png" in said
+    assert "skipped train: " in said
+    assert "rgb3.png" in said
     assert "samples of train were skipped, more than 0.1%" in said.splitlines()[-1]

@@ -33,7 +33,8 @@ def test_init_depth_copies_the_rgb_branch(tmp_path: Path) -> None:
     source = without_depth(tmp_path / "nvila")
     assert main(["init-depth", "--from", str(source), "--output", str(tmp_path / "base")]) == 0
     model, processor = load_roborefer(tmp_path / "base", keep_unused=True)
-    assert model.depth_tower is not None and model.depth_projector is not None
+    assert model.depth_tower is not None
+    assert model.depth_projector is not None
     for rgb, depth in (
         (model.vision_tower, model.depth_tower),
         (model.mm_projector, model.depth_projector),
@@ -50,5 +51,6 @@ def test_init_depth_refuses_a_checkpoint_that_has_depth(
     source, output = str(GOLDEN / "tiny-2b-style"), str(tmp_path / "base")
     assert main(["init-depth", "--from", source, "--output", output]) == 2
     said = capsys.readouterr().err
-    assert "has a depth branch already" in said and said.count("\n") == 1
+    assert "has a depth branch already" in said
+    assert said.count("\n") == 1
     assert ConfigurationError.code == 2600

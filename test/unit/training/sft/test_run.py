@@ -154,7 +154,8 @@ def test_a_killed_run_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
         deadline = time.monotonic() + 300
         # In the midst of writing a state, when there is one already.
         while not (find_state(state, "auto") and list(state.glob("*.tmp"))):
-            assert process.poll() is None and time.monotonic() < deadline
+            assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
     found = find_state(state, "auto")

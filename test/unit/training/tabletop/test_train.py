@@ -55,11 +55,13 @@ def test_train_resume_and_open(data: Path, recipe: Path, tmp_path: Path) -> None
     out = tmp_path / "run"
     command = ["--data", str(data), "--out", str(out), "--recipe", str(recipe), "--device", "cpu"]
     assert main([*command, "--steps", "20"]) == 0
-    assert rows(out)[-1]["split"] == "validation" and rows(out)[-1]["step"] == "20"
+    assert rows(out)[-1]["split"] == "validation"
+    assert rows(out)[-1]["step"] == "20"
     before = torch.load(out / "state.pt", weights_only=True)
     assert main([*command, "--steps", "40"]) == 0
     after = torch.load(out / "state.pt", weights_only=True)
-    assert before["progress"]["step"] == 20 and after["progress"]["step"] == 40
+    assert before["progress"]["step"] == 20
+    assert after["progress"]["step"] == 40
     assert after["progress"]["questions"] == 40 * 4
     assert [row["step"] for row in rows(out) if row["split"] == "train"] == ["20", "40"]
     assert (out / "loss.png").stat().st_size > 1000
