@@ -37,7 +37,7 @@ class RgbOnlyPointer:
         """The spec of the pointer behind it."""
         return self._pointer.name
 
-    def point(self, rgb: Any, _relative_depth: Any, *args: Any, **kwargs: Any) -> PointerAnswer:
+    def point(self, rgb: Any, relative_depth: Any, *args: Any, **kwargs: Any) -> PointerAnswer:
         """See ``Pointer.point``; the depth is dropped."""
         return self._pointer.point(rgb, None, *args, **kwargs)
 
