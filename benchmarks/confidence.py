@@ -3,35 +3,45 @@
 """What the confidence of an answer is worth, on scenes that no training has seen.
 
     python -m benchmarks.confidence [--scenes 50] [--model roborefer:demo] [--json]
-    python -m benchmarks.confidence --fit --scenes 300 --first 21000     # prints confidence.json
+    python -m benchmarks.confidence --fit [--model roborefer:demo] [--output FILE]
 
 Every instruction is asked in AUTO through the whole pipeline on the noisy depth of the simulated
 D435, with up known.  A point is right inside the mask and within 20 mm of the right surface.  Exits
 1 where the expected calibration error exceeds 0.05, points with a confidence of 0.5 or more are
 right in less than 95 %, or the mode is right in less than 99 %.
+
+``--fit`` measures a calibration anew and writes it into the model's folder: run it after every
+training, before the check.  Its scenes are others than those of the check (``confidence_fit.py``).
+It prints what the calibration is worth in five-fold cross-validation over its scenes, and exits 1
+where that falls short.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from benchmarks import confidence_fit
+from benchmarks.confidence_fit import Judged
 from benchmarks.demo_brain import camera_frame
 from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.arguments import ArgumentParser, non_negative_int, positive_int
 from roborefer_ros.demo.scoring import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.files import write_text
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.bundled import calibration_of
-from roborefer_ros.pointing.calibration import ACT_ABOVE, UNCALIBRATED
+from roborefer_ros.pointing.bundled import calibration_of, calibration_path
+from roborefer_ros.pointing.calibration import ACT_ABOVE, UNCALIBRATED, Calibration
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
 from roborefer_ros.types import Mode, ReferredPoint
@@ -41,8 +51,8 @@ MAX_CALIBRATION_ERROR = 0.05
 MIN_RIGHT, MIN_MODE = 0.95, 0.99
 BINS = 10
 
-#: the line from which the fitted points are right in this share; some above what is asked for
-FIT_RIGHT = {Mode.OBJECT: 0.955, Mode.FREE_SPACE: 0.935}
+#: first scene and number of scenes of the check; those of a fit lie before it
+FIRST, SCENES = 30_000, 50
 
 Array = npt.NDArray[np.float64]
 
@@ -52,11 +62,13 @@ class Asked:
     """One instruction.
 
     Attributes:
+        scene: Number of the scene.
         mode, used: What it asks for, and what AUTO made of it.
         point: First point of the answer; None where there is none.
         right: Whether it is right.
     """
 
+    scene: int
     mode: Mode
     used: Mode
     point: ReferredPoint | None
@@ -72,15 +84,16 @@ def ask(pipeline: ReferPipeline, scene: HeldOutScene) -> Iterator[Asked]:
         try:
             result = pipeline.refer(frame, question.instruction, lifting=lifting, policy=policy)
         except RoboReferError as error:
-            yield Asked(question.mode, Mode(error.mode), None, False)
+            yield Asked(scene.number, question.mode, Mode(error.mode), None, False)
             continue
         if result.failure() is not None:
-            yield Asked(question.mode, result.mode, None, False)
+            yield Asked(scene.number, question.mode, result.mode, None, False)
             continue
         point = result.points[0]
         world = pose[:3, :3] @ point.position_m + pose[:3, 3]
         near = surface_distance_m(scene, question, world) <= LIMIT_M
-        yield Asked(question.mode, result.mode, point, is_inside(question, point.pixel) and near)
+        right = is_inside(question, point.pixel) and near
+        yield Asked(scene.number, question.mode, result.mode, point, right)
 
 
 def reliability(confidence: Array, right: Array) -> list[tuple[float, float, int]]:
@@ -100,50 +113,29 @@ def calibration_error(rows: Sequence[tuple[float, float, int]]) -> float:
     return sum(abs(mean - right) * count for mean, right, count in rows) / max(total, 1)
 
 
-def fit_curve(model: Array, geometry: Array, right: Array, share: float) -> dict[str, float]:
-    """Platt's curve and the line from which points are right in a share of cases."""
-    clipped = np.clip(model, 1e-4, 1.0 - 1e-4)
-    columns = np.column_stack([np.log(clipped / (1.0 - clipped)), np.ones(len(model))])
-    weights = np.array([1.0, 0.0])
-    for _ in range(100):  # Newton's method, with a weak prior for few answers
-        p = 1.0 / (1.0 + np.exp(-columns @ weights))
-        gradient = columns.T @ (right - p) - 0.01 * weights
-        hessian = columns.T @ (columns * (p * (1.0 - p))[:, None]) + 0.01 * np.eye(2)
-        weights = weights + np.linalg.solve(hessian, gradient)
-    both = geometry / (1.0 + np.exp(-columns @ weights))
-    order = np.argsort(-both)
-    shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    enough = np.nonzero(shares >= share)[0]
-    line = float(both[order][enough[-1]]) if len(enough) else 1.0
-    return {
-        "slope": round(float(weights[0]), 3),
-        "offset": round(float(weights[1]), 3),
-        "act_line": round(min(max(line, ACT_ABOVE), 1.0), 3),
-    }
+def columns_of(answers: Sequence[Asked]) -> Judged:
+    """The points of answers whose model tells its confidence, for a fit."""
+    rows = []
+    for answer in answers:
+        point = answer.point
+        if point is not None and point.model_confidence is not None:
+            trust = point.model_confidence, point.geometry_confidence
+            rows.append((answer.scene, int(answer.used), *trust, answer.right))
+    return confidence_fit.judged(rows)
 
 
-def fit(answers: Sequence[Asked]) -> dict[str, dict[str, dict[str, float]]]:
-    """The content of ``confidence.json``."""
-    curves = {}
-    for mode, share in FIT_RIGHT.items():
-        group = [a for a in answers if a.point is not None and a.used == mode]
-        points = [a.point for a in group if a.point is not None]
-        model = np.array([p.model_confidence for p in points], dtype=np.float64)
-        geometry = np.array([p.geometry_confidence for p in points])
-        right = np.array([float(a.right) for a in group])
-        curves[mode.name.lower()] = fit_curve(model, geometry, right, share)
-    return {"curves": curves}
+def summarise(answers: Sequence[Asked], confidence: Array, right: Array) -> dict[str, float]:
+    """The figures that are judged.
 
-
-def summarise(answers: Sequence[Asked]) -> dict[str, float]:
-    """The figures that are judged."""
-    points = [a.point for a in answers if a.point is not None]
-    confidence = np.array([p.confidence for p in points])
-    right = np.array([float(a.right) for a in answers if a.point is not None])
+    Args:
+        answers: All instructions.
+        confidence: ``[N]`` of those with a point.
+        right: ``[N]`` 1 where the point is right, else 0.
+    """
     kept = confidence >= ACT_ABOVE
     return {
         "asked": len(answers),
-        "answered": len(points),
+        "answered": len(right),
         "right": float(right.mean()),
         "calibration_error": calibration_error(reliability(confidence, right)),
         "kept": float(kept.mean()),
@@ -155,32 +147,75 @@ def summarise(answers: Sequence[Asked]) -> dict[str, float]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns its exit status."""
     parser = ArgumentParser(prog="benchmarks.confidence", description=__doc__)
-    parser.add_argument("--scenes", type=positive_int, default=50)
-    parser.add_argument(
-        "--first", type=non_negative_int, default=30_000, help="first scene's number"
-    )
+    parser.add_argument("--scenes", type=positive_int, help=f"default {SCENES}; for a fit, 600")
+    parser.add_argument("--first", type=non_negative_int, help=f"first scene; for a check {FIRST}")
     parser.add_argument("--questions", type=positive_int, default=8, help="per scene, at most")
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
-    parser.add_argument("--fit", action="store_true", help="print a calibration for the model")
+    parser.add_argument("--fit", action="store_true", help="write a calibration for the model")
+    parser.add_argument("--output", type=Path, help="where to; default: the model's folder")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
-    pipeline = ReferPipeline(
-        open_pointer(arguments.model), calibration=calibration_of(arguments.model)
+    return _fit(arguments) if arguments.fit else _check(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Judge the calibration that the model has."""
+    first = FIRST if arguments.first is None else arguments.first
+    calibration = calibration_of(arguments.model)
+    answers = _ask_all(arguments, first, arguments.scenes or SCENES, calibration)
+    points = [(a.point.confidence, float(a.right)) for a in answers if a.point is not None]
+    confidence, right = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return _report(answers, confidence, right, arguments.json)
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    """Write a calibration for the model, and judge it by cross-validation."""
+    first = confidence_fit.FIRST if arguments.first is None else arguments.first
+    scenes = arguments.scenes or confidence_fit.SCENES
+    if first < FIRST + SCENES and first + scenes > FIRST:
+        raise SystemExit(
+            f"scenes {first} to {first + scenes - 1} of the fit are those of the check, which "
+            f"begin at {FIRST}; name others with --first and --scenes"
+        )
+    path = arguments.output or calibration_path(arguments.model)
+    if path is None:
+        raise SystemExit(f"{arguments.model} has no folder; name a file with --output")
+    answers = _ask_all(arguments, first, scenes, UNCALIBRATED)
+    columns = columns_of(answers)
+    calibration = confidence_fit.fit_calibration(columns)
+    if not calibration.curves:
+        raise SystemExit(
+            f"only {len(columns)} points with a confidence, which is too few for a calibration: "
+            "ask about more scenes, or a model that tells probabilities; nothing was written"
+        )
+    text = json.dumps(confidence_fit.as_json(calibration), indent=2) + "\n"
+    write_text(path, text)
+    print(f"{path}\n{text}in cross-validation over the scenes of the fit:", file=sys.stderr)
+    return _report(
+        answers, confidence_fit.cross_validated(columns), columns.right, arguments.json
     )
-    if arguments.fit:
-        pipeline = replace(pipeline, calibration=UNCALIBRATED)
+
+
+def _ask_all(
+    arguments: argparse.Namespace, first: int, scenes: int, calibration: Calibration
+) -> list[Asked]:
+    """Ask about some scenes, with a bar of progress."""
+    pipeline = ReferPipeline(open_pointer(arguments.model), calibration=calibration)
     answers: list[Asked] = []
-    numbers = range(arguments.first, arguments.first + arguments.scenes)
-    for number in tqdm(numbers, unit="scene", file=sys.stderr):
+    for number in tqdm(range(first, first + scenes), unit="scene", file=sys.stderr):
         answers += ask(pipeline, held_out_scene(number, 640, 480, arguments.questions))
-    if arguments.fit:
-        print(json.dumps(fit(answers), indent=2))
-        return 0
-    figures = summarise(answers)
-    if arguments.json:
+    return answers
+
+
+def _report(answers: Sequence[Asked], confidence: Array, right: Array, as_json: bool) -> int:
+    """Print the figures; returns the exit status."""
+    if not len(right):
+        raise SystemExit(f"none of {len(answers)} instructions was answered with a point")
+    figures = summarise(answers, confidence, right)
+    if as_json:
         print(json.dumps(figures, indent=1))
     else:
-        _print(answers, figures)
+        _print(reliability(confidence, right), figures)
     good = (
         figures["calibration_error"] <= MAX_CALIBRATION_ERROR
         and figures["right_of_kept"] >= MIN_RIGHT
@@ -189,11 +224,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if good else 1
 
 
-def _print(answers: Sequence[Asked], figures: dict[str, float]) -> None:
-    points = [(a.point.confidence, float(a.right)) for a in answers if a.point is not None]
-    confidence, right = (np.array(column) for column in zip(*points, strict=True))
+def _print(rows: Sequence[tuple[float, float, int]], figures: dict[str, float]) -> None:
     print(f"{'confidence':>10}{'right':>8}{'points':>8}")
-    for mean, share, count in reliability(confidence, right):
+    for mean, share, count in rows:
         print(f"{mean:>10.2f}{share:>8.2f}{count:>8}")
     print(
         f"{figures['answered']} of {figures['asked']} instructions answered, "

@@ -7,7 +7,12 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
-from roborefer_ros.pointing.calibration import UNCALIBRATED, Calibration, read_calibration
+from roborefer_ros.pointing.calibration import (
+    FILE_NAME,
+    UNCALIBRATED,
+    Calibration,
+    read_calibration,
+)
 
 #: spec of the network that comes with the package
 BUNDLED = "roborefer:demo"
@@ -27,6 +32,12 @@ def calibration_of(spec: str) -> Calibration:
     """
     folder = _checkpoint_folder(spec)
     return UNCALIBRATED if folder is None else read_calibration(folder)
+
+
+def calibration_path(spec: str) -> Path | None:
+    """Where the calibration of a model lies or would lie; None where it has no local folder."""
+    folder = _checkpoint_folder(spec)
+    return None if folder is None else folder / FILE_NAME
 
 
 def _checkpoint_folder(spec: str) -> Path | None:

@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One confidence from the model's and the geometry's.
 
-The model's confidence is the probability of its coordinates.  How often such a point is right
-depends on the model and on what is asked for, so each model may bring a calibration, measured on
-scenes that its training has not seen (``python -m benchmarks.confidence --fit``): Platt's logistic
-curve (Platt, "Probabilistic Outputs for Support Vector Machines", 1999) of the log odds.
+The model's confidence is the probability of its coordinates, the geometry's how well the readings
+around them agree.  How often such a point is right depends on the model and on what is asked for,
+so each model may bring a calibration, measured on scenes that its training has not seen
+(``python -m benchmarks.confidence --fit``): Platt's logistic curve (Platt, "Probabilistic Outputs
+for Support Vector Machines", 1999) of the log odds of the model's confidence, times a power of the
+geometry's.
 
 The result is used as follows: a point of ``ACT_ABOVE`` or more can be acted on.  Points whose
-probability lies below the calibration's ``act_line`` stay under it, whatever their probability, so
-that the points above it are right in about 95 % of cases (docs/models.md has the figures).
+probability lies below the calibration's ``act_line``, and those whose geometry is doubtful by
+itself, stay under it, whatever their probability, so that the points above it are right in about
+95 % of cases (docs/models.md has the figures).
 """
 
 from __future__ import annotations
@@ -43,17 +46,28 @@ class Curve:
     Attributes:
         slope, offset: Of the log odds.
         act_line: Probability from which points can be acted on, [0.5, 1].
+        geometry_power: How much the geometry's confidence counts: 1 as a probability, 0 not at
+            all.
     """
 
     slope: float
     offset: float
     act_line: float = ACT_ABOVE
+    geometry_power: float = 1.0
 
     def probability(self, model_confidence: float) -> float:
         """Probability that a point of such a confidence is right."""
         share = min(max(model_confidence, _EDGE), 1.0 - _EDGE)
         odds = self.slope * math.log(share / (1.0 - share)) + self.offset
         return 1.0 / (1.0 + math.exp(-odds))
+
+    def confidence(self, model_confidence: float, geometry_confidence: float) -> float:
+        """Probability that a point is right; below ``ACT_ABOVE`` where it is not to be acted on."""
+        trust = max(geometry_confidence, 0.0) ** self.geometry_power
+        both = self.probability(model_confidence) * trust
+        if both >= self.act_line and geometry_confidence >= ACT_ABOVE:
+            return both
+        return min(both, JUST_BELOW)
 
 
 @dataclass(frozen=True)
@@ -79,8 +93,7 @@ class Calibration:
         curve = self.curves.get(mode)
         if curve is None:
             return model_confidence * geometry_confidence
-        both = curve.probability(model_confidence) * geometry_confidence
-        return both if both >= curve.act_line else min(both, JUST_BELOW)
+        return curve.confidence(model_confidence, geometry_confidence)
 
 
 #: for models that nobody has measured
@@ -112,9 +125,12 @@ def _mode(name: str) -> Mode:
 
 
 def _curve(entry: Any) -> Curve:
-    curve = Curve(*(float(entry[name]) for name in ("slope", "offset", "act_line")))
+    names = ("slope", "offset", "act_line")
+    curve = Curve(*(float(entry[name]) for name in names), float(entry.get("geometry_power", 1.0)))
     if not (0.0 < curve.slope < 100.0 and abs(curve.offset) < 100.0):
         raise ValueError("slope must be positive, and both below 100")
     if not ACT_ABOVE <= curve.act_line <= 1.0:
         raise ValueError(f"act_line must lie in [{ACT_ABOVE}, 1]")
+    if not 0.0 <= curve.geometry_power <= 10.0:
+        raise ValueError("geometry_power must lie in [0, 10]")
     return curve

@@ -24,12 +24,13 @@ from roborefer_ros.types import Mode
 
 UNIT = st.floats(0.0, 1.0)
 MEASURED = Calibration({Mode.OBJECT: Curve(1.2, -0.2, 0.75)})
+LENIENT = Calibration({Mode.OBJECT: Curve(1.2, -0.2, 0.6, 0.1)})
 
 
 @given(UNIT, UNIT, UNIT)
 def test_more_confidence_of_a_part_is_never_less_of_the_whole(a: float, b: float, c: float) -> None:
     low, high = sorted((a, b))
-    for calibration in (UNCALIBRATED, MEASURED):
+    for calibration in (UNCALIBRATED, MEASURED, LENIENT):
         for mode in (Mode.OBJECT, Mode.FREE_SPACE):
             one = calibration.confidence(low, c, mode)
             assert 0.0 <= one <= calibration.confidence(high, c, mode) <= 1.0
@@ -42,6 +43,19 @@ def test_below_its_line_a_point_cannot_be_acted_on() -> None:
     assert MEASURED.confidence(0.6, 1.0, Mode.OBJECT) < ACT_ABOVE
     assert MEASURED.confidence(0.95, 1.0, Mode.OBJECT) == pytest.approx(curve.probability(0.95))
     assert MEASURED.confidence(0.95, 0.5, Mode.OBJECT) < ACT_ABOVE
+
+
+def test_geometry_counts_as_much_as_it_was_measured_to() -> None:
+    certain = MEASURED.curves[Mode.OBJECT].probability(0.95)
+    assert MEASURED.confidence(0.95, 0.9, Mode.OBJECT) == pytest.approx(0.9 * certain)
+    assert LENIENT.confidence(0.95, 0.9, Mode.OBJECT) == pytest.approx(0.9**0.1 * certain)
+
+
+def test_doubtful_geometry_alone_keeps_a_point_from_being_acted_on() -> None:
+    curve = LENIENT.curves[Mode.OBJECT]
+    assert curve.probability(0.99) * 0.49**0.1 > curve.act_line
+    assert LENIENT.confidence(0.99, 0.49, Mode.OBJECT) < ACT_ABOVE
+    assert LENIENT.confidence(0.99, 0.51, Mode.OBJECT) > ACT_ABOVE
 
 
 def test_a_model_that_nobody_measured_is_the_product() -> None:
@@ -63,6 +77,8 @@ def test_a_model_that_tells_nothing_leaves_the_geometry() -> None:
         '{"curves": {"object": {"slope": 1, "offset": NaN, "act_line": 0.7}}}',
         '{"curves": {"object": {"slope": 1, "offset": 0, "act_line": 0.4}}}',
         '{"curves": {"object": {"slope": 1, "offset": 0}}}',
+        '{"curves": {"object": {"slope": 1, "offset": 0, "act_line": 0.7, "geometry_power": -1}}}',
+        '{"curves": {"object": {"slope": 1, "offset": 0, "act_line": 0.7, "geometry_power": NaN}}}',
         '{"curves": {"other": {"slope": 1, "offset": 0, "act_line": 0.7}}}',
         '{"curves": {}, "pad": "' + "x" * 70000 + '"}',
     ],
@@ -78,6 +94,9 @@ def test_a_calibration_is_read_from_the_models_folder(tmp_path: Path) -> None:
     curves = {"object": {"slope": 1.5, "offset": 0.1, "act_line": 0.8}}
     (tmp_path / FILE_NAME).write_text(json.dumps({"curves": curves}))
     assert read_calibration(tmp_path) == Calibration({Mode.OBJECT: Curve(1.5, 0.1, 0.8)})
+    curves["object"]["geometry_power"] = 0.3
+    (tmp_path / FILE_NAME).write_text(json.dumps({"curves": curves}))
+    assert read_calibration(tmp_path) == Calibration({Mode.OBJECT: Curve(1.5, 0.1, 0.8, 0.3)})
 
 
 def test_the_bundled_network_has_one_for_both_modes() -> None:
