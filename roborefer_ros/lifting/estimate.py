@@ -33,10 +33,21 @@ _OPEN_HOLE_PX, _CLOSED_HOLE_PX = 8.0, 24.0
 #: a depth that is farther off is not at the right place, metres
 _RIGHT_PLACE_M = 0.020
 
-#: slope's error from the waves of real sensors, over that of independent ones as high: measured
-_WAVES = 0.8
+#: errors that all readings of a surface share (calibration, pattern) are at least so many times
+#: those of one reading: 5 mm at 1 m for a D435, and like them they grow with the square of the
+#: depth where that is triangulated
+_SHARED_NOISE = 1.7
+
+#: error of a slope from the waves that neighbouring readings share, over waves that are as high as
+#: the noise of one reading; its exponents of the waves' height and of the patch's radius, which
+#: is at its full size ``_FULL_PX`` (RMS, of an image 1280 wide): a smaller patch tilts with waves
+#: that a larger one shows.  Measured on tables that six frames of four sensors show
+_WAVES, _HEIGHT_POWER, _RADIUS_POWER, _FULL_PX = 0.51, 1.15, 1.1, 16.5
 #: waves wider than any patch, over the standard deviation of one reading: measured
-_WIDE_WAVES = 0.25
+_WIDE_WAVES = 0.15
+#: parts of a patch whose means tell the waves; means of independent readings are taken for waves
+#: where they are so many times as high as chance makes them
+_PARTS, _CHANCE = 24, 2.0
 
 
 def point_on(
@@ -126,7 +137,7 @@ def _covariance(
     unexplained = max(0.0, residual**2 - deadband * sigma**2)
     shared = shared_ratio(surface.correlation)
     edge = surface.other_ratio * options.step_m**2 / 4.0
-    bias = (options.depth_bias_ratio * z) ** 2
+    bias = max(options.depth_bias_ratio * z, _SHARED_NOISE * sigma) ** 2
     # readings that registration spread over several pixels, or that are medians already,
     # and those whose errors are those of their neighbours
     per_reading = _reading_variance_ratio(frame, ray * z) * readings_per_independent(
@@ -149,16 +160,36 @@ def _covariance(
     distance = abs(float(normal @ ray)) * z
     var_q = (sigma / z**2) ** 2
     if surface.waves > 0.0:
-        readings = plane.sampled or plane.count
         noise_ratio = getattr(frame.depth, "noise_ratio", 1.0)
-        var_q = var_q * max(1.0, noise_ratio**2) + (
-            shared * ((_WAVES * surface.waves) ** 2 + (_WIDE_WAVES * sigma / z**2) ** 2) * readings
-        )
+        scale = longer_side_px(frame) / REFERENCE_WIDTH_PX
+        waves = _wave_variance(surface, math.sqrt(var_q), scale)
+        var_q = var_q * max(1.0, noise_ratio**2) + waves * (plane.sampled or plane.count)
     else:
         var_q *= per_reading
     slope *= var_q * distance**2
     covariance[3:, 3:] = _tilt_covariance(slope, ray, normal)
     return covariance, residual
+
+
+def _wave_variance(surface: Surface, sigma_q: float, scale: float) -> float:
+    """Variance that shared errors add to each reading of a patch, as far as its slope goes.
+
+    Args:
+        surface: With the waves that its patch leaves over.
+        sigma_q: Standard deviation of one reading, 1/m.
+        scale: Width of the image over ``REFERENCE_WIDTH_PX``.
+    """
+    plane = surface.plane
+    readings = plane.sampled or plane.count
+    by_chance = _PARTS * plane.rms**2 / readings
+    shared = max(
+        shared_ratio(surface.correlation), 1.0 - _CHANCE * by_chance / max(surface.waves**2, 1e-30)
+    )
+    (uu, _), (_, vv) = plane.covariance[1:, 1:].tolist()
+    radius_px = 1.0 / math.sqrt(max((uu + vv) * readings, 1e-30))
+    small = max(1.0, _FULL_PX * scale / radius_px) ** _RADIUS_POWER
+    height = (surface.waves / sigma_q) ** _HEIGHT_POWER
+    return shared * ((_WAVES * height * small) ** 2 + _WIDE_WAVES**2) * sigma_q**2
 
 
 def _tilt_covariance(slope: Array, ray: Array, normal: Array) -> Array:

@@ -31,11 +31,15 @@ from roborefer_ros.lifting.intrinsics import check_intrinsics
 from roborefer_ros.lifting.lifted import LiftedPoint
 from roborefer_ros.lifting.options import REFERENCE_WIDTH_PX, LiftingOptions, longer_side_px
 from roborefer_ros.lifting.placing import place_point
+from roborefer_ros.lifting.plausible import judge_depth
 from roborefer_ros.lifting.registration import check_alignment, frame_window
 from roborefer_ros.lifting.shadow import FarSide, find_far_side, shadow_reach_px
 from roborefer_ros.lifting.sides import side_by_colour
 from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
 from roborefer_ros.types import Mode, Pixel, PointFlag, RGBDFrame
+
+#: trust in an image that is noisier than its sensor can be: below one half
+_IMPLAUSIBLE = 0.45
 
 #: pixels beyond the far end of a hole whose colour is looked at
 _BESIDE_PX = 12
@@ -61,7 +65,7 @@ def lift_point(
         NoDepthAtPointError: no reading within the search radius.
         NoValidDepthError: no reading in the whole image.
         DepthAmbiguousError: two surfaces compete at the pixel.
-        OutOfRangeError: the surface is outside [z_min, z_max].
+        OutOfRangeError: the surface is outside [z_min, z_max], or most of the image is nearer.
         GrazingSurfaceError: the surface is seen at too flat an angle.
         NotFreeSpaceError: FREE_SPACE, and the support is uneven, tilted or occupied.
         PointOutsideImageError, SizeMismatchError, InvalidImageError,
@@ -70,10 +74,13 @@ def lift_point(
     """
     _check(frame, pixel)
     options = options.bound_to(frame)
+    plausible = judge_depth(frame.depth, options)
     if mode == Mode.FREE_SPACE:
         surface = functools.partial(_on_surface, frame, pixel, options, mode)
-        return _finite(place_point(frame, pixel, options, surface), pixel)
-    return _finite(_on_surface(frame, pixel, options, mode)[0], pixel)
+        lifted = place_point(frame, pixel, options, surface)
+    else:
+        lifted = _on_surface(frame, pixel, options, mode)[0]
+    return _finite(lifted if plausible else _doubted(lifted, pixel, options), pixel)
 
 
 def lift_points(
@@ -84,6 +91,23 @@ def lift_points(
 ) -> list[LiftedPoint]:
     """Lift several pixels; raises what ``lift_point`` raises for the first that fails."""
     return [lift_point(frame, pixel, options, mode) for pixel in pixels]
+
+
+def _doubted(lifted: LiftedPoint, pixel: Pixel, options: LiftingOptions) -> LiftedPoint:
+    """The same point of an image that is noisier than its sensor can be.
+
+    Raises:
+        DepthAmbiguousError: with that doubt its confidence is too low.
+    """
+    confidence = _IMPLAUSIBLE * lifted.confidence
+    if confidence < options.least_confidence:
+        raise DepthAmbiguousError(
+            f"confidence {confidence:.2f} at pixel ({pixel[0]:.0f}, {pixel[1]:.0f}) is below "
+            f"{options.least_confidence:g}: the depth image is noisier than the sensor's model "
+            f"({options.depth_noise_model}) allows; is the depth unit too small, or are the noise "
+            "options those of another camera?"
+        )
+    return replace(lifted, confidence=confidence, flags=lifted.flags | PointFlag.NOISY)
 
 
 def _finite(lifted: LiftedPoint, pixel: Pixel) -> LiftedPoint:

@@ -45,7 +45,7 @@ _WELL_SEEN = 0.5
 
 #: height of the errors that neighbouring readings of a support share, over what it leaves over:
 #: measured
-_SUPPORT_WAVES = 0.55
+_SUPPORT_WAVES = 0.95
 
 #: factor of the confidence for a reason that speaks against a place: below one half, whatever
 #: else speaks for it
