@@ -191,9 +191,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     text = json.dumps(confidence_fit.as_json(calibration), indent=2) + "\n"
     write_text(path, text)
     print(f"{path}\n{text}in cross-validation over the scenes of the fit:", file=sys.stderr)
-    return _report(
-        answers, confidence_fit.cross_validated(columns), columns.right, arguments.json
-    )
+    return _report(answers, confidence_fit.cross_validated(columns), columns.right, arguments.json)
 
 
 def _ask_all(

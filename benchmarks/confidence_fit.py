@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.types import Mode
 from roborefer_ros.pointing.calibration import ACT_ABOVE, Calibration, Curve
+from roborefer_ros.types import Mode
 
 Array = npt.NDArray[np.float64]
 
@@ -193,4 +193,3 @@ def judged(rows: Sequence[tuple[int, int, float, float, bool]]) -> Judged:
         columns[3],
         columns[4],
     )
-

@@ -155,7 +155,6 @@ class PointFlag(enum.IntFlag):
     DEMO_MODEL = 1024  #: the bundled network answered, which knows simulated scenes only
     COLOUR_CHANGE = 2048  #: a thin or transparent thing may lie there: the support's colour changes
     UNSEEN = 4096  #: parts of the footprint or of the space above it were not seen
-    NOISY = 8192  #: depth is noisier than the sensor's can be: a wrong unit, or another camera's options
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,9 @@ from roborefer_ros.lifting.sides import side_by_colour
 from roborefer_ros.lifting.surface import SQUARE_3X3_PX, Surface, find_surface
 from roborefer_ros.types import Mode, Pixel, PointFlag, RGBDFrame
 
+#: standard deviation of a depth that makes it useless to a gripper, metres
+_UNCERTAIN_M = 0.05
+
 #: trust in an image that is noisier than its sensor can be: below one half
 _IMPLAUSIBLE = 0.45
 
@@ -107,7 +110,7 @@ def _doubted(lifted: LiftedPoint, pixel: Pixel, options: LiftingOptions) -> Lift
             f"({options.depth_noise_model}) allows; is the depth unit too small, or are the noise "
             "options those of another camera?"
         )
-    return replace(lifted, confidence=confidence, flags=lifted.flags | PointFlag.NOISY)
+    return replace(lifted, confidence=confidence)
 
 
 def _finite(lifted: LiftedPoint, pixel: Pixel) -> LiftedPoint:
@@ -257,6 +260,12 @@ def _too_uncertain(
         return DepthAmbiguousError(
             f"{what}: {other_ratio:.0%} of the readings around it lie on another "
             "surface; point further inside the object or move the camera"
+        )
+    sigma_m = math.sqrt(float(lifted.covariance[2, 2]))
+    if lifted.nearest_reading_px == 0.0 and sigma_m > _UNCERTAIN_M:
+        return OutOfRangeError(
+            f"{what}: at {lifted.position_m[2]:.2f} m the sensor is good for {sigma_m:.2f} m only; "
+            "move the camera closer, or check the depth unit and the noise options"
         )
     return NoDepthAtPointError(
         f"{what}: the nearest of {lifted.inliers} readings is {lifted.nearest_reading_px:.0f} px "

@@ -21,6 +21,7 @@ simulations have, may be as high as whoever made it pleased and tells no unit.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,10 +31,12 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.errors import OutOfRangeError
-from roborefer_ros.frame import DepthImage
 from roborefer_ros.lifting.options import LiftingOptions
+from roborefer_ros.types import DepthImage
 
 Array = npt.NDArray[np.float64]
+
+_LOG = logging.getLogger(__name__)
 
 #: places along the image's sides at which 5x5 readings are looked at, and those that tell
 _ROWS, _COLUMNS, _HALF, _LEAST_PLACES = 18, 24, 2, 30
@@ -101,6 +104,8 @@ def judge_depth(depth: DepthImage, options: LiftingOptions) -> bool:
         near = _too_near_ratio(statistics, depth.unit_m, options)
         noise = noise_over_model(statistics, depth.unit_m, depth.width, options)
         verdict = verdicts[key] = near, noise <= _MOST_NOISE
+        if noise > _MOST_NOISE:
+            _warn(key, noise)
     near, plausible = verdict
     if near > _MOST_TOO_NEAR:
         middle_m = float(np.median(statistics.middles)) * depth.unit_m
@@ -110,6 +115,22 @@ def judge_depth(depth: DepthImage, options: LiftingOptions) -> bool:
             f"{depth.unit_m:g} m right? If the camera can measure that near, lower z_min"
         )
     return plausible
+
+
+def _warn(key: tuple[float | str, ...], noise: float) -> None:
+    """Tell once about each camera and set of options."""
+    if key in _warned or len(_warned) >= _MOST_WARNINGS:
+        return
+    _warned.add(key)
+    _LOG.warning(
+        "the depth image is %.1f times as noisy as the model %s allows at its depths (unit %g m), "
+        "so no point gets a confidence of 0.5: is the depth unit too small, or are "
+        "lifting.disparity_noise_px, lifting.baseline_m and lifting.depth_focal_px those of "
+        "another camera?",
+        noise,
+        key[3],
+        key[0],
+    )
 
 
 def _too_near_ratio(statistics: DepthStatistics, unit_m: float, options: LiftingOptions) -> float:
@@ -202,6 +223,10 @@ def _off_plane() -> Array:
     off: Array = np.eye(len(du)) - design @ np.linalg.pinv(design)
     return off
 
+
+#: what was warned about; a stream of ever new options ends somewhere
+_warned: set[tuple[float | str, ...]] = set()
+_MOST_WARNINGS = 64
 
 _NOTHING = DepthStatistics(np.empty(0), np.empty(0), np.empty(0), 0.0)
 

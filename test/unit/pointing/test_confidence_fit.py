@@ -22,7 +22,6 @@ from benchmarks.confidence_fit import (
     cross_validated,
     fit_calibration,
 )
-from roborefer_ros.types import Mode
 from roborefer_ros.pointing.calibration import (
     ACT_ABOVE,
     FILE_NAME,
@@ -30,6 +29,7 @@ from roborefer_ros.pointing.calibration import (
     Curve,
     read_calibration,
 )
+from roborefer_ros.types import Mode
 
 OBJECT, FREE_SPACE = Curve(1.4, 0.5, 0.5, 0.3), Curve(0.8, -0.4, 0.5, 0.7)
 
