@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the confidence of an answer is worth, on scenes that no training has seen.
 
-    python -m benchmarks.confidence [--scenes 50] [--model roborefer:demo] [--json]
+    python -m benchmarks.confidence [--scenes 150] [--model roborefer:demo] [--json]
     python -m benchmarks.confidence --fit [--model roborefer:demo] [--output FILE]
 
 Every instruction is asked in AUTO through the whole pipeline on the noisy depth of the simulated
@@ -52,7 +52,7 @@ MIN_RIGHT, MIN_MODE = 0.95, 0.99
 BINS = 10
 
 #: first scene and number of scenes of the check; those of a fit lie before it
-FIRST, SCENES = 30_000, 50
+FIRST, SCENES = 30_000, 150
 
 Array = npt.NDArray[np.float64]
 
@@ -147,7 +147,7 @@ def summarise(answers: Sequence[Asked], confidence: Array, right: Array) -> dict
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns its exit status."""
     parser = ArgumentParser(prog="benchmarks.confidence", description=__doc__)
-    parser.add_argument("--scenes", type=positive_int, help=f"default {SCENES}; for a fit, 600")
+    parser.add_argument("--scenes", type=positive_int, help=f"default {SCENES}; for a fit, 300")
     parser.add_argument("--first", type=non_negative_int, help=f"first scene; for a check {FIRST}")
     parser.add_argument("--questions", type=positive_int, default=8, help="per scene, at most")
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
