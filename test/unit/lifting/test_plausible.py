@@ -13,8 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from roborefer_ros.errors import DepthAmbiguousError, OutOfRangeError
-from roborefer_ros.lifting import LiftingOptions, lift_point
-from roborefer_ros.lifting import plausible
+from roborefer_ros.lifting import LiftingOptions, lift_point, plausible
 from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame
 
 CAMERA = CameraIntrinsics(320, 240, 260.0, 260.0, 159.5, 119.5)

@@ -65,7 +65,8 @@ def test_points_over_the_line_are_right_as_often_as_asked_on_answers_not_fitted_
     assert 0.1 < kept.mean() < 0.9
     assert others.right[kept].mean() == pytest.approx(RIGHT, abs=0.012)
     lines = {curve.act_line for curve in calibration.curves.values()}
-    assert len(lines) == 1 and ACT_ABOVE < lines.pop() < 1.0
+    assert len(lines) == 1
+    assert ACT_ABOVE < lines.pop() < 1.0
 
 
 def test_without_a_line_the_numbers_are_probabilities() -> None:
@@ -122,7 +123,8 @@ def test_one_command_writes_the_file_that_the_model_is_read_with(
     path = tmp_path / FILE_NAME
     with pytest.raises(SystemExit, match="too few for a calibration"):
         main(["--fit", "--scenes", "1", "--questions", "2", "--output", str(path)])
-    assert not path.exists() and read_calibration(tmp_path) is UNCALIBRATED
+    assert not path.exists()
+    assert read_calibration(tmp_path) is UNCALIBRATED
     monkeypatch.setattr(confidence_fit, "LEAST_ANSWERS", 8)  # else it takes two dozen scenes
     main(["--fit", "--scenes", "3", "--questions", "8", "--output", str(path)])
     assert Mode.OBJECT in read_calibration(tmp_path).curves
