@@ -187,8 +187,8 @@ def _wave_variance(surface: Surface, sigma_q: float, scale: float) -> float:
     )
     (uu, _), (_, vv) = plane.covariance[1:, 1:].tolist()
     radius_px = 1.0 / math.sqrt(max((uu + vv) * readings, 1e-30))
-    small = max(1.0, _FULL_PX * scale / radius_px) ** _RADIUS_POWER
-    height = (surface.waves / sigma_q) ** _HEIGHT_POWER
+    small = math.pow(max(1.0, _FULL_PX * scale / radius_px), _RADIUS_POWER)
+    height = math.pow(surface.waves / sigma_q, _HEIGHT_POWER)
     return shared * ((_WAVES * height * small) ** 2 + _WIDE_WAVES**2) * sigma_q**2
 
 

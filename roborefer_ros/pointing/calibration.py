@@ -63,7 +63,7 @@ class Curve:
 
     def confidence(self, model_confidence: float, geometry_confidence: float) -> float:
         """Probability that a point is right; below ``ACT_ABOVE`` where it is not to be acted on."""
-        trust = max(geometry_confidence, 0.0) ** self.geometry_power
+        trust = math.pow(max(geometry_confidence, 0.0), self.geometry_power)
         both = self.probability(model_confidence) * trust
         if both >= self.act_line and geometry_confidence >= ACT_ABOVE:
             return both
@@ -125,8 +125,8 @@ def _mode(name: str) -> Mode:
 
 
 def _curve(entry: Any) -> Curve:
-    names = ("slope", "offset", "act_line")
-    curve = Curve(*(float(entry[name]) for name in names), float(entry.get("geometry_power", 1.0)))
+    slope, offset, act_line = (float(entry[name]) for name in ("slope", "offset", "act_line"))
+    curve = Curve(slope, offset, act_line, float(entry.get("geometry_power", 1.0)))
     if not (0.0 < curve.slope < 100.0 and abs(curve.offset) < 100.0):
         raise ValueError("slope must be positive, and both below 100")
     if not ACT_ABOVE <= curve.act_line <= 1.0:
