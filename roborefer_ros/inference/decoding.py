@@ -58,6 +58,8 @@ class Row:
         logprobs: Natural log probability of each new token.
         tracked: Probabilities of the tracked tokens in the place of each new token.
         finish_reason: "stop" or "length", once the row is complete.
+        stop_id: Token that ended the answer; None where its greatest length did.
+        stop_logprob: Natural log probability of that token.
         error: What ``cancellation`` raised.
         prefill_s: Duration of reading the prompts, seconds.
         passes: Number of times the network was run for this row.
@@ -76,6 +78,8 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     tracked: list[list[float]] = field(default_factory=list)
     finish_reason: str = ""
+    stop_id: int | None = None
+    stop_logprob: float = 0.0
     error: RoboReferError | None = None
     prefill_s: float = 0.0
     passes: int = 0
@@ -119,6 +123,7 @@ class Row:
             token, logprob, *tracked = packed[right]
             if int(token) in stops:
                 self.finish_reason = "stop"
+                self.stop_id, self.stop_logprob = int(token), logprob
                 return
             self.ids.append(int(token))
             self.logprobs.append(logprob)

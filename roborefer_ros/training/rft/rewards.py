@@ -73,6 +73,8 @@ class RewardRules:
         target_rule: ``exact`` names, or one that ``contains`` the other as whole words.
         answer_form: ``tags`` reads the answer in its tags; ``text`` is for models that answer
             without reasoning: the whole text is the answer, behind its thought if it has one.
+        point_limit_px: Largest ``|dx| + |dy|`` of a right point, pixels of the picture's file.  The
+            paper's 50 are meant for 960 x 540.
     """
 
     format_weight: float = 1.0
@@ -84,6 +86,7 @@ class RewardRules:
     process_rule: Literal["all", "fraction"] = "all"
     target_rule: Literal["exact", "contains"] = "exact"
     answer_form: Literal["tags", "text"] = "tags"
+    point_limit_px: float = POINT_LIMIT_PX
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def score(text: str, annotation: Annotation, rules: RewardRules | None = None) -
     """
     rules = rules or RewardRules()
     form = outcome_format(text) if rules.format_rule == "strict" else outcome_format_r1v(text)
-    point = point_reward(text, annotation, whole_text=rules.answer_form == "text")
+    limit = rules.point_limit_px
+    point = point_reward(text, annotation, whole_text=rules.answer_form == "text", limit_px=limit)
     steps = thought_steps(text)
     process = process_format(steps, all_of_them=rules.process_rule == "all")
     accuracy = process_accuracy(steps, annotation, contains=rules.target_rule == "contains")
@@ -182,13 +186,20 @@ def points_in(text: str) -> list[XY]:
     return [(float(match[1]), float(match[2])) for match in _POINT.finditer(text)]
 
 
-def point_reward(text: str, annotation: Annotation, *, whole_text: bool = False) -> float:
+def point_reward(
+    text: str,
+    annotation: Annotation,
+    *,
+    whole_text: bool = False,
+    limit_px: float = POINT_LIMIT_PX,
+) -> float:
     """1 if the answer has as many points as the annotation and all are right, else 0.
 
     Args:
         text: Completion.
         annotation: Of its prompt.
         whole_text: Whether the answer is the text itself (behind its thought) where it has no tags.
+        limit_px: Largest distance of a right point, pixels.
     """
     answer = body(text, "answer")
     if answer is None and whole_text:
@@ -202,7 +213,7 @@ def point_reward(text: str, annotation: Annotation, *, whole_text: bool = False)
         return 0.0
     if annotation.region is not None:
         return float(all(map(annotation.region.holds, found)))
-    return float(_all_matched(found, annotation))
+    return float(_all_matched(found, annotation, limit_px))
 
 
 def _is_inside(point: XY) -> bool:
@@ -214,14 +225,16 @@ def distance_px(one: Sequence[float], other: Sequence[float], size: tuple[int, i
     return abs(one[0] - other[0]) * size[0] + abs(one[1] - other[1]) * size[1]
 
 
-def _is_near(one: Sequence[float], other: Sequence[float], size: tuple[int, int]) -> bool:
-    return distance_px(one, other, size) <= POINT_LIMIT_PX + _TOLERANCE
+def _is_near(
+    one: Sequence[float], other: Sequence[float], size: tuple[int, int], limit_px: float
+) -> bool:
+    return distance_px(one, other, size) <= limit_px + _TOLERANCE
 
 
-def _all_matched(found: Sequence[XY], annotation: Annotation) -> bool:
+def _all_matched(found: Sequence[XY], annotation: Annotation, limit_px: float) -> bool:
     """Whether each point found can be given an annotated one of its own that is near."""
     size, wanted = annotation.image_size, annotation.answer
-    near = [[k for k, w in enumerate(wanted) if _is_near(f, w, size)] for f in found]
+    near = [[k for k, w in enumerate(wanted) if _is_near(f, w, size, limit_px)] for f in found]
     owner: dict[int, int] = {}
 
     def place(number: int, seen: set[int]) -> bool:
@@ -257,7 +270,11 @@ def process_format(steps: Sequence[Step], *, all_of_them: bool = True) -> float:
 
 
 def process_accuracy(
-    steps: Sequence[Step], annotation: Annotation, *, contains: bool = False
+    steps: Sequence[Step],
+    annotation: Annotation,
+    *,
+    contains: bool = False,
+    limit_px: float = POINT_LIMIT_PX,
 ) -> float:
     """Number of annotated key steps that the thought has right, in any order.
 
@@ -267,6 +284,7 @@ def process_accuracy(
         steps: Of the thought.
         annotation: Of the prompt.
         contains: Whether a target also matches where one name holds the other as whole words.
+        limit_px: Largest distance of a right position, pixels.
     """
     keys: dict[tuple[str, str], Step] = {}
     for key in annotation.key_steps:
@@ -276,7 +294,8 @@ def process_accuracy(
         own = step.key if step.key in keys or not contains else _containing(step, keys)
         if own in keys:
             first.setdefault(own, step)
-    return float(sum(_is_right(step, keys[key], annotation) for key, step in first.items()))
+    size = annotation.image_size
+    return float(sum(_is_right(step, keys[key], size, limit_px) for key, step in first.items()))
 
 
 def _containing(step: Step, keys: dict[tuple[str, str], Step]) -> tuple[str, str]:
@@ -288,12 +307,12 @@ def _containing(step: Step, keys: dict[tuple[str, str], Step]) -> tuple[str, str
     return step.key
 
 
-def _is_right(step: Step, key: Step, annotation: Annotation) -> bool:
+def _is_right(step: Step, key: Step, size: tuple[int, int], limit_px: float) -> bool:
     """Whether a step says what is annotated."""
     if not step.is_well_formed or len(step.value) != len(key.value):
         return False
     if key.kind == "Position":
-        return _is_near(step.value, key.value, annotation.image_size)
+        return _is_near(step.value, key.value, size, limit_px)
     if key.kind == "Orientation":
         lengths = math.hypot(*step.value) * math.hypot(*key.value)
         along = sum(a * b for a, b in zip(step.value, key.value, strict=True))

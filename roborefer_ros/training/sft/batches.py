@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -27,11 +27,11 @@ from roborefer_ros.training.data.items import fit_item
 
 
 class Samples(Protocol):
-    """Numbered samples, e.g. ``training.data.dataset.MixtureDataset``."""
+    """What is learned from, by number, e.g. ``training.data.dataset.MixtureDataset``."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int, /) -> LoadedSample: ...
+    def __getitem__(self, number: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,14 @@ def with_geometry(config: RoboReferConfig, tiling: str, max_tiles: int) -> RoboR
 
 
 def open_loader(
-    samples: Samples, order: Sequence[Any], collator: Collator, workers: int
-) -> Iterator[Batch]:
+    samples: Samples, order: Sequence[Any], collator: Callable[[Any], Any], workers: int
+) -> Iterator[Any]:
     """Load batches in a given order, ahead of time where there are workers.
 
     Args:
         samples: All samples.
         order: Numbers of the samples of each batch.
-        collator: Makes the batches.
+        collator: Makes a batch of a list of samples.
         workers: Processes; 0 loads in this one.
     """
     options: Mapping[str, Any] = {}

@@ -25,8 +25,8 @@ from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.labels import IGNORE, TrainingBatch
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
-from roborefer_ros.training.sft.module import StageModule
-from roborefer_ros.training.sft.recipe import SftRecipe
+from roborefer_ros.training.sft.module import MediaModule, StageModule
+from roborefer_ros.training.sft.recipe import SftRecipe, TrainingRecipe
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,17 @@ class Engine:
         processor: Of the same checkpoint.
         recipe: Precision, parallelism, packing, checkpointing, clipping.
         group: The processes.
+        learns: Whether gradients are exchanged; False for a network that is only asked.
     """
 
     def __init__(
         self,
         model: RoboRefer,
         processor: RoboReferProcessor,
-        recipe: SftRecipe,
+        recipe: TrainingRecipe,
         group: Processes,
+        *,
+        learns: bool = True,
     ) -> None:
         self.group, self.recipe, self.model = group, recipe, model
         self.parallel = parallel_mode(recipe, group)
@@ -159,9 +162,7 @@ class Engine:
             _recompute_activations(model)
         model.train()
         cast = torch.bfloat16 if half and self.parallel != "fsdp" else None
-        self.module = StageModule(
-            model, processor, packing=recipe.packing, autocast=cast, every_part=True
-        )
+        self.module = self._make_module(model, processor, cast)
         self.wrapped: nn.Module = self.module
         if self.parallel == "fsdp":
             self._shard(half)
@@ -171,13 +172,21 @@ class Engine:
                     if not parameter.requires_grad:
                         parameter.data = parameter.data.to(torch.bfloat16)
             self.module.to(group.device)
-            if self.parallel == "ddp":
+            if self.parallel == "ddp" and learns:
                 with warnings.catch_warnings():
                     # broadcast_buffers has another name from torch 2.13 on
                     warnings.simplefilter("ignore", FutureWarning)
                     self.wrapped = nn.parallel.DistributedDataParallel(
                         self.module, broadcast_buffers=False, gradient_as_bucket_view=True
                     )
+
+    def _make_module(
+        self, model: RoboRefer, processor: RoboReferProcessor, autocast: torch.dtype | None
+    ) -> MediaModule:
+        assert isinstance(self.recipe, SftRecipe)
+        return StageModule(
+            model, processor, packing=self.recipe.packing, autocast=autocast, every_part=True
+        )
 
     def _shard(self, half: bool) -> None:
         """Each layer, then the rest; float32 masters, computed and exchanged as the recipe says."""
@@ -247,7 +256,7 @@ class Engine:
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
 
 
-def parallel_mode(recipe: SftRecipe, _group: Processes) -> str:
+def parallel_mode(recipe: TrainingRecipe, _group: Processes) -> str:
     """``single``, ``ddp`` or ``fsdp``."""
     if not dist.is_initialized():
         return "single"
@@ -256,7 +265,7 @@ def parallel_mode(recipe: SftRecipe, _group: Processes) -> str:
     return "ddp" if all("projector" in part for part in recipe.learning_parts) else "fsdp"
 
 
-def use_bfloat16(recipe: SftRecipe, device: torch.device) -> bool:
+def use_bfloat16(recipe: TrainingRecipe, device: torch.device) -> bool:
     """Whether the computation is in bfloat16 (the weights that learn stay float32)."""
     return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
 

@@ -9,10 +9,11 @@ import hashlib
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 import transformers
@@ -23,7 +24,6 @@ from roborefer_ros.models.roborefer.checkpoint import load_roborefer, resolve_fo
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.training.data.sampler import Layout, MixtureSampler, SamplerState
 from roborefer_ros.training.sft.batches import (
-    Batch,
     Collator,
     Samples,
     open_loader,
@@ -47,9 +47,6 @@ from roborefer_ros.training.sft.state import (
 MOST_SKIPPED = 20
 
 _FINISHED = "finished.json"
-
-#: values of a recipe that a run cannot change when it goes on
-_FIXED = ("stage", "parts", "global_batch", "seed", "shuffle", "lora_rank", "tiling", "max_tiles")
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,20 @@ class Run:
     Raises:
         ConfigurationError: the recipe does not fit the processes, the data or the state.
         CheckpointInvalidError, CheckpointNotFoundError: no usable checkpoint or state.
+
+    Attributes:
+        unit: What a step takes.
+        fixed: Values of a recipe that a run cannot change when it goes on.
     """
+
+    unit = "rows"
+    fixed: tuple[str, ...] = (
+        "stage", "parts", "global_batch", "seed", "shuffle", "lora_rank", "tiling", "max_tiles",
+    )  # fmt: skip
 
     def __init__(
         self,
-        recipe: SftRecipe,
+        recipe: Any,
         source: str | Path,
         data: Data,
         output: Path,
@@ -106,7 +112,7 @@ class Run:
         torch.manual_seed(recipe.seed + group.rank)
         self.source = str(source)
         self.fingerprint = fingerprint(resolve_folder(source))
-        self.engine, self.processor = open_engine(recipe, source, group)
+        self.engine, self.processor = self._open(source)
         self.optimizer = build_optimizer(self.engine.model, recipe)
         if self.state is not None:
             self._go_on(self.state)
@@ -131,11 +137,11 @@ class Run:
         recipe = self.recipe
         if self.group.is_first:
             write_text(self.output / "recipe.yaml", recipe.to_yaml())
-        log = RunLog(self.output, self.group, recipe.log_every, self.total)
+        log = self._open_log()
         started = f"from {self.state}" if self.state else f"from {self.source}"
         log.note(
-            f"{recipe.stage}: {started}, step {self.step} of {self.total}, {self.group.world} "
-            f"process(es), {self.engine.parallel}, {self.sampler.layout.global_batch} rows a step"
+            f"{self.title}: {started}, step {self.step} of {self.total}, {self.group.world} "
+            f"process(es), {self.engine.parallel}, {recipe.global_batch} {self.unit} a step"
         )
         with stop_signals() as signals:
             try:
@@ -160,19 +166,49 @@ class Run:
             asked = time.monotonic()
             own = [next(batches) for _ in range(self.sampler.layout.accumulation)]
             waited = time.monotonic() - asked
-            factor = rate_factor(self.step, self.total, recipe.warmup)
+            factor = self._rate_factor()
             for parameters in self.optimizer.param_groups:
                 parameters["lr"] = parameters["base_lr"] * factor
-            result = self.engine.step([batch.tensors for batch in own], self.optimizer)
             self.step += 1
+            self._judge(self._learn(own, recipe.learning_rate * factor, waited, log))
             self.position = self.sampler.after(self.position)
-            log.add(self.step, recipe.learning_rate * factor, result, own, waited)
-            self._judge(result.skipped and result.tokens > 0)
             if recipe.save_every and self.step - saved >= recipe.save_every:
                 self._save()
                 saved = self.step
             if recipe.export_every and self.step % recipe.export_every == 0:
                 self._export()
+
+    # --- what other kinds of training do in their own way --------------------------------------
+
+    @property
+    def title(self) -> str:
+        """What the log calls the run."""
+        return str(self.recipe.stage)
+
+    def _open(self, source: str | Path) -> tuple[Engine, RoboReferProcessor]:
+        return open_engine(self.recipe, source, self.group)
+
+    def _open_log(self) -> RunLog:
+        return RunLog(self.output, self.group, self.recipe.log_every, self.total)
+
+    def _rate_factor(self) -> float:
+        """Factor on the learning rate in the next step."""
+        return rate_factor(self.step, self.total, self.recipe.warmup)
+
+    def _learn(self, own: Sequence[Any], rate: float, waited: float, log: RunLog) -> bool:
+        """One step of the optimizer; returns whether its numbers were not finite.
+
+        Args:
+            own: What this process loaded for the step.
+            rate: Learning rate.
+            waited: Time that loading took, seconds.
+            log: Of the run.
+        """
+        result = self.engine.step([batch.tensors for batch in own], self.optimizer)
+        log.add(self.step, rate, result, own, waited)
+        return result.skipped and result.tokens > 0
+
+    # --- states and stops ----------------------------------------------------------------------
 
     def _judge(self, skipped: bool) -> None:
         self._bad = self._bad + 1 if skipped else 0
@@ -191,7 +227,7 @@ class Run:
         self._stopped_by = (signals[0] if signals else "a signal") if told else "max_minutes"
         return told > 0 or late > 0
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Any]:
         """From the run's position on, without end."""
         collator = Collator(self.processor, self.recipe.max_length)
         position = self.position
@@ -236,7 +272,7 @@ class Run:
     def _go_on(self, state: Path) -> None:
         meta = read_meta(state)
         saved, now = meta.get("recipe", {}), json.loads(json.dumps(vars(self.recipe)))
-        for key in _FIXED:
+        for key in self.fixed:
             if saved.get(key) != now[key]:
                 raise ConfigurationError(
                     f"the state in {state} was made with {key} {saved.get(key)!r}, now it is "

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import torch
@@ -12,13 +13,13 @@ from torch.distributed.tensor import DTensor
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.modeling import RoboRefer
-from roborefer_ros.training.sft.recipe import SftRecipe
+from roborefer_ros.training.sft.recipe import TrainingRecipe
 
 #: all linear layers of Qwen2
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def add_adapters(model: RoboRefer, recipe: SftRecipe) -> None:
+def add_adapters(model: RoboRefer, recipe: TrainingRecipe) -> None:
     """Freeze the language model and let adapters in its layers learn instead.
 
     Args:
@@ -44,6 +45,25 @@ def add_adapters(model: RoboRefer, recipe: SftRecipe) -> None:
     inject_adapter_in_model(config, model.llm)
     for name, weight in model.llm.named_parameters():
         weight.requires_grad_("lora_" in name)
+
+
+@contextlib.contextmanager
+def adapters_off(model: RoboRefer) -> Iterator[None]:
+    """Compute as without adapters for a while: as the network that the run started from.
+
+    Args:
+        model: With adapters in its language model, or without.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module for module in model.llm.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer._disable_adapters = True  # enable_adapters would change what learns
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
 
 
 def merged(part: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -39,13 +39,12 @@ class StageLoss:
     tokens: torch.Tensor
 
 
-class StageModule(nn.Module):
-    """The network with its loss.
+class MediaModule(nn.Module):
+    """A network and how its pictures are encoded; what is done with them is the subclass'.
 
     Args:
         model: Its weights are those that learn.
         processor: Of the same checkpoint.
-        packing: Whether the rows of a batch become one sequence.
         every_part: Whether both media branches run in every pass, on a black tile of weight zero
             where the batch has no such picture.  Sharded or averaged weights need it: all
             processes must take part in every exchange.
@@ -57,26 +56,14 @@ class StageModule(nn.Module):
         model: RoboRefer,
         processor: RoboReferProcessor,
         *,
-        packing: bool = False,
         every_part: bool = True,
         autocast: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.processor = processor
-        self.packing = packing
         self.every_part = every_part
         self.autocast = autocast
-
-    def forward(self, batch: TrainingBatch) -> StageLoss:
-        """The loss of a batch; see ``StageLoss``."""
-        with self._precision():
-            # First images, then depth, then text on every process: the order of the exchanges.
-            images, extra_image = self._encode(batch, "image")
-            depths, extra_depth = self._encode(batch, "depth")
-            spliced = splice_media(self.model, self.processor, batch, images, depths)
-            loss = self._text_loss(spliced)
-        return StageLoss(loss.total + extra_image + extra_depth, loss.per_row, loss.tokens)
 
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         if self.autocast is None:
@@ -106,6 +93,40 @@ class StageModule(nn.Module):
             tiles += sum((scale // side) ** 2 for scale in config.s2_scales[:-1])
             sizes = [(1, 1)]
         return torch.full((tiles, 3, side, side), -1.0), sizes
+
+
+class StageModule(MediaModule):
+    """The network with its loss.
+
+    Args:
+        model: Its weights are those that learn.
+        processor: Of the same checkpoint.
+        packing: Whether the rows of a batch become one sequence.
+        every_part: See ``MediaModule``.
+        autocast: See ``MediaModule``.
+    """
+
+    def __init__(
+        self,
+        model: RoboRefer,
+        processor: RoboReferProcessor,
+        *,
+        packing: bool = False,
+        every_part: bool = True,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(model, processor, every_part=every_part, autocast=autocast)
+        self.packing = packing
+
+    def forward(self, batch: TrainingBatch) -> StageLoss:
+        """The loss of a batch; see ``StageLoss``."""
+        with self._precision():
+            # First images, then depth, then text on every process: the order of the exchanges.
+            images, extra_image = self._encode(batch, "image")
+            depths, extra_depth = self._encode(batch, "depth")
+            spliced = splice_media(self.model, self.processor, batch, images, depths)
+            loss = self._text_loss(spliced)
+        return StageLoss(loss.total + extra_image + extra_depth, loss.per_row, loss.tokens)
 
     def _text_loss(self, spliced: SplicedBatch) -> StageLoss:
         """Run the language model; its head on the positions that predict a learned token only."""

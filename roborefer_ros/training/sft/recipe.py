@@ -1,6 +1,9 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of ``roborefer sft`` does: typed values, from YAML files and the command line."""
+"""What a run of ``roborefer sft`` does, and what every kind of training has.
+
+Typed values, from YAML files and the command line.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,19 @@ STAGE_PARTS: dict[str, tuple[str, ...]] = {"align": ("depth_projector",), "sft":
 
 
 @dataclass(frozen=True)
-class SftRecipe:
-    """Every value that decides what a run learns and how.
+class TrainingRecipe:
+    """The values that every kind of training has.
 
     Attributes:
-        stage: ``align`` (the depth projector learns) or ``sft`` (everything learns).
-        parts: Parts that learn; empty for those of the stage.
+        parts: Parts that learn; empty for those of the kind of training.
         learning_rate: Highest rate of AdamW.
         part_rates: Part -> factor on the learning rate; 1 where absent.
         weight_decay: Of AdamW, on matrices only.
         beta1, beta2, epsilon: Of AdamW.
         warmup: Share of the steps in which the rate rises from zero.
-        epochs: Passes over the mixture.
+        epochs: Passes over the data.
         max_steps: Most steps in total, the resumed ones included; 0 for no limit.
         max_minutes: Longest time of this process, minutes; then it saves and ends. 0 for no limit.
-        global_batch: Rows of one optimizer step over all processes.
-        device_batch: Rows that one process passes through the network at a time.
         max_grad_norm: Gradients are clipped to this norm; 0 for no clipping.
         max_length: Most rows of one sample, media rows included.
         max_tiles: Most tiles of a picture in 2B mode; 0 for the checkpoint's value.
@@ -49,14 +49,8 @@ class SftRecipe:
         precision: ``bf16`` (float32 masters), ``fp32``, or ``auto``: bf16 on a GPU.
         parallel: ``ddp``, ``fsdp``, or ``auto``: ddp where only projectors learn, else fsdp.
         gradient_checkpointing: Whether activations are computed again in the backward pass.
-        packing: Whether the rows of a batch are joined to one sequence instead of padded.
-        mixture: Data sets, in the mixture grammar.
-        think: How ``think`` texts are learned: ``none``, ``append`` or ``mixed:P``.
-        shuffle: ``global`` (one permutation, the same rows in a step however many processes there
-            are) or ``reference`` (the published code's order, tied to the number of processes).
-        tail: ``drop`` leaves out samples that fill no global batch, ``keep`` fills it up.
         workers: Processes that load pictures, for each training process.
-        seed: Of the order of rows, and of dropout.
+        seed: Of the order of rows, and of everything that is drawn.
         save_every: Steps between states; 0 for the end only.
         keep_states: States that are kept.
         export_every: Steps between exports of the checkpoint; 0 for the end only.
@@ -66,7 +60,6 @@ class SftRecipe:
         lora_dropout: Share of the adapters' inputs that is dropped.
     """
 
-    stage: Stage = "sft"
     parts: tuple[str, ...] = ()
     learning_rate: float = 2e-5
     part_rates: dict[str, float] = field(default_factory=dict)
@@ -78,8 +71,6 @@ class SftRecipe:
     epochs: int = 1
     max_steps: int = 0
     max_minutes: float = 0.0
-    global_batch: int = 384
-    device_batch: int = 6
     max_grad_norm: float = 1.0
     max_length: int = 16384
     max_tiles: int = 0
@@ -87,11 +78,6 @@ class SftRecipe:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     gradient_checkpointing: bool = True
-    packing: bool = False
-    mixture: str = ""
-    think: str = "none"
-    shuffle: Literal["global", "reference"] = "global"
-    tail: Literal["drop", "keep"] = "drop"
     workers: int = 4
     seed: int = 42
     save_every: int = 1000
@@ -104,6 +90,59 @@ class SftRecipe:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def learning_parts(self) -> tuple[str, ...]:
+        """The parts that learn."""
+        return self.parts or tuple(PARTS)
+
+    def accumulation(self, world: int) -> int:
+        """What one process takes in turn for one optimizer step.
+
+        Args:
+            world: Number of processes.
+
+        Raises:
+            ConfigurationError: the global batch cannot be split evenly.
+        """
+        raise NotImplementedError
+
+    def to_yaml(self) -> str:
+        """All values, as a recipe file that gives the same run."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return yaml.safe_dump(values, sort_keys=False)
+
+
+@dataclass(frozen=True)
+class SftRecipe(TrainingRecipe):
+    """Every value that decides what a run learns and how; see ``TrainingRecipe`` for the rest.
+
+    Attributes:
+        stage: ``align`` (the depth projector learns) or ``sft`` (everything learns).
+        global_batch: Rows of one optimizer step over all processes.
+        device_batch: Rows that one process passes through the network at a time.
+        packing: Whether the rows of a batch are joined to one sequence instead of padded.
+        mixture: Data sets, in the mixture grammar.
+        think: How ``think`` texts are learned: ``none``, ``append`` or ``mixed:P``.
+        shuffle: ``global`` (one permutation, the same rows in a step however many processes there
+            are) or ``reference`` (the published code's order, tied to the number of processes).
+        tail: ``drop`` leaves out samples that fill no global batch, ``keep`` fills it up.
+    """
+
+    stage: Stage = "sft"
+    global_batch: int = 384
+    device_batch: int = 6
+    packing: bool = False
+    mixture: str = ""
+    think: str = "none"
+    shuffle: Literal["global", "reference"] = "global"
+    tail: Literal["drop", "keep"] = "drop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("global_batch", "device_batch"):
+            if getattr(self, key) < 1:
+                raise ConfigurationError(f"{key} is {getattr(self, key)}; it must be 1 or more")
 
     @property
     def learning_parts(self) -> tuple[str, ...]:
@@ -128,11 +167,6 @@ class SftRecipe:
             )
         return self.global_batch // once
 
-    def to_yaml(self) -> str:
-        """All values, as a recipe file that gives the same run."""
-        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        return yaml.safe_dump(values, sort_keys=False)
-
 
 def recipe_names() -> list[str]:
     """The recipes that the package brings."""
@@ -154,28 +188,41 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> SftRecip
         path = RECIPES / f"{name}.yaml"
         if name not in recipe_names():
             raise ConfigurationError(f"unknown recipe {name!r}{nearest(name, recipe_names(), 1)}")
-    values = read_yaml(path) or {}
+    own = {**read_recipe(path), **(changes or {})}
+    return replace(SftRecipe(), **converted(own, str(path), SftRecipe))
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The values of a YAML file.
+
+    Args:
+        path: Of the file.
+
+    Raises:
+        ConfigurationError: it cannot be read, or maps no names to values.
+    """
+    values = read_yaml(Path(path).expanduser()) or {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"{path} must map names to values, as learning_rate: 2.0e-5")
-    own = {**values, **(changes or {})}
-    return replace(SftRecipe(), **converted(own, str(path)))
+    return values
 
 
-def converted(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def converted(values: Mapping[str, Any], where: str, kind: type[TrainingRecipe]) -> dict[str, Any]:
     """Values of the types that the recipe's fields have.
 
     Args:
         values: Field -> value, as text or as YAML gives it.
         where: Their origin, for the message.
+        kind: Of the recipe.
 
     Raises:
         ConfigurationError: unknown field, or a value that is of another type.
     """
-    hints = get_type_hints(SftRecipe)
+    hints = get_type_hints(kind)
     result = {}
     for key, value in values.items():
         if key not in hints:
-            known = [f.name for f in fields(SftRecipe)]
+            known = [f.name for f in fields(kind)]
             raise ConfigurationError(f"{where}: unknown value {key!r}{nearest(str(key), known, 1)}")
         try:
             result[key] = _convert(value, hints[key])
@@ -227,9 +274,9 @@ def _meaning(hint: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "a text")
 
 
-def _check(recipe: SftRecipe) -> None:
+def _check(recipe: TrainingRecipe) -> None:
     """Refuse values that no run can have."""
-    for key in ("global_batch", "device_batch", "epochs", "max_length", "keep_states", "log_every"):
+    for key in ("epochs", "max_length", "keep_states", "log_every"):
         if getattr(recipe, key) < 1:
             raise ConfigurationError(f"{key} is {getattr(recipe, key)}; it must be 1 or more")
     for entry in fields(recipe):

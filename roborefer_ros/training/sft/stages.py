@@ -12,7 +12,7 @@ from torch import nn
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.modeling import RoboRefer
-from roborefer_ros.training.sft.recipe import SftRecipe
+from roborefer_ros.training.sft.recipe import TrainingRecipe
 
 
 def select_weights(model: RoboRefer, parts: tuple[str, ...]) -> None:
@@ -47,7 +47,7 @@ def select_weights(model: RoboRefer, parts: tuple[str, ...]) -> None:
             tower.post_layernorm.requires_grad_(False)
 
 
-def parameter_groups(model: nn.Module, recipe: SftRecipe) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, recipe: TrainingRecipe) -> list[dict[str, Any]]:
     """AdamW's groups: one for each part that learns, matrices apart from the rest.
 
     Args:
@@ -72,7 +72,7 @@ def parameter_groups(model: nn.Module, recipe: SftRecipe) -> list[dict[str, Any]
     return groups
 
 
-def build_optimizer(model: nn.Module, recipe: SftRecipe) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.AdamW:
     """AdamW over the weights that learn."""
     return torch.optim.AdamW(
         parameter_groups(model, recipe),
