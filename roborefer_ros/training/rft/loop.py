@@ -27,7 +27,6 @@ from roborefer_ros.training.sft.engine import Processes
 from roborefer_ros.training.sft.log import RunLog
 from roborefer_ros.training.sft.loop import Data, Run
 
-
 #: (text of an answer, what is known of its prompt) -> what it is worth
 Judge = Callable[[str, Annotation], Rewards]
 

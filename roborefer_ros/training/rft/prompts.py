@@ -13,11 +13,12 @@ place of the distance to the point.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -254,6 +255,20 @@ def write_prompts(path: Path, prompts: Iterable[Prompt]) -> int:
     return len(lines)
 
 
+def with_absolute_paths(prompt: Prompt) -> Prompt:
+    """The prompt with pictures that are found from any folder."""
+    region = prompt.annotation.region
+    known = prompt.annotation
+    if isinstance(region, Mask):
+        known = replace(known, region=Mask(region.path.resolve()))
+    return replace(
+        prompt,
+        images=tuple(path.resolve() for path in prompt.images),
+        depths=tuple(path.resolve() for path in prompt.depths),
+        annotation=known,
+    )
+
+
 def parse_prompt(values: Any, folder: Path, where: str) -> Prompt:
     """A prompt from its line.
 
@@ -265,17 +280,54 @@ def parse_prompt(values: Any, folder: Path, where: str) -> Prompt:
     Raises:
         ConfigurationError: a field is missing or of another form.
     """
+    with _told(where, "prompt"):
+        return _parsed(values, folder, where)
+
+
+def parse_annotation(values: Any, folder: Path, where: str) -> Annotation:
+    """What is known of a prompt, from its line.
+
+    Args:
+        values: Of the JSON; ``image_size``, ``answer``, and perhaps ``key_steps`` and ``mask``.
+        folder: That relative paths begin at.
+        where: Its place, for messages.
+
+    Raises:
+        ConfigurationError: a field is missing or of another form.
+    """
+    with _told(where, "annotation"):
+        width, height = values["image_size"]
+        if not (type(width) is int and type(height) is int and width > 0 and height > 0):
+            raise ValueError(f"image_size is {values['image_size']!r}, not [width, height]")
+        if len(values["answer"]) > _MOST_POINTS:
+            count = len(values["answer"])
+            raise ValueError(f"{count} points answer it; at most {_MOST_POINTS} may")
+        mask = values.get("mask")
+        return Annotation(
+            (width, height),
+            tuple((x, y) for x, y in (_numbers(point, 2) for point in values["answer"])),
+            tuple(parse_key_step(step) for step in values.get("key_steps") or []),
+            Mask(folder / _text(mask)) if mask else None,
+        )
+
+
+@contextlib.contextmanager
+def _told(where: str, what: str) -> Iterator[None]:
+    """Tell what is wrong with a line.
+
+    Raises:
+        ConfigurationError: in place of what a value of another form raises.
+    """
     try:
-        return _parsed(values, folder)
+        yield
+    except ConfigurationError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ConfigurationError(f"{where} is no prompt: {what}") from error
+        said = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigurationError(f"{where} is not a valid {what}: {said}") from error
 
 
-def _parsed(values: Mapping[str, Any], folder: Path) -> Prompt:
-    width, height = values["image_size"]
-    if not (type(width) is int and type(height) is int and width > 0 and height > 0):
-        raise ValueError(f"image_size is {values['image_size']!r}, not [width, height]")
+def _parsed(values: Mapping[str, Any], folder: Path, where: str) -> Prompt:
     question = _text(values["question"])
     images, depths = _paths(values["image"], folder), _paths(values.get("depth") or [], folder)
     if depths and len(depths) != len(images):
@@ -283,21 +335,12 @@ def _parsed(values: Mapping[str, Any], folder: Path) -> Prompt:
     encoding = values.get("depth_encoding", "near-bright")
     if encoding not in get_args(DepthEncoding):
         raise ValueError(f"depth_encoding is {encoding!r}, not of {get_args(DepthEncoding)}")
-    if len(values["answer"]) > _MOST_POINTS:
-        raise ValueError(f"{len(values['answer'])} points answer it; at most {_MOST_POINTS} may")
-    mask = values.get("mask")
-    known = Annotation(
-        (width, height),
-        tuple((x, y) for x, y in (_numbers(point, 2) for point in values["answer"])),
-        tuple(parse_key_step(step) for step in values.get("key_steps") or []),
-        Mask(folder / _text(mask)) if mask else None,
-    )
     return Prompt(
         _text(values["id"]),
         question,
         images,
         depths,
-        known,
+        parse_annotation(values, folder, where),
         encoding,
         str(values.get("question_type") or ""),
     )
