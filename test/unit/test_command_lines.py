@@ -27,6 +27,7 @@ NEEDED = {
     "dataset": (),
     "datagen": ("--source", "simulation", "--out", "x"),
     "sft": ("--model", "x"),
+    "rft": ("--model", "x", "--data", "x", "--output", "y"),
     "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 
@@ -53,6 +54,8 @@ WRONG = [
     ("score", "--scorer", "best"),
     ("verify", "--dtype", "float12"),
     ("verify", "--batch", "0"),
+    ("rft", "--group", "1"),
+    ("rft", "--temperature", "0"),
     ("train", "--minutes", "nan"),
     ("train", "--device", "abacus"),
 ]

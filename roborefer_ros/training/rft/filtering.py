@@ -16,10 +16,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from roborefer_ros.arguments import ArgumentParser, not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, non_negative_int, positive_int
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import MIB, read_text
-from roborefer_ros.training.rft.prompts import Prompt, PromptFile, write_prompts
+from roborefer_ros.training.rft.prompts import (
+    Prompt,
+    PromptFile,
+    open_prompts,
+    with_absolute_paths,
+    write_prompts,
+)
 from roborefer_ros.training.rft.recipe import RftRecipe, load_recipe
 from roborefer_ros.training.rft.rewards import RewardRules, point_reward
 from roborefer_ros.training.sft.engine import Processes
@@ -48,8 +54,10 @@ def filter_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="prompts.jsonl of `rft data`")
     parser.add_argument("--output", type=Path, required=True, help="the prompts that are kept")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--threads", type=not_negative, default=0, help="CPU threads (0: torch's)")
-    parser.add_argument("--group", dest="group_size", type=positive, metavar="N")
+    parser.add_argument(
+        "--threads", type=non_negative_int, default=0, help="CPU threads (0: torch's)"
+    )
+    parser.add_argument("--group", dest="group_size", type=positive_int, metavar="N")
     for name in _VALUES[1:]:
         parser.add_argument("--" + name.replace("_", "-"), metavar="VALUE")
     options = parser.parse_args(list(arguments))
@@ -57,9 +65,7 @@ def filter_command(arguments: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     given = {name: getattr(options, name) for name in _VALUES}
     recipe = load_recipe(None, {k: v for k, v in given.items() if v is not None} | {"beta": 0})
-    from roborefer_ros.training.rft.train import open_prompts
-
-    prompts = open_prompts(options.data, options.model, recipe)
+    prompts = open_prompts(options.data, options.model)
     progress = options.output.with_suffix(".progress.jsonl")
     sampler = model_sampler(recipe, options.model, prompts, options.device)
     header = {"digest": prompts.digest, "model": options.model, "values": _told(recipe)}
@@ -188,6 +194,4 @@ def _shares(rates: dict[int, float]) -> str:
 
 def _absolute(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
     """With pictures that are found from any folder."""
-    from roborefer_ros.training.rft.prompts import with_absolute_paths
-
     return (with_absolute_paths(prompt) for prompt in prompts)

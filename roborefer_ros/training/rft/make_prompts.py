@@ -12,12 +12,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from roborefer_ros.arguments import ArgumentParser, not_negative, positive
+from roborefer_ros.arguments import ArgumentParser, non_negative_int, positive_int
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import write_text
 from roborefer_ros.pointing.nothing import says_nothing
 from roborefer_ros.pointing.reasoning import read_steps
-from roborefer_ros.training.data.command import add_data_arguments, parts_of, read_options
+from roborefer_ros.training.data.arguments import add_data_arguments, parts_of, read_options
 from roborefer_ros.training.data.dataset import MixtureDataset, Sample
 from roborefer_ros.training.data.pictures import PictureError
 from roborefer_ros.training.data.rows import Pair, ThinkMode
@@ -41,13 +41,13 @@ def make_prompts(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--require-steps", action="store_true", help="leave out what has no key steps"
     )
-    parser.add_argument("--limit", type=positive, help="at most so many prompts, spread evenly")
+    parser.add_argument("--limit", type=positive_int, help="at most so many prompts, spread evenly")
     scenes = parser.add_argument_group("simulated scenes in place of data")
-    scenes.add_argument("--scenes", type=positive, help="how many")
-    scenes.add_argument("--seed", type=not_negative, default=0)
-    scenes.add_argument("--width", type=positive, default=320, help="pixels")
-    scenes.add_argument("--height", type=positive, default=240, help="pixels")
-    scenes.add_argument("--questions", type=positive, default=8, help="at most, per scene")
+    scenes.add_argument("--scenes", type=positive_int, help="how many")
+    scenes.add_argument("--seed", type=non_negative_int, default=0)
+    scenes.add_argument("--width", type=positive_int, default=320, help="pixels")
+    scenes.add_argument("--height", type=positive_int, default=240, help="pixels")
+    scenes.add_argument("--questions", type=positive_int, default=8, help="at most, per scene")
     options = parser.parse_args(list(arguments))
     path = options.output
     if path.suffix != ".jsonl":

@@ -29,6 +29,8 @@ import numpy.typing as npt
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import open_regular, parse_json, write_text
 from roborefer_ros.image_files import open_picture
+from roborefer_ros.models.roborefer.checkpoint import resolve_folder
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 from roborefer_ros.pointing.reasoning import PERCEPTIONS, Step
 from roborefer_ros.training.data.defects import Defect
@@ -246,6 +248,22 @@ def read_prompts(path: Path, *, require_steps: bool = False, depth: bool = True)
             f"{path} has no prompts" + (" with key steps" if require_steps else "")
         )
     return PromptFile(path.parent, lines, digest.hexdigest()[:32])
+
+
+def open_prompts(path: Path, model: str, *, require_steps: bool = False) -> PromptFile:
+    """The prompts, with depth where a checkpoint has a branch for it.
+
+    Args:
+        path: ``prompts.jsonl``.
+        model: Checkpoint, folder or hub id.
+        require_steps: Whether prompts without key steps are left out.
+
+    Raises:
+        ConfigurationError: see ``read_prompts``.
+        CheckpointInvalidError, CheckpointNotFoundError: no usable checkpoint.
+    """
+    config = RoboReferConfig.from_folder(resolve_folder(model))
+    return read_prompts(path, require_steps=require_steps, depth=config.has_depth)
 
 
 def write_prompts(path: Path, prompts: Iterable[Prompt]) -> int:

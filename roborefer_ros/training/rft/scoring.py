@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from roborefer_ros.arguments import ArgumentParser, positive
+from roborefer_ros.arguments import ArgumentParser, positive_int
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.files import open_regular, parse_json, write_text
 from roborefer_ros.training.rft.prompts import Prompt, PromptFile, parse_annotation, read_prompts
@@ -61,7 +61,7 @@ def score_command(arguments: Sequence[str]) -> int:
     parser.add_argument("file", nargs="?", type=Path, help="completions, JSON lines")
     parser.add_argument("--data", type=Path, help="prompts.jsonl that the completions belong to")
     parser.add_argument("--model", help="ask this model instead: a spec such as roborefer:FOLDER")
-    parser.add_argument("--limit", type=positive, help="ask the first N prompts only")
+    parser.add_argument("--limit", type=positive_int, help="ask the first N prompts only")
     parser.add_argument("--output", type=Path, help="rewards of every completion, JSON lines")
     for entry in fields(RewardRules):
         parser.add_argument("--" + entry.name.replace("_", "-"), metavar="VALUE")

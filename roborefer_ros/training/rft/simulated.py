@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.simulation.instructions import Question, make_questions
@@ -83,6 +84,6 @@ def _point(question: Question) -> tuple[float, float]:
     return round((u + 0.5) / width, 4), round((v + 0.5) / height, 4)
 
 
-def _write(path: Path, picture: np.ndarray) -> None:  # type: ignore[type-arg]
+def _write(path: Path, picture: npt.NDArray[np.uint8]) -> None:
     if not cv2.imwrite(str(path), picture):
         raise OSError(f"{path} cannot be written; is the disk full?")

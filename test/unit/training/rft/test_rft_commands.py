@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from rft_golden import GOLDEN, TINY, golden_prompts
 
+from roborefer_ros.cli.rft import main
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.training.data.rows import REASONING_SUFFIX
 from roborefer_ros.training.rft.filtering import mixed, success_rates
-from roborefer_ros.training.rft.main import main
 from roborefer_ros.training.rft.prompts import Mask, read_prompts
 from roborefer_ros.training.rft.rewards import RewardRules
 

@@ -1,11 +1,19 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""``roborefer rft``: train by rewards, in one process or under torchrun."""
+"""``roborefer rft``: reinforcement fine-tuning, and what belongs to it.
+
+Without a verb it trains; ``data`` makes prompts, ``filter`` keeps those that teach something,
+``score`` scores completions.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import logging
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -13,16 +21,51 @@ from typing import Any
 
 import torch
 
-from roborefer_ros.arguments import ArgumentParser, not_negative
-from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.models.roborefer.checkpoint import resolve_folder
-from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.arguments import ArgumentParser, exit_status, non_negative_int
+from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.suggestions import nearest
-from roborefer_ros.training.rft.prompts import PromptFile, read_prompts
+from roborefer_ros.training.rft.prompts import open_prompts
 from roborefer_ros.training.rft.recipe import RftRecipe, load_recipe
 from roborefer_ros.training.sft.engine import processes
 
+_ROOM = "roborefer_ros.training.rft"
+
+#: verb -> (module, function that runs it)
+_VERBS = {
+    "train": ("roborefer_ros.cli.rft", "train"),
+    "data": (f"{_ROOM}.make_prompts", "make_prompts"),
+    "filter": (f"{_ROOM}.filtering", "filter_command"),
+    "score": (f"{_ROOM}.scoring", "score_command"),
+}
+
 _SHORT = {"--group": "group_size", "--steps": "max_steps"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    warnings.filterwarnings("ignore", module="torch.*")
+    verb = arguments.pop(0) if arguments and arguments[0] in _VERBS else "train"
+    rank = os.environ.get("RANK", "0")
+    who = "roborefer rft" + ("" if verb == "train" else f" {verb}")
+    who += "" if rank == "0" else f" (process {rank})"
+    module, function = _VERBS[verb]
+    try:
+        return int(getattr(importlib.import_module(module), function)(arguments))
+    except RoboReferError as error:
+        print(f"{who}: {error}", file=sys.stderr)
+        return exit_status(error)
+    except OSError as error:
+        print(f"{who}: {error}", file=sys.stderr)
+    except torch.OutOfMemoryError as error:
+        print(
+            f"{who}: the GPU's memory is full ({str(error).splitlines()[0]}); lower "
+            "--device-batch (completions at a time), --group-size, --max-new-tokens or "
+            "--max-tiles, use more GPUs with --parallel fsdp, or --lora-rank 64",
+            file=sys.stderr,
+        )
+    return 1
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -39,7 +82,7 @@ def train(arguments: Sequence[str]) -> int:
     with processes(options.device) as group:
         from roborefer_ros.training.rft.loop import RftRun
 
-        prompts = open_prompts(options.data, options.model, recipe)
+        prompts = open_prompts(options.data, options.model, require_steps=recipe.require_steps)
         run = RftRun(recipe, options.model, prompts, options.output, group, options.resume)
         ended = "finished before; nothing to do" if run.is_finished else run.run()
         if group.is_first:
@@ -67,7 +110,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--recipe", help="YAML file of values; the paper's without it")
     parser.add_argument("--resume", default="auto", help="auto, none, or the folder of a state")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--threads", type=not_negative, default=0, help="CPU threads (0: torch's)")
+    parser.add_argument(
+        "--threads", type=non_negative_int, default=0, help="CPU threads (0: torch's)"
+    )
     group = parser.add_argument_group("values of the recipe")
     for entry in fields(RftRecipe):
         names = ["--" + entry.name.replace("_", "-")]
@@ -96,12 +141,5 @@ def recipe_of(options: argparse.Namespace) -> RftRecipe:
     return load_recipe(options.recipe, changes)
 
 
-def open_prompts(path: Path, model: str, recipe: RftRecipe) -> PromptFile:
-    """The prompts, with depth where the checkpoint has a branch for it.
-
-    Raises:
-        ConfigurationError: see ``read_prompts``.
-        CheckpointInvalidError, CheckpointNotFoundError: no usable checkpoint.
-    """
-    config = RoboReferConfig.from_folder(resolve_folder(model))
-    return read_prompts(path, require_steps=recipe.require_steps, depth=config.has_depth)
+if __name__ == "__main__":
+    sys.exit(main())
