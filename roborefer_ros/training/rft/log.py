@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 _TERMS = ("total", "outcome_format", "point", "process_format", "accuracy")
 
+#: what is summed between two lines, over all processes
+_COUNTED = (
+    "waited", "prompts", "spread", "without_spread", "answers", "tokens", "cut", "lost",
+    *_TERMS, *(f"{term}_squared" for term in _TERMS),
+)  # fmt: skip
+
 #: characters of an answer that a line of the log shows
 _SHOWN = 160
 
@@ -67,6 +73,9 @@ class RftLog(RunLog):
         for one in judged:
             for message in one.ready.loaded.skipped:
                 print(f"skipped {message}", file=self._out, flush=True)
+            if one.ready.is_lost:
+                counts["lost"] += 1
+                continue
             spread = stdev(one.totals) if len(one.totals) > 1 else 0.0
             counts["prompts"] += 1
             counts["spread"] += spread
@@ -86,7 +95,7 @@ class RftLog(RunLog):
 
     def _write_step(self, step: int, rate: float, result: UpdateResult) -> None:
         elapsed = max(1e-9, time.monotonic() - self._since)
-        names = sorted(self._counts)
+        names = sorted(_COUNTED)
         summed = self._group.total([self._counts[name] for name in names])
         self._counts.clear()
         self._begin()
@@ -162,6 +171,7 @@ def _values(counts: Mapping[str, float], elapsed: float, world: int) -> dict[str
         "frac_zero_std": counts["without_spread"] / prompts,
         "length": counts["tokens"] / answers,
         "cut": counts["cut"] / answers,
+        "lost_prompts": counts["lost"],
         "answers_per_s": counts["answers"] / elapsed,
         "tokens_per_s": counts["tokens"] / elapsed,
         "data_wait": counts["waited"] / elapsed / world,

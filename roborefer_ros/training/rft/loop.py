@@ -18,7 +18,14 @@ from roborefer_ros.training.data.sampler import Layout, MixtureSampler
 from roborefer_ros.training.rft.engine import Group, PolicyEngine, open_policy, token_weights
 from roborefer_ros.training.rft.log import RftLog
 from roborefer_ros.training.rft.objective import advantages
-from roborefer_ros.training.rft.policy import PromptItem, Sampled, group_batch, prompt_item
+from roborefer_ros.training.rft.policy import (
+    PromptItem,
+    Sampled,
+    blank_item,
+    group_batch,
+    prompt_item,
+    rows_of_prompt,
+)
 from roborefer_ros.training.rft.prompts import LoadedPrompt, PromptFile
 from roborefer_ros.training.rft.recipe import RftRecipe
 from roborefer_ros.training.rft.rewards import Annotation, Rewards, score
@@ -38,10 +45,12 @@ class ReadyPrompt:
     Attributes:
         loaded: Where it comes from, without its pictures.
         item: As the network is shown it.
+        is_lost: Whether it is too long; then the item is blank and teaches nothing.
     """
 
     loaded: LoadedPrompt
     item: PromptItem
+    is_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,16 +79,23 @@ class PromptCollator:
     Args:
         processor: Of the checkpoint that is trained.
         suffix: What follows the question.
+        max_length: Most rows of a prompt and the longest answer, media rows included.
+        max_new_tokens: Longest answer.
     """
 
-    def __init__(self, processor: RoboReferProcessor, suffix: str) -> None:
+    def __init__(
+        self, processor: RoboReferProcessor, suffix: str, max_length: int, max_new_tokens: int
+    ) -> None:
         self._processor, self._suffix = processor, suffix
+        self._limit = min(max_length, processor.max_length) - max_new_tokens
 
     def __call__(self, prompts: Sequence[LoadedPrompt]) -> ReadyPrompt:
         """The prompt of a batch of one."""
         (loaded,) = prompts
         item = prompt_item(self._processor, loaded, self._suffix)
         told = LoadedPrompt(loaded.prompt, loaded.number, (), (), loaded.skipped)
+        if rows_of_prompt(self._processor, item) > self._limit:
+            return ReadyPrompt(told, blank_item(self._processor), is_lost=True)
         return ReadyPrompt(told, item)
 
 
@@ -152,11 +168,14 @@ class RftRun(Run):
 
     def _batches(self) -> Iterator[ReadyPrompt]:
         """From the run's position on, without end."""
-        collator = PromptCollator(self.processor, self.recipe.suffix)
+        recipe = self.recipe
+        collator = PromptCollator(
+            self.processor, recipe.suffix, recipe.max_length, recipe.max_new_tokens
+        )
         position = self.position
         while True:
             order = list(self.sampler.batches(self.group.rank, position))
-            yield from open_loader(self.prompts, order, collator, self.recipe.workers)
+            yield from open_loader(self.prompts, order, collator, recipe.workers)
             position = self.sampler.start(position.epoch + 1)
 
     def _learn(self, own: Sequence[ReadyPrompt], rate: float, waited: float, log: RunLog) -> bool:
@@ -189,10 +208,11 @@ class RftRun(Run):
         recipe, answers = self.recipe, judged.answers
         ids = [answer.ids for answer in answers]
         batch = group_batch(judged.ready.item, ids, self.processor.tokenizer.pad_token_id)
+        weights = token_weights([len(i) for i in ids], [a.is_cut for a in answers], recipe)
         group = Group(
             batch,
             torch.tensor(advantages(judged.totals, scale=recipe.scale_advantages)),
-            token_weights([len(i) for i in ids], [a.is_cut for a in answers], recipe),
+            weights * (not judged.ready.is_lost),
             self.engine.reference_log_probs(batch),
         )
         if recipe.updates > 1:

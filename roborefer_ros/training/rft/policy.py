@@ -18,7 +18,6 @@ from roborefer_ros.models.roborefer.labels import (
     IGNORE,
     SplicedBatch,
     TrainingBatch,
-    splice_media,
 )
 from roborefer_ros.models.roborefer.processing import (
     DEPTH,
@@ -26,6 +25,7 @@ from roborefer_ros.models.roborefer.processing import (
     RoboReferProcessor,
     TiledPictures,
 )
+from roborefer_ros.training.data.items import media_rows
 from roborefer_ros.training.rft.prompts import LoadedPrompt
 from roborefer_ros.training.sft.module import MediaModule
 
@@ -164,13 +164,35 @@ class PolicyModule(MediaModule):
     def _log_probs(self, task: LogProbTask) -> LogProbs:
         """By teacher forcing; the pictures are encoded once for all rows, with gradient."""
         batch = task.batch
-        count = len(batch.input_ids)
         # First images, then depth, then text on every process: the order of the exchanges.
         images, extra_image = self._encode(batch, "image")
         depths, extra_depth = self._encode(batch, "depth")
-        spliced = splice_media(self.model, self.processor, batch, images * count, depths * count)
+        spliced = self._spliced(batch, images, depths)
         values, entropy, mask = self._told(spliced, task.temperature)
         return LogProbs(values + (extra_image + extra_depth), mask, entropy)
+
+    def _spliced(
+        self, batch: TrainingBatch, images: list[torch.Tensor], depths: list[torch.Tensor]
+    ) -> SplicedBatch:
+        """The pictures in place of the prompt's placeholders, in each row.
+
+        What a model draws may hold the tokens of placeholders, too; they stand for themselves.
+        """
+        embed = self.model.llm.get_input_embeddings()
+        embeds, labels = [], []
+        for ids, own, mask in zip(batch.input_ids, batch.labels, batch.attention_mask, strict=True):
+            ids, own = ids[mask], own[mask]
+            start = int((own != IGNORE).nonzero()[0])
+            prompt = self.model.splice(ids[:start], images, depths, **self.processor.splice_ids)
+            embeds.append(torch.cat([prompt, embed(ids[start:].to(self.model.device))]))
+            labels.append(functional.pad(own[start:], (len(prompt), 0), value=IGNORE))
+        sizes = torch.tensor([len(row) for row in embeds])
+        pad = torch.nn.utils.rnn.pad_sequence
+        return SplicedBatch(
+            pad(embeds, batch_first=True),
+            pad(labels, batch_first=True, padding_value=IGNORE),
+            torch.arange(int(sizes.max()))[None] < sizes[:, None],
+        )
 
     def _told(
         self, spliced: SplicedBatch, temperature: float
@@ -211,6 +233,19 @@ def prompt_item(
     prefix = (f"{IMAGE} {DEPTH}\n" if loaded.depths else f"{IMAGE}\n") * len(loaded.images)
     content = processor.expand(prefix, images, depths) + loaded.prompt.text(suffix)
     return PromptItem(processor.prompt_ids(content), images, depths)
+
+
+def rows_of_prompt(processor: RoboReferProcessor, item: PromptItem) -> int:
+    """Rows of the language model that a prompt takes, pictures included."""
+    tokens = processor.splice_ids
+    media = torch.tensor([tokens["image_token_id"], tokens["depth_token_id"]])
+    text = int((~torch.isin(item.ids, media)).sum())
+    return text + media_rows(processor, item.images, item.depths)
+
+
+def blank_item(processor: RoboReferProcessor) -> PromptItem:
+    """Stands in for a prompt that is too long: processes take part in equally many passes."""
+    return PromptItem(processor.prompt_ids("-"), TiledPictures(), TiledPictures())
 
 
 def group_batch(item: PromptItem, answers: Sequence[Sequence[int]], pad_id: int) -> TrainingBatch:

@@ -226,6 +226,16 @@ def test_the_weights_of_tokens_are_those_of_the_loss() -> None:
     assert token_weights([3, 2], [True, False], RftRecipe())[0] > 0.0
 
 
+def test_placeholders_that_a_model_writes_stand_for_themselves(prompts: PromptFile) -> None:
+    engine = open_engine()
+    item = item_of(engine, prompts, 0)
+    tokens = engine.module.processor.splice_ids
+    answer = [tokens["image_token_id"], 3, tokens["depth_token_id"]]
+    told = engine.log_probs(group_batch(item, [answer, [3]], 0))
+    assert told.mask.sum(dim=1).tolist() == [3.0, 1.0]
+    assert bool(told.values.isfinite().all())
+
+
 def test_rows_of_a_group_share_its_pictures(prompts: PromptFile) -> None:
     engine = open_engine()
     batch = group_batch(item_of(engine, prompts, 1), [[1, 2], [3]], 0)

@@ -134,6 +134,12 @@ def test_what_is_rewarded_becomes_more_frequent(tmp_path: Path) -> None:
     assert sum(rewards[-3:]) > sum(rewards[:3])
 
 
+def test_a_prompt_that_is_too_long_teaches_nothing_and_is_counted(tmp_path: Path) -> None:
+    run(tmp_path / "run", max_steps=1, max_length=7)
+    line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[1])
+    assert line["lost_prompts"] == 2 and line["gradient_norm"] == 0.0
+
+
 def test_groups_without_spread_leave_the_weights_as_they_are(tmp_path: Path) -> None:
     prompts = golden_prompts(tmp_path / "prompts")
     recipe = replace(RUN, beta=0.0, max_steps=2)
