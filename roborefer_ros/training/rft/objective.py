@@ -40,7 +40,8 @@ def kl_k3(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     Never negative, and 0 where the two agree (Schulman's third estimator).
 
     Args:
-        policy, reference: Natural log probabilities of the same tokens.
+        policy: Natural log probabilities of tokens.
+        reference: Those of the reference model, of the same tokens.
     """
     difference = reference - policy
     return difference.exp() - difference - 1.0

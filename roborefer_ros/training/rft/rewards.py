@@ -156,7 +156,7 @@ def outcome_format(text: str) -> float:
 
 
 def outcome_format_r1v(text: str) -> float:
-    """1 if a text matches R1-V's ``<think>.*?</think>\\s*<answer>.*?</answer>``, else 0.
+    r"""1 if a text matches R1-V's ``<think>.*?</think>\\s*<answer>.*?</answer>``, else 0.
 
     The same decision as ``re.fullmatch`` with a dot that matches line feeds, in linear time.
     """

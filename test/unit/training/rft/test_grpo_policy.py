@@ -144,7 +144,8 @@ def test_the_stop_token_belongs_to_the_answer(prompts: PromptFile) -> None:
     with engine.rollouts():
         answers = engine.answers(item, list(range(8)))
     ended = [answer for answer in answers if not answer.is_cut]
-    assert ended and all(answer.ids[-1] == end for answer in ended)
+    assert ended
+    assert all(answer.ids[-1] == end for answer in ended)
     assert all(len(answer.ids) == len(answer.logprobs) for answer in answers)
     assert not any("<|im_end|>" in answer.text for answer in ended)
 

@@ -76,16 +76,19 @@ def test_prompts_come_with_key_steps_from_the_reasoning(
 ) -> None:
     first, absent = made(folder)
     assert first["question"] == "Point to the cup by the lamp."
-    assert first["answer"] == [[0.25, 0.75]] and first["image_size"] == [176, 132]
+    assert first["answer"] == [[0.25, 0.75]]
+    assert first["image_size"] == [176, 132]
     assert first["key_steps"] == [
         {"type": "Position", "target": "the lamp", "value": [0.1, 0.2]},
         {"type": "Size", "target": "the lamp", "value": 0.3},
     ]
     assert first["question_type"] == "relation"
-    assert absent["answer"] == [] and absent["key_steps"] == []
+    assert absent["answer"] == []
+    assert absent["key_steps"] == []
     told = capsys.readouterr().out
     assert "2 prompts" in told
-    assert "answer is no point 1" in told and "picture missing or damaged 1" in told
+    assert "answer is no point 1" in told
+    assert "picture missing or damaged 1" in told
     assert made(folder, "--require-steps") == [first]
 
 
@@ -117,8 +120,10 @@ def test_a_mask_counts_pixels_over_the_edges_of_the_picture(tmp_path: Path) -> N
     pixels[1, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "m.png")
     mask = Mask(tmp_path / "m.png")
-    assert mask.holds((1.0, 1.0)) and mask.holds((0.75, 0.5))
-    assert not mask.holds((0.74, 0.5)) and not mask.holds((0.75, 0.49))
+    assert mask.holds((1.0, 1.0))
+    assert mask.holds((0.75, 0.5))
+    assert not mask.holds((0.74, 0.5))
+    assert not mask.holds((0.75, 0.49))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,8 @@ def test_a_prompt_without_its_picture_is_replaced_by_the_next(tmp_path: Path) ->
     lines[1]["image"] = ["/gone.png"]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
     loaded = read_prompts(tmp_path / "prompts.jsonl")[1]
-    assert loaded.number == 2 and "gone.png" in loaded.skipped[0]
+    assert loaded.number == 2
+    assert "gone.png" in loaded.skipped[0]
 
 
 # --- filter ----------------------------------------------------------------------------
@@ -221,7 +227,9 @@ def test_completions_are_scored_with_their_prompts_or_annotations(
     scored = [json.loads(line) for line in (folder / "r.jsonl").read_text().splitlines()]
     assert [row["total"] for row in scored] == [2.75, 1.0]
     told = capsys.readouterr().out
-    assert "2 key steps" in told and "relation" in told and "1.875" in told
+    assert "2 key steps" in told
+    assert "relation" in told
+    assert "1.875" in told
     assert main(["score", str(file)]) == 2
     assert "no prompt has the id" in capsys.readouterr().err
 

@@ -136,7 +136,8 @@ def test_the_format_wants_one_thought_and_one_answer(text: str) -> None:
 def test_a_name_alone_earns_no_accuracy() -> None:
     lines = ["[Position] [the pen holder]:", "[Size] [the pen holder]: many", LINES[1][:-30]]
     rewards = score(thought(*lines) + ANSWER, KNOWN)
-    assert rewards.accuracy == 0.0 and rewards.process_format == 0.0
+    assert rewards.accuracy == 0.0
+    assert rewards.process_format == 0.0
 
 
 def test_a_step_that_is_repeated_counts_once_and_the_first_decides() -> None:
@@ -249,5 +250,6 @@ def test_lines_are_steps_or_prose() -> None:
         "Orientation", "cup", (0.0, 0.6, 0.8)
     )
     malformed = parse_line("[Position] [cup]: [(0.1, 0.1), (0.2, 0.2)]")
-    assert malformed == Step("Position", "cup") and not malformed.is_well_formed
+    assert malformed == Step("Position", "cup")
+    assert not malformed.is_well_formed
     assert parse_line("[Position [cup]]: [(0.1, 0.1)]") == Step("", "")

@@ -120,7 +120,8 @@ def test_the_log_tells_terms_spread_and_examples(whole: Path) -> None:
     line = json.loads((whole / "log.jsonl").read_text().splitlines()[1])
     for name in ("reward", "point", "accuracy", "spread", "frac_zero_std", "length", "cut", "kl"):
         assert name in line
-    assert line["cut"] == 1.0 and line["length"] == RUN.max_new_tokens
+    assert line["cut"] == 1.0
+    assert line["length"] == RUN.max_new_tokens
     example = json.loads((whole / "examples.jsonl").read_text().splitlines()[0])
     assert example["step"] == 1
     assert example["best"]["total"] >= example["worst"]["total"]
@@ -137,7 +138,8 @@ def test_what_is_rewarded_becomes_more_frequent(tmp_path: Path) -> None:
 def test_a_prompt_that_is_too_long_teaches_nothing_and_is_counted(tmp_path: Path) -> None:
     run(tmp_path / "run", max_steps=1, max_length=7)
     line = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[1])
-    assert line["lost_prompts"] == 2 and line["gradient_norm"] == 0.0
+    assert line["lost_prompts"] == 2
+    assert line["gradient_norm"] == 0.0
 
 
 def test_groups_without_spread_leave_the_weights_as_they_are(tmp_path: Path) -> None:
@@ -179,4 +181,5 @@ def test_values_that_no_run_can_have_are_refused() -> None:
 
 def test_seeds_of_answers_differ_by_step_prompt_and_place() -> None:
     seeds = {draw_seed(1, step, n, k) for step in range(9) for n in range(9) for k in range(9)}
-    assert len(seeds) == 729 and all(0 <= seed < 2**63 for seed in seeds)
+    assert len(seeds) == 729
+    assert all(0 <= seed < 2**63 for seed in seeds)
