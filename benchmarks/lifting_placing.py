@@ -65,7 +65,7 @@ def table_plane(frame: RGBDFrame, z_m: Array) -> Plane | None:
 
 
 def _raster(cells: npt.NDArray[np.intp], mask: Mask, size: tuple[int, int], least: int) -> Mask:
-    """``size`` cells of the table that at least so many pixels of a mask fall into."""
+    """``size`` cells of the table that at least that many pixels of a mask fall into."""
     chosen = cells[mask]
     inside = ((chosen >= 0) & (chosen < size)).all(axis=1)
     counts = np.zeros(size, np.int32)

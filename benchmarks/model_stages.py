@@ -205,7 +205,7 @@ def _network_stages(
 
 
 def token_ms(model: RoboRefer, embeds: torch.Tensor, guesses: int, repeats: int) -> float:
-    """Milliseconds per decoded token after a prompt, each with so many wrong guesses."""
+    """Milliseconds per decoded token after a prompt, each with that many wrong guesses."""
     wrong = [model.config.llm.vocab_size - 1] * guesses
     device, times = model.device, []
     decoder = Decoder(model.llm, stop_ids=[])

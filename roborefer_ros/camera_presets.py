@@ -21,7 +21,7 @@ class CameraPreset:
 
     Attributes:
         remappings: name out of ``TOPIC_NAMES`` -> the driver's topic.
-        parameters: of the node that this camera needs.
+        parameters: Parameters of the node that this camera needs.
         camera_namespace: Names that all topics begin with, where the driver has such an argument.
         camera_name: The names after those, as the driver's argument of that name.
     """

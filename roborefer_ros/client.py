@@ -55,10 +55,10 @@ class ReferPointClient:
     """Calls the ReferPoint action.
 
     Args:
-        action_name: of the action; a relative name is resolved in ``namespace``.
+        action_name: Name of the action; a relative name is resolved in ``namespace``.
         node: a node whose context and namespace to use; None starts ROS 2 where it is not yet
             running.  The node itself is not spun and need not be.
-        namespace: of the client's own node, where no ``node`` is given.
+        namespace: Namespace of the client's own node, where no ``node`` is given.
         patience: how long to wait for what before a goal counts as lost.
     """
 
@@ -172,10 +172,10 @@ class ReferPointClient:
         """Ask without waiting for the answer.
 
         Args:
-            instruction: what to find, in words.
+            instruction: Thing or place to find, in words.
             mode: object, free space, or let the model decide.
-            target_frame: of the poses; "" takes the node's.
-            max_points: keep at most so many; 0 keeps all.
+            target_frame: Frame of the poses; "" takes the node's.
+            max_points: Greatest number of points kept; 0 keeps all.
             timeout_s: deadline of the goal in the node; 0 takes the node's.
             on_feedback: receives each feedback message, in the client's thread.
             fields: further fields of the goal, as ``min_confidence``; see ``ReferPoint.action``.

@@ -42,7 +42,7 @@ class Recording:
     Attributes:
         rgb: ``[H, W, 3]`` uint8.
         depth_m: ``[H, W]`` float32 metres, NaN where there is no reading.
-        intrinsics: of both.
+        intrinsics: Intrinsics of both images.
         frame_id: optical frame.
     """
 

@@ -95,10 +95,10 @@ class RGBDFrame:
     Attributes:
         rgb: ``[H, W, 3]`` uint8, RGB order.
         depth: the sensor's depth; pixel-aligned with ``rgb`` when ``camera_T_depth`` is None.
-        intrinsics: of the colour camera.
+        intrinsics: Intrinsics of the colour camera.
         frame_id: the colour camera's optical frame.
         stamp_ns: acquisition time of the colour image, nanoseconds of the ROS clock.
-        depth_intrinsics: of the depth camera, when it is not aligned; else None.
+        depth_intrinsics: Intrinsics of the depth camera, when it is not aligned; else None.
         camera_T_depth: ``[4, 4]`` pose of the depth optical frame in the colour optical
             frame, when they differ; else None.
     """
@@ -177,8 +177,8 @@ class ReferredPoint:
         model_confidence: the model's trust in its 2D point, in [0, 1]; None where it tells none.
         geometry_confidence: trust in the 3D point, given that the pixel is right, in [0, 1].
         index: place in the model's answer, from 0.
-        tilt_rad: of a support (free space) against level; None where unknown.
-        flatness_m: of a support: RMS height of its readings; None for other points.
+        tilt_rad: Angle of a support (free space) against level, radians; None where unknown.
+        flatness_m: RMS height of a support's readings, metres; None for other points.
     """
 
     pixel: Pixel
@@ -228,7 +228,7 @@ class ReferResult:
         timings_s: seconds per stage (``depth``, ``encode``, ``prefill``, ``decode``, ``lift`` ...).
         mode: the one that was used, never ``AUTO``.
         mode_reason: the words that decided it, or that the caller asked for it.
-        warnings: what the caller should know.
+        warnings: Messages that the caller should know.
         rejected: those that did not, in the order of the model's answer; with ``points`` never
             empty.
         depth_used: where the depth picture that the model saw came from: ``sensor``, the name of

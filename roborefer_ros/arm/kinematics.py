@@ -42,7 +42,7 @@ class Kinematics:
     """Inverse kinematics of a robot alone.
 
     Args:
-        robot: of ``open_robot``; its spec is compiled as it is.
+        robot: Robot of ``open_robot``; its spec is compiled as it is.
         world_T_base: ``[4, 4]`` pose of its base; poses are in that world.
 
     Raises:

@@ -33,7 +33,7 @@ class ArmWorld:
     """Physics of a scene with a robot.
 
     Args:
-        scene: what stands on the table.
+        scene: Things on the table.
         robot: Name of the robot, see ``open_robot``.
 
     Attributes:

@@ -51,7 +51,7 @@ def ask(scene: Scene, seed: int, count: int) -> Asked:
     Args:
         scene: Boxes with their pixels (``locate.located``).
         seed: Of the whole data set.
-        count: At most so many.
+        count: Greatest number of questions.
     """
     rng = scene_rng(seed, scene.id)
     resolver = Resolver(scene)

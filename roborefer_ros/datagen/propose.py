@@ -76,7 +76,7 @@ class Proposer:
         return None
 
     def reference(self, box: Box, steps: int) -> Reference | None:
-        """A reference to a box that takes so many steps; None: none was found."""
+        """A reference to a box that takes that many steps; None: none was found."""
         for _ in range(_TRIES):
             found = self._draw(box, steps, frozenset({box.id}))
             if found is not None and found.steps == steps:
@@ -102,7 +102,7 @@ class Proposer:
         return first if self.resolver.resolve(first) is box else None
 
     def _anchor(self, steps: int, used: frozenset[str], front: bool = False) -> Reference | None:
-        """A reference to some other object with at most so many inner steps."""
+        """A reference to some other object with at most that many inner steps."""
         options = [b for b in self.named if b.id not in used and (b.has_front or not front)]
         if not options:
             return None

@@ -15,7 +15,7 @@ from roborefer_ros.datagen.questions import PairQuestions, chosen, with_options
 from roborefer_ros.datagen.scene import Array, Box, Scene
 from roborefer_ros.datagen.truths import truth
 
-#: a turn is asked about from so many degrees on (the golden ratio's digits, as published)
+#: a turn is asked about from this many degrees on (the golden ratio's digits, as published)
 LEAST_TURN_DEG, VIEW_SHARE, MOST_MOVE_M = 6.18, 0.618, 0.618
 _RED, _BLUE = (255, 0, 0), (0, 0, 255)
 _LEAST_BOX_PX = 12

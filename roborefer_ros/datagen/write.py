@@ -52,11 +52,11 @@ class Options:
 
     Attributes:
         seed: Of the data set.
-        questions: At most so many a scene.
+        questions: Greatest number of questions per scene.
         depth_form: "relative": inverse depth, as simulated and predicted depth; "linear": as the
             released 3D part's.
         suffix: Whether questions for points end with the request for points that RoboRefer knows.
-        visual: Pictures with drawn boxes, at most so many a scene.
+        visual: Greatest number of pictures with drawn boxes per scene.
     """
 
     seed: int = 0

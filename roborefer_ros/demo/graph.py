@@ -31,7 +31,7 @@ class DemoGraph:
         size: ``(width, height)`` of the camera.
         scene: number of the first scene.
         say: told what happens.
-        own_domain: on a ROS domain that no other program uses, where none is set.
+        own_domain: Whether to use a ROS domain that no other program uses, where none is set.
 
     Raises:
         DemoFailedError: a process did not come up.

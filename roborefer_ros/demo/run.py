@@ -49,12 +49,12 @@ def run_demo(
     """Start the graph, ask, judge and draw.
 
     Args:
-        scenes: how many.
-        first_scene: number of the first.
-        questions: per scene, at most.
+        scenes: Number of scenes.
+        first_scene: Number of the first scene.
+        questions: Greatest number of instructions per scene.
         model: spec of the pointing model.
         out: folder for the picture and the logs.
-        progress: where to tell what happens.
+        progress: Receiver of messages about what happens.
 
     Returns:
         The answers and the path of the picture.
@@ -86,11 +86,11 @@ def stay(number: int, questions: int, model: str, out: Path, progress: Progress)
     """Keep camera and node running until Ctrl-C or SIGTERM; tell what could be asked.
 
     Args:
-        number: of the scene before the camera.
-        questions: how many to suggest, at most.
+        number: Number of the scene before the camera.
+        questions: Greatest number of instructions to suggest.
         model: spec of the pointing model.
         out: folder for the scene's picture and the logs.
-        progress: where to tell what happens.
+        progress: Receiver of messages about what happens.
 
     Returns:
         The exit status.

@@ -29,15 +29,15 @@ class DemoAnswer:
 
     Attributes:
         scene: number of the scene.
-        question: what was asked, with the truth.
+        question: Question with its truth.
         error_code, error_msg: 0 and "" on success.
         pixel: ``(u, v)``; None on failure.
         position_m: ``[3]`` in ``frame_id``; None on failure.
         approach: ``[3]`` unit vector in ``frame_id``; None on failure.
-        frame_id: of the position.
+        frame_id: Frame of the position.
         inside: whether the pixel lies on the right object or in the right free space.
-        distance_m: from the position to the nearest visible surface point of the right object
-            or space; None on failure.
+        distance_m: Distance from the position to the nearest visible surface point of the right
+            object or space; None on failure.
         timings_s: seconds per stage.
     """
 

@@ -61,7 +61,7 @@ def draw_cloud(
     Args:
         points: ``[N, 3]`` world, metres.
         colours: ``[N, 3]`` uint8 RGB.
-        camera: from where.
+        camera: Viewpoint.
         size_m: side of a square.
 
     Returns:

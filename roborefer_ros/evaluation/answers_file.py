@@ -37,7 +37,7 @@ def answer_record(
     """One line of the file.
 
     Args:
-        question: what was asked.
+        question: Question that was asked.
         instruction: the whole text that the model was asked.
         text: its raw answer.
         model_id: the model's name.
@@ -58,7 +58,7 @@ class AnswersFile:
     """Appends answers; knows which questions are answered already.
 
     Args:
-        path: of the JSONL file; made where it is missing.
+        path: Path of the JSONL file; made where it is missing.
 
     Raises:
         BenchmarkError: another run writes to it, or a line other than the last is broken.

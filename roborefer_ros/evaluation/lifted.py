@@ -40,13 +40,14 @@ class SpatialScore:
     """One answer in space.
 
     Attributes:
-        split: of the question.
-        distance_m: from the lifted point to the nearest visible surface point of the right
+        split: Split of the question.
+        distance_m: Distance from the lifted point to the nearest visible surface point of the right
             object or free space; None where nothing was lifted.
-        surface_error_m: from the lifted point to the exact surface at the same pixel: the
+        surface_error_m: Distance from the lifted point to the exact surface at the same pixel: the
             error of depth and lifting alone; None where nothing is there.
         hit: whether the pixel is right.
-        error_code: of the lifting; 0 on success, None where the answer holds no point.
+        error_code: Number of the lifting's error; 0 on success, None where the answer holds no
+            point.
     """
 
     split: str
@@ -61,7 +62,7 @@ class LiftedSummary:
     """A row of the 3D table.
 
     Attributes:
-        name: of the group.
+        name: Name of the group.
         count: answers.
         lifted: answers that became a point in space.
         within: limit in metres -> share of ALL answers whose point is that close.

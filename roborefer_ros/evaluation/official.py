@@ -51,7 +51,7 @@ def score_official(text: Any, mask: npt.NDArray[np.bool_], parser: Parser) -> Of
     Args:
         text: the model's answer; anything that is not a string is dropped, as in the original.
         mask: ``[H, W]``, True where a point is right; its size is what coordinates refer to.
-        parser: of the model's family, see ``official_parser``.
+        parser: Parser of the model's family, see ``official_parser``.
     """
     height, width = mask.shape
     try:

@@ -23,7 +23,7 @@ class PublishedRow:
     """One model on one benchmark.
 
     Attributes:
-        model: as its authors call it.
+        model: Name that its authors use.
         scores: split -> percent.
         source: paper and table, or thread.
     """

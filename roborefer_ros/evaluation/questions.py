@@ -40,7 +40,7 @@ class BenchmarkQuestion:
     """One question.
 
     Attributes:
-        split: as in the reference's folder names, e.g. ``Location``.
+        split: Split, named as in the reference's folder names, e.g. ``Location``.
         question_id: unique within the split.
         object_name: the noun phrase, or empty.
         prompt: the words, without a request for a format.
@@ -54,7 +54,7 @@ class BenchmarkQuestion:
         polygon: ``(x, y)`` corners of the right region, normalised, where there is one.
         expected: the right text, for questions that are not answered by a point; else empty.
         extra: keys of the table beyond the reference's (simulation: ground truth).
-        folder: what relative paths in ``extra`` start from; None without files.
+        folder: Folder that relative paths in ``extra`` start from; None without files.
     """
 
     split: str
@@ -107,8 +107,8 @@ class Benchmark:
 
     Attributes:
         name: e.g. ``RefSpatial-Bench``; the key of published results.
-        source: where from.
-        questions: of all splits, split by split.
+        source: Path or hub id that it was read from.
+        questions: Questions of all splits, split by split.
     """
 
     name: str

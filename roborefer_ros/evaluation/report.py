@@ -36,8 +36,8 @@ def report_html(results: Results, failures: int = FAILURES) -> str:
     """The page.
 
     Args:
-        results: of a run.
-        failures: at most so many failures are shown as pictures.
+        results: Results of a run.
+        failures: Greatest number of failures shown as pictures.
 
     Raises:
         DependencyMissingError: jinja2 or matplotlib is not installed.

@@ -25,7 +25,7 @@ from roborefer_ros.evaluation.questions import (
 from roborefer_ros.files import read_json, write_text
 from roborefer_ros.pointing.families import Family
 
-#: so many failures in a row end the run: the server is gone, the GPU is full
+#: this many failures in a row end the run: the server is gone, the GPU is full
 MAX_FAILURES_IN_A_ROW = 5
 
 
@@ -38,7 +38,7 @@ class RunReport:
         kept: answers that were there already.
         failures: ``split/id: error`` of questions left without an answer; the next run
             asks them again.
-        duration_s: of this run.
+        duration_s: Duration of this run, seconds.
     """
 
     asked: int = 0
@@ -69,14 +69,14 @@ def run(
 
     Args:
         asker: of the model.
-        benchmark: what to ask.
+        benchmark: Questions to ask.
         folder: ``<split>.jsonl`` are written there, and ``run.json``.
         model_id: stands in every line.
-        family: of the model; decides with ``instruct`` what it is asked.
-        depth: where the model's depth picture comes from.
+        family: Family of the model; decides with ``instruct`` what it is asked.
+        depth: Source of the model's depth picture.
         instruct: how questions become texts.
-        settings: what else decides the answers; a folder keeps to one choice.
-        limit: at most so many questions a split; 0 asks all.
+        settings: Whatever else decides the answers; a folder keeps to one choice.
+        limit: Greatest number of questions per split; 0 asks all.
         show_progress: draw a bar on stderr.
 
     Raises:

@@ -68,13 +68,13 @@ class AnswerScores:
     """One answer with all its scores.
 
     Attributes:
-        question: what was asked.
+        question: Question that was asked.
         text: the answer; None where the file holds no text.
-        official: by the published rule.
+        official: Score by the published rule.
         points: ``(x, y)`` normalised, as the node would read them.
         hits: one per point.
         outside: points of the answer outside the image (they cost precision).
-        correct: for questions answered by a word; else None.
+        correct: Whether a word was right, for questions answered by a word; else None.
     """
 
     question: BenchmarkQuestion

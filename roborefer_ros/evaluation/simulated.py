@@ -72,7 +72,7 @@ def make_benchmark(
         folder: new or empty.
         scenes: how many; the same numbers always give the same files.
         size: ``(width, height)`` pixels.
-        questions: at most so many a scene.
+        questions: Greatest number of questions per scene.
         first: number of the first scene.
         workers: processes; 1 stays in this one.
         show_progress: draw a bar on stderr.

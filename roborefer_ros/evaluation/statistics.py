@@ -39,7 +39,7 @@ class GroupSummary:
     """What a table's row holds.
 
     Attributes:
-        name: of the group.
+        name: Name of the group.
         count: answers.
         images: different pictures.
         dropped, crashes: answers that the published scorer leaves out, or ends at.

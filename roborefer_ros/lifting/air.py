@@ -52,9 +52,9 @@ class AirPosition:
     Attributes:
         position_m: ``[3]`` in the optical frame.
         up: ``[3]`` unit vector that the height was measured along.
-        below_pixel: where the image shows what is below.
+        below_pixel: Pixel at which the image shows what is below.
         sideways_m: how far the position may be off the middle of what is below, metres.
-        readings: of the surface below.
+        readings: Readings of the surface below.
         valid_ratio: readings / grid points of the way that was followed.
         doubtful: soon after it something much nearer is met, which may be what is meant.
     """

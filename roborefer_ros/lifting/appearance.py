@@ -31,9 +31,9 @@ _LEAST_CELLS = 150
 _BINS, _LEAST_WIDTH, _GRAIN_WIDTH = 6, 5.0, 3.0
 #: brightness (L*) below and above which nothing on a support shows
 _DARK, _OVEREXPOSED = 3.0, 98.0
-#: a colour is of something else where it is so many times as frequent in the footprint
+#: a colour is of something else where it is this many times as frequent in the footprint
 _MORE_FREQUENT = 3.0
-#: a step of colour is one of more than this, and than so many times this quantile of those around
+#: a step of colour is one of more than this, and than this many times the quantile of those around
 _LEAST_STEP, _STEP_QUANTILE, _STEP_FACTOR = 4.0, 0.95, 1.3
 #: weight of a step of brightness against one of colour
 _OF_BRIGHTNESS = 0.6
@@ -71,7 +71,7 @@ def compare_appearance(
     Args:
         frame: checked already.
         wide: the surroundings, with heights over the support.
-        radius_m: of the footprint.
+        radius_m: Radius of the footprint, metres.
         tolerance_m: heights within this are the support's.
     """
     aside = wide.aside()

@@ -184,7 +184,7 @@ def rays_through(pixels: npt.ArrayLike, intrinsics: CameraIntrinsics) -> Array:
 
     Args:
         pixels: ``[N, 2]`` (u, v), pixel centres at integers.
-        intrinsics: of the image that the pixels belong to.
+        intrinsics: Intrinsics of the image that the pixels belong to.
 
     Returns:
         ``[N, 3]`` rays (x, y, 1).

@@ -102,7 +102,7 @@ def sample_patch(
     Args:
         frame: checked already.
         place: ``[3]`` in front of the camera, optical frame.
-        axes: what ``plane_axes`` gives.
+        axes: Axes of ``plane_axes``.
         reach_m: half the side of the square.
         cells: n, odd.
         options: the depth range.

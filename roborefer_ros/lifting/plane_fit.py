@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float64]
 #: Huber's constant: 95 % efficient on Gaussian noise
 _HUBER_K = 1.345
 
-#: readings within so many standard deviations are noise alone
+#: readings within this many standard deviations are noise alone
 _FAR_OFF = 3.5
 
 _RIDGE = np.diag([0.0, 1e-3, 1e-3])

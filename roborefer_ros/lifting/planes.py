@@ -40,7 +40,7 @@ def widest_plane(points_m: Array, tolerance_m: float, least_share: float) -> Pla
     Args:
         points_m: ``[N, 3]``.
         tolerance_m: points within this belong to a plane.
-        least_share: of the points that it must hold, [0, 1].
+        least_share: Share of the points that it must hold, [0, 1].
     """
     if len(points_m) < 10:
         return None

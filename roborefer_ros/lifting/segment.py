@@ -32,7 +32,7 @@ Mask = npt.NDArray[np.bool_]
 
 #: the surroundings reach this much farther than the segment may
 _SURROUNDINGS = 1.6
-#: about so many rows and columns are looked at; more pixels are skipped over
+#: about this many rows and columns are looked at; more pixels are skipped over
 _GRID = 200
 #: a support holds this share of the surroundings, and this share of it lies beyond the reach
 _LEAST_SHARE = 0.15

@@ -54,8 +54,8 @@ class FarSide:
 
     Attributes:
         z_m: depth of the first reading beyond it.
-        pixel: of that reading.
-        distance_px: from the pixel that was asked for.
+        pixel: Pixel of that reading.
+        distance_px: Distance from the pixel that was asked for.
     """
 
     z_m: float

@@ -26,7 +26,7 @@ _FINE_REACH, _FINE_CELLS = 1.15, 45
 #: cells along the side of the patch of the surroundings, and how many footprints it reaches
 _WIDE_CELLS, _WIDE_REACH = 61, 3.0
 
-#: halves of the footprint that are looked at: those towards so many directions
+#: halves of the footprint that are looked at: those towards this many directions
 _HALVES = 16
 
 #: readings farther than this from a cone of the steepest support are of other things, metres
@@ -43,12 +43,12 @@ _READINGS_PER_INDEPENDENT = 16.0
 _STEEPEST = 1.0
 #: slope of the narrower cone that is tried first, and the share of the readings that settles it
 _LEVEL, _CLEAR_SHARE = 0.1, 0.7
-#: a plane needs so many cells, which spread by this share of the radius (one standard deviation;
+#: a plane needs this many cells, which spread by this share of the radius (one standard deviation;
 #: 0.5 for a whole disc) in their narrower direction
 _LEAST_CELLS, _LEAST_SPREAD = 12, 0.2
 #: at most about this many cells are fitted; more only cost time
 _MAX_READINGS = 700
-#: heights are averaged over so many cells, about a quarter of the footprint's radius
+#: heights are averaged over this many cells, about a quarter of the footprint's radius
 _SMOOTH_FINE, _SMOOTH_WIDE = 5, 3
 #: no sensor is better than this, metres
 _LEAST_SIGMA_M = 0.0003
@@ -101,7 +101,7 @@ class Fit:
         level: height at the middle.
         slope: ``[2]``.
         on: ``[N, 3]`` the readings that lie on it.
-        rms_m: of those.
+        rms_m: RMS distance of those from the plane, metres.
     """
 
     level: float
@@ -419,8 +419,8 @@ def check_support(
     """Refuse what nothing can be placed on.
 
     Args:
-        support: what ``find_support`` found.
-        occupied: what ``occupied_ratio`` found.
+        support: Result of ``find_support``.
+        occupied: Result of ``occupied_ratio``.
         lift_m: height of the surface at the pixel itself over that plane.
         pixel: the point.
         options: thresholds.

@@ -60,7 +60,7 @@ class Surface:
         rivalry: weight of the best rival cluster of the seed / weight of the seed, [0, 1].
         rim_ratio: where the pixel has no reading of this surface, the share of its hole's rim on
             another.
-        correlation: of the errors of neighbouring readings, see ``correlation.py``.
+        correlation: Correlation of the errors of neighbouring readings, see ``correlation.py``.
         in_shadow: the pixel lies in the shadow of a near surface and was put on the far one.
         by_colour: its colour, not its depth, told which of two surfaces it is on.
         rim_seen: share of the directions from the pixel in which a reading closes its hole.

@@ -49,7 +49,7 @@ class DepthAnything:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
         dtype: ``auto`` and ``float32`` (as the reference), ``float16`` or ``bfloat16``.
         input_size: pixels of the shorter side in the network.
-        revision: of a hub id.
+        revision: Revision of a hub id.
 
     Attributes:
         label: source, revision and input size in one line.

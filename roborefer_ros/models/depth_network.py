@@ -56,7 +56,7 @@ class DepthNetworkSource:
 
     Attributes:
         source: hub id, folder or ``.pth`` file.
-        revision: of a hub id; None is the newest.
+        revision: Revision of a hub id; None is the newest.
         input_size: pixels of the shorter side in the network.
         reason: why this one, where the spec left it open; else empty.
     """

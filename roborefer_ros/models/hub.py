@@ -11,7 +11,7 @@ from roborefer_ros.errors import CheckpointNotFoundError
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether this can be ``owner/name`` of the hub, and is no folder here."""
+    """Whether this can be ``owner/name`` of the hub, and is not a directory here."""
     path = Path(source).expanduser()
     if path.is_dir() or path.is_absolute() or source.startswith((".", "~")):
         return False

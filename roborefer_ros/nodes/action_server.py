@@ -69,7 +69,7 @@ class ReferActionServer:
         """Start serving; goals get NODE_INACTIVE until ``open``.
 
         Args:
-            node: in whose executor the protocol runs.
+            node: Node whose executor runs the protocol.
             options: the parameters of the moment.
             answer: does the work, in the worker thread; may raise.
             on_done: told about every outcome, in any thread, once it is on its way.

@@ -45,7 +45,7 @@ class ArmNode(Node):
 
     Parameters:
         scene: number of the tabletop, as the trials of ``benchmarks.pick_and_place`` count them.
-        view: of the camera: 0 is the scene's own, 1 and 2 are turned to either side.
+        view: View of the camera: 0 is the scene's own, 1 and 2 are turned to either side.
         robot: ``panda``, ``gripper`` or ``auto``; read once.
         rate_hz: pictures per second at most; read once.
     """

@@ -80,9 +80,9 @@ class CameraPublisher:
         Args:
             rgb: ``[H, W, 3]`` uint8, RGB order.
             depth_m: ``[H, W]`` metres, NaN or 0 where there is no reading.
-            intrinsics: of both.
+            intrinsics: Intrinsics of both images.
             frame_id: optical frame.
-            stamp: of all three messages.
+            stamp: Stamp of all three messages.
         """
         colour = rgb if self._rgb_encoding == "rgb8" else rgb[..., ::-1]
         self._rgb.publish(image_message(colour, self._rgb_encoding, frame_id, stamp))

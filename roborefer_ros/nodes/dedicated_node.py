@@ -22,8 +22,8 @@ def create_side_node(parent: Node, suffix: str, absolute_topics: Sequence[str] =
     """A bare node called ``<parent>_<suffix>`` with the parent's namespace, context and clock.
 
     Args:
-        parent: whose remappings hold for ``absolute_topics``, too.
-        suffix: of the name.
+        parent: Node whose remappings hold for ``absolute_topics``, too.
+        suffix: Ending of the node's name.
         absolute_topics: names that code out of our hands subscribes to, as "/tf".
     """
     # Remapping rules that rename the parent would rename this node too: no global arguments.

@@ -76,7 +76,7 @@ class Diagnostics:
         """Start publishing.
 
         Args:
-            node: whose name the entries carry.
+            node: Node whose name the entries carry.
             period_s: between messages.
             camera: the camera input, None while unconfigured.
             model: its state.

@@ -66,7 +66,7 @@ class Answer:
         frame: the observation.
         camera: the points in the camera's frame.
         target: the points in the requested frame.
-        instruction: what was asked.
+        instruction: Instruction of the goal.
         options: the parameters that it was answered with; ``options.lifting`` holds the goal's up.
         target_T_camera: ``[4, 4]`` pose of the camera in that frame; None where it is the same.
     """

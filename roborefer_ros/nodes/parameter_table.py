@@ -27,13 +27,13 @@ class Spec:
     """One parameter.
 
     Attributes:
-        name: as in YAML files and on the command line; the unit is its suffix.
+        name: Name as in YAML files and on the command line; the unit is its suffix.
         default: also tells the type: bool, int, float, str or a list of floats.
         description: one or two sentences.
         minimum, maximum: range of numbers, both ends included; None = open.
         choices: allowed strings; empty = any.
         read_only: cannot change while the node runs.
-        when: when a change takes effect, where it is not with the next goal.
+        when: Moment at which a change takes effect, where it is not with the next goal.
     """
 
     name: str

@@ -72,7 +72,7 @@ class ReferGoal:
             goal_timeout_s: used where the request names no timeout.
             stamp_ns: ROS time of the acceptance, nanoseconds.
             handle: None for an instruction that came by topic.
-            name: for the log.
+            name: Name for the log.
         """
         self.request = request
         self.handle = handle

@@ -115,7 +115,7 @@ class ReferNode(LifecycleNode):
         Args:
             node_name: without namespace.
             open_model: loads the model when the node is activated.
-            kwargs: of ``rclpy.node.Node``.
+            kwargs: Further arguments of ``rclpy.node.Node``.
         """
         # As LifecycleNode does, but its services answer while a transition waits for the weights.
         Node.__init__(self, node_name, **{"start_parameter_services": False, **kwargs})

@@ -28,7 +28,7 @@ class ReplayCameraNode(Node):
         rate_hz: frames per second.
         rgb_encoding: ``rgb8`` or ``bgr8``.
         depth_encoding: ``16UC1`` (millimetres) or ``32FC1`` (metres).
-        reliability: of the image topics, ``best_effort`` or ``reliable``.
+        reliability: Reliability of the image topics, ``best_effort`` or ``reliable``.
         frame_id: optical frame; empty: that of the recording.
     """
 
@@ -67,7 +67,7 @@ def read_recordings(folder: str) -> list[Recording]:
     path = Path(folder).expanduser()
     if not folder or not path.is_dir():
         raise RecordingError(
-            f"{folder!r} is no folder; give one with rgb, depth.png and camera.json: "
+            f"{folder!r} is not a directory; give one with rgb, depth.png and camera.json: "
             "-p folder:=/path/to/recording"
         )
     if (path / "camera.json").is_file():

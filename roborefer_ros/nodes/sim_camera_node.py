@@ -40,7 +40,7 @@ class SimCameraNode(Node):
         rate_hz: frames per second; read once.
         rgb_encoding, depth_encoding: as drivers send them; read once.
         noise: depth noise and holes of a D435; otherwise exact depth; read once.
-        reliability: of the image topics, ``best_effort`` or ``reliable``; read once.
+        reliability: Reliability of the image topics, ``best_effort`` or ``reliable``; read once.
         frame_id: the camera's optical frame; read once.
         world_frame: frame of the table's top, its centre line ahead of the robot; read once.
     """

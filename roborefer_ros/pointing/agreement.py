@@ -32,7 +32,7 @@ def agreement(
     succession), so that a handful of samples claims neither certainty nor impossibility.
 
     Args:
-        points: of the answer, normalised.
+        points: Normalised points of the answer.
         samples: points of each further answer; an empty one disagrees.
         aspect_ratio: width / height of the image.
         radius: share of the image's diagonal within which two points are the same place.

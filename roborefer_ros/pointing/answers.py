@@ -63,7 +63,7 @@ class TupleMatch:
 
     Attributes:
         point: ``(x, y)`` normalised.
-        span: where its text stands in the answer, ``(start, end)`` characters.
+        span: Place of its text in the answer, ``(start, end)`` characters.
     """
 
     point: tuple[float, float]
@@ -195,8 +195,8 @@ def point_confidences(
     divided by two, the number of coordinates.
 
     Args:
-        matches: of a parser.
-        token_ends: for each generated token the length of the text that ends with it,
+        matches: Matches of a parser.
+        token_ends: For each generated token the length of the text that ends with it,
             not decreasing.
         logprobs: natural log probability of each token.
     """

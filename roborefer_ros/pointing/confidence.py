@@ -38,11 +38,11 @@ def place_confidences(
 
     Args:
         text: the answer as decoded.
-        matches: of ``parse_tuples(text)``.
-        token_ends: for each generated token the length of the text that ends with it.
+        matches: Matches of ``parse_tuples(text)``.
+        token_ends: For each generated token the length of the text that ends with it.
         logprobs: natural log probability of each token.
         digit_probabilities: ``[T, 10]``, of the digits 0 to 9 at each token's position.
-        tolerance: of the normalised coordinates.
+        tolerance: Tolerance of the normalised coordinates.
     """
     token_at: dict[int, int] = {}
     for index, end in enumerate(token_ends):
@@ -85,8 +85,8 @@ def coordinate_mass(
     Args:
         digits: ``[D]`` as written, the most significant first.
         probabilities: ``[D, 10]`` of every digit, given those before it.
-        integer_digits: how many of them stand before the decimal point.
-        tolerance: at least 0.
+        integer_digits: Number of them that stand before the decimal point.
+        tolerance: Tolerance, at least 0.
     """
     widths = [10.0 ** (integer_digits - 1 - place) for place in range(len(digits))]
     value = sum(digit * width for digit, width in zip(digits, widths, strict=True))

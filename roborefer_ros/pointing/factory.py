@@ -80,7 +80,7 @@ def open_pointer(
             ``echo`` answers with the points that the instruction itself holds.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
         dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
-        **options: of the backend, e.g. ``max_new_tokens``.
+        **options: Options of the backend, e.g. ``max_new_tokens``.
 
     Raises:
         InvalidPointerSpecError: unknown form.

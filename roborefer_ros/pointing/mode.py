@@ -106,8 +106,8 @@ class _Command:
 
     Attributes:
         kind: "look", "take", "place" or "where" (a question that asks for a place).
-        start: of the verb or question word.
-        end: of its words.
+        start: Index of the verb or question word.
+        end: Index behind its words.
     """
 
     kind: str

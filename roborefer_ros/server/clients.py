@@ -16,7 +16,8 @@ class Client(NamedTuple):
 
     Attributes:
         peer: the address, as ``peer_of`` gives it.
-        name: what the client calls itself, to take turns with others of its peer; may be empty.
+        name: Name that the client gives itself, to take turns with others of its peer; may be
+            empty.
     """
 
     peer: str

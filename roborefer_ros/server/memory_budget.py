@@ -16,7 +16,7 @@ class MemoryBudget:
     """Bytes that decoding and decoded pictures of all requests may take; used by several threads.
 
     Args:
-        capacity_bytes: in all.
+        capacity_bytes: Bytes that all reservations together may hold.
     """
 
     def __init__(self, capacity_bytes: int) -> None:

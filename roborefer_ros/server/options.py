@@ -48,7 +48,7 @@ def read_settings(options: argparse.Namespace) -> Settings:
         raise SystemExit(
             f"roborefer serve: --host {options.host} lets other machines in, and there is no "
             f"token. Set {TOKEN_VARIABLE} (`export {TOKEN_VARIABLE}=$(openssl rand -hex 32)`), "
-            "or say --insecure if everyone who reaches this port may use the model"
+            "or pass --insecure if everyone who reaches this port may use the model"
         )
     _check_tls(options.tls_certificate, options.tls_key)
     return Settings(

@@ -40,9 +40,9 @@ class HttpError(Exception):
     """A refusal that has no number: it concerns HTTP, not pointing.
 
     Args:
-        status: of the reply.
-        message: what happened and what to do.
-        headers: of the reply, besides the usual ones.
+        status: HTTP status of the reply.
+        message: Description of what happened and what to do.
+        headers: Headers of the reply, besides the usual ones.
         param: the field that is refused.
     """
 

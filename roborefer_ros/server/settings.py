@@ -20,18 +20,21 @@ class Limits:
     """What a request may hold and take; checked before anything is decoded.
 
     Attributes:
-        body_bytes: of one request.
-        bodies_bytes: of all requests that are being received or answered, together.
-        decoded_bytes: of decoding and the decoded pictures of all requests, together.
+        body_bytes: Greatest body of one request.
+        bodies_bytes: Greatest sum of the bodies of all requests that are being received or
+            answered, together.
+        decoded_bytes: Greatest memory of decoding and the decoded pictures of all requests,
+            together.
         cpu_s: processor time that decoding a picture may take, whole seconds.
         body_s: until a request has arrived in full, seconds.
         silence_s: without a byte of a body that is not complete, seconds.
-        json_values: of one body, about: its commas, colons and opening brackets.
+        json_values: Greatest number of values of one body, about: its commas, colons and opening
+            brackets.
         pixels: width times height of one picture.
         images: pictures of one kind (RGB or depth) in one request.
-        instruction_characters: of an instruction or a text.
+        instruction_characters: Greatest length of an instruction or a text.
         timeout_s: longest time from arrival to answer; a request may ask for less.
-        new_tokens: of one answer.
+        new_tokens: Greatest number of tokens of one answer.
     """
 
     body_bytes: int = 32 * MIB
@@ -54,12 +57,12 @@ class ConnectionLimits:
 
     Attributes:
         total: connections in all.
-        per_peer: of one address (of one /64 network with IPv6).
-        head_bytes: of a request's line and header.
-        head_fields: of its header.
+        per_peer: Greatest number of connections of one address (of one /64 network with IPv6).
+        head_bytes: Greatest size of a request's line and header.
+        head_fields: Greatest number of fields of its header.
         head_s: until a head has arrived in full, seconds.
         keep_alive_s: until the next request begins, seconds.
-        write_s: in which the client reads nothing of its reply, seconds.
+        write_s: Longest time in which the client reads nothing of its reply, seconds.
     """
 
     total: int = 2048
@@ -83,7 +86,7 @@ class Settings:
         drain_s: after SIGTERM, accepted requests get so long to complete, seconds.
         require_depth: refuse ``enable_depth`` without depth pictures where no network can make
             them; else such questions are answered from RGB alone.
-        limits: of one request.
+        limits: Limits of one request.
         connections: limits of connections.
     """
 

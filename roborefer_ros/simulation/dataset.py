@@ -131,9 +131,9 @@ def generate(
     Args:
         folder: where; pictures that are already there are kept.
         scenes: how many.
-        seed: of the whole set; scene k of a seed is always the same.
+        seed: Seed of the whole set; scene k of a seed is always the same.
         size: ``(width, height)`` pixels.
-        questions: at most so many a scene.
+        questions: Greatest number of questions per scene.
         workers: processes.
 
     Raises:

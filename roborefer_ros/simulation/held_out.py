@@ -23,7 +23,7 @@ class HeldOutScene:
     Attributes:
         number: which one.
         scene, view: what is there and what the camera sees, without noise.
-        questions: with their right answers.
+        questions: Questions with their right answers.
     """
 
     number: int
@@ -39,7 +39,7 @@ def held_out_view(number: int, width: int, height: int) -> tuple[TabletopScene, 
 
 
 def held_out_scene(number: int, width: int, height: int, questions: int = 24) -> HeldOutScene:
-    """Scene ``number`` with at most so many questions."""
+    """Scene ``number`` with at most that many questions."""
     scene, view = held_out_view(number, width, height)
     # A stream of its own: the picture does not depend on how many questions are asked.
     rng = np.random.default_rng((HELD_OUT_SEED, number, 1))

@@ -54,7 +54,7 @@ class Question:
     """An instruction with everything that counts as a right answer.
 
     Attributes:
-        instruction: what is said.
+        instruction: Words of the instruction.
         words: its noun phrase, without "Point to" and the like.
         kind: one of ``KINDS``.
         mode: object or free space.

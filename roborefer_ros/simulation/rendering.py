@@ -34,7 +34,7 @@ class RenderedView:
         depth_m: ``[H, W]`` float32 along the optical axis, NaN where nothing is hit.
         instance: ``[H, W]`` int16, see the constants above.
         normals: ``[H, W, 3]`` float32 unit normals in the camera frame, facing the camera.
-        intrinsics: of the picture.
+        intrinsics: Intrinsics of the picture.
         world_T_camera: ``[4, 4]``.
     """
 
@@ -63,7 +63,7 @@ def render(
     """Render a scene.
 
     Args:
-        scene: what to render.
+        scene: Scene to render.
         intrinsics: pinhole; see ``TabletopScene.intrinsics``.
         parts: What there is besides ``room_parts``, instead of the scene's objects.
     """

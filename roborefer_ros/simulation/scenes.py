@@ -92,9 +92,9 @@ class TabletopScene:
     """Everything that decides what the camera sees.
 
     Attributes:
-        objects: in no particular order.
+        objects: Objects, in no particular order.
         world_T_camera: ``[4, 4]`` pose of the colour optical frame in the world.
-        horizontal_fov_rad: of the camera.
+        horizontal_fov_rad: Horizontal field of view of the camera, radians.
         light: ``[3]`` unit vector towards the light.
         ambient: share of the light that comes from everywhere.
         table_rgb, floor_rgb, wall_rgb: albedos.

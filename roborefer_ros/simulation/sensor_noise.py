@@ -46,7 +46,8 @@ def d435_depth(
         rng: source of the noise.
         subpixel: matching error; 0.09 for textured, 0.2 for poorly textured surfaces.
         normals: ``[H, W, 3]`` in the camera frame, facing the camera.
-        focal_px: of the picture; sets the width of the stereo shadow. None: 0.8 of its width.
+        focal_px: Focal length of the picture, pixels; sets the width of the stereo shadow. None:
+            0.8 of its width.
         hole_rate: share of the pixels lost in specks.
 
     Returns:

@@ -29,7 +29,7 @@ from roborefer_ros.datagen.sources import parsing
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import MIB, decode_text, parse_json, path_inside, read_bytes
 
-#: frames of a long capture: the first ones are dropped, then one in so many is taken
+#: frames of a long capture: the first ones are dropped, then every n-th is taken
 DROPPED, STRIDE = 20, 20
 #: captures with fewer frames are taken whole
 SHORT_CAPTURE = 60
@@ -43,8 +43,8 @@ class Ca1mSource:
 
     Attributes:
         folder: With captures as folders or tar files; or one capture.
-        scenes: At most so many; 0 for all.
-        stride: One frame in so many of long captures.
+        scenes: Greatest number of scenes; 0 for all.
+        stride: Every n-th frame of long captures is taken.
         seed: Of the start within a capture.
     """
 

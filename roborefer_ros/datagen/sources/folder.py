@@ -41,7 +41,7 @@ class FolderSource:
 
     Attributes:
         folder: With ``scene.json``.
-        scenes: At most so many; 0 for all.
+        scenes: Greatest number of scenes; 0 for all.
     """
 
     folder: Path

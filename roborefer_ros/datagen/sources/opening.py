@@ -21,7 +21,7 @@ def open_source(
     Args:
         name: "simulation", "boxes" or "ca1m".
         data: Folder of the latter two.
-        scenes: At most so many; 0 for all.
+        scenes: Greatest number of scenes; 0 for all.
         seed: Of the data set.
         size: Width and height of simulated pictures, pixels.
         stride: Frames from one scene of a capture to the next.

@@ -50,10 +50,10 @@ def load_roborefer(
 
     Args:
         source: folder, or hub id such as ``Zhoues/RoboRefer-2B-SFT``.
-        device: where the weights go.
+        device: Device that holds the weights.
         dtype: ``float32``, ``float16``, ``bfloat16``, or ``auto`` (float32 on CPU, else
             bfloat16; the reference computes in float16).
-        revision: of the hub repository.
+        revision: Revision of the hub repository.
         keep_unused: also read the towers' layers that are never computed, so that
             ``save_roborefer`` can write a complete checkpoint again.
 

@@ -70,7 +70,7 @@ class RoboReferConfig:
 
     Attributes:
         llm, vision: transformers' configurations of the language model and the RGB tower.
-        depth: of the depth tower; None without one.
+        depth: Configuration of the depth tower; None without one.
         projector_type, depth_projector_type: see the specification of ``modeling.Projector``.
         image_aspect_ratio: ``dynamic`` ("2B mode") or ``dynamic_s2`` ("8B mode").
         min_tiles, max_tiles: bounds of the tile grid in ``dynamic`` mode.
@@ -80,7 +80,7 @@ class RoboReferConfig:
         select_feature: ``cls_patch``, which keeps all tokens.  (``patch``, the reference's value
             where the key is missing, is for towers with a class token: it would drop a patch.)
         enable_depth: whether depth can be given.
-        model_dtype: as stored, e.g. ``torch.bfloat16``.
+        model_dtype: Floating-point type as stored, e.g. ``torch.bfloat16``.
     """
 
     llm: Qwen2Config

@@ -25,7 +25,7 @@ class AnswerTemplate:
     """A draft for the decoding loop: the tokens of RoboRefer's answers, up to the next digit.
 
     Args:
-        tokenizer: of the checkpoint.  One that joins digits gives no draft.
+        tokenizer: Tokenizer of the checkpoint.  One that joins digits gives no draft.
     """
 
     def __init__(self, tokenizer: Any) -> None:

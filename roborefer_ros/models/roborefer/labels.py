@@ -95,10 +95,10 @@ def training_item(
     that newline is absent at inference: a mismatch of the reference that is kept.
 
     Args:
-        processor: of the checkpoint that is trained.
+        processor: Processor of the checkpoint that is trained.
         conversation: the turns, the first from ``human`` (or ``system``).
         images: the sample's pictures, none for text alone.
-        depths: as many, or none.
+        depths: Depth pictures, as many as images, or none.
 
     Raises:
         ValueError: a turn has an unknown speaker, there is no turn for the pictures, or the

@@ -84,7 +84,7 @@ class RoboReferProcessor:
 
     Args:
         tokenizer: the checkpoint's Qwen2 tokenizer with the media tokens added.
-        config: of the same checkpoint.
+        config: Configuration of the same checkpoint.
 
     Raises:
         CheckpointInvalidError: the tokenizer's chat template cannot be used.

@@ -27,7 +27,7 @@ class WordAlignment(nn.Module):
     """Binary cross entropy of ``row . embedding(word)`` for all colours and shapes.
 
     Args:
-        tokenizer: of the language model.
+        tokenizer: Tokenizer of the language model.
         colours, shapes: class names; class k + 1 of the labels is the k-th name.
     """
 
@@ -45,7 +45,7 @@ class WordAlignment(nn.Module):
 
         Args:
             rows: ``[B, R, H]`` projected rows of one tile an image.
-            labels: of its patches, ``[B, N]`` with N = 9 R.
+            labels: Labels of its patches, ``[B, N]`` with N = 9 R.
             embedding: token ids -> ``[..., H]``.
         """
         present = torch.cat(

@@ -40,8 +40,8 @@ def segments_of(
     """Tokenise every question exactly as at inference and cut off the common prefix.
 
     Args:
-        tokenizer: of the network.
-        samples: of the data set.
+        tokenizer: Tokenizer of the network.
+        samples: Samples of the data set.
         grid: rows and columns of a tile's projected features.
 
     Raises:

@@ -64,7 +64,7 @@ def pack(
     """Pack the segments of each image behind a prefix of ``prefix_length`` rows.
 
     Args:
-        batch: for each image its segments.
+        batch: Segments of each image.
         prefix_length: rows of the spliced prefix, equal for all images.
         pad_id: fills up shorter sequences.
         digit_weights: answer length -> weight of each of its tokens; 1.0 where absent.

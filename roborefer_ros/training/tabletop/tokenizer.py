@@ -106,7 +106,7 @@ def share_request(embeddings: torch.Tensor, tokenizer: PreTrainedTokenizerFast) 
 
     Args:
         embeddings: ``[vocabulary, width]``, written.
-        tokenizer: of ``train_tokenizer``.
+        tokenizer: Tokenizer of ``train_tokenizer``.
     """
     trained, *others = (tokenizer.convert_tokens_to_ids(request) for request in REQUESTS)
     embeddings[others] = embeddings[trained].clone()

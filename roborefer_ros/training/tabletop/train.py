@@ -296,10 +296,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="state, loss curve, checkpoint")
     parser.add_argument("--recipe", type=Path, help="JSON file with fields of Recipe to change")
     parser.add_argument(
-        "--steps", type=non_negative_int, default=0, help="stop after so many steps (0: none)"
+        "--steps", type=non_negative_int, default=0, help="stop after this many steps (0: no limit)"
     )
     parser.add_argument(
-        "--minutes", type=non_negative_float, default=0.0, help="stop after so long (0: none)"
+        "--minutes",
+        type=non_negative_float,
+        default=0.0,
+        help="stop after this many minutes (0: no limit)",
     )
     parser.add_argument("--save-every", type=positive_int, default=500, help="steps between states")
     parser.add_argument(
