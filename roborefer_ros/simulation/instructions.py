@@ -10,12 +10,12 @@ nearly fits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from roborefer_ros.simulation import free_space
+from roborefer_ros.simulation import free_space, marks
 from roborefer_ros.simulation.geometry import SeenObject, seen_objects
 from roborefer_ros.simulation.rendering import RenderedView
 from roborefer_ros.simulation.scenes import COLOURS, SHAPES, TabletopScene
@@ -50,6 +50,21 @@ _PLACE_PHRASES = (
 
 
 @dataclass(frozen=True)
+class Mention:
+    """A place in an instruction that names objects of the scene.
+
+    Attributes:
+        end: Number of characters of the instruction up to the name's end.
+        words: The name without its article, "red mug".
+        instances: Ids in the view of all visible objects that are called so.
+    """
+
+    end: int
+    words: str
+    instances: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Question:
     """An instruction with everything that counts as a right answer.
 
@@ -60,7 +75,10 @@ class Question:
         mode: object or free space.
         target_instance: the object's id in the view; None for free space.
         pixel: ``(u, v)`` the model answer.
-        mask: ``[H, W]`` bool, all right pixels.
+        mask: ``[H, W]`` bool, all right pixels; none where the thing is not there.
+        mentions: What the instruction names, in its order.
+        steps: What to look for first: a name and its pixel ``(u, v)`` each.
+        others: Further points ``(u, v)`` of an answer with several.
     """
 
     instruction: str
@@ -70,13 +88,22 @@ class Question:
     target_instance: int | None
     pixel: tuple[int, int]
     mask: npt.NDArray[np.bool_]
+    mentions: tuple[Mention, ...] = ()
+    steps: tuple[tuple[str, tuple[int, int]], ...] = ()
+    others: tuple[tuple[int, int], ...] = ()
 
     @property
     def answer(self) -> str:
         """The answer in RoboRefer's format."""
-        height, width = self.mask.shape
-        u, v = self.pixel
-        return f"[({(u + 0.5) / width:.3f}, {(v + 0.5) / height:.3f})]"
+        points = [self.pixel, *self.others] if self.mask.any() else []
+        return answer_text(points, self.mask.shape)
+
+
+def answer_text(pixels: Sequence[tuple[int, int]], shape: Sequence[int]) -> str:
+    """Pixels ``(u, v)`` of a picture of ``shape`` (H, W) in RoboRefer's format; none: ``[]``."""
+    height, width = shape[:2]
+    points = (f"({(u + 0.5) / width:.3f}, {(v + 0.5) / height:.3f})" for u, v in pixels)
+    return f"[{', '.join(points)}]"
 
 
 @dataclass(frozen=True)
@@ -125,6 +152,7 @@ class _Context:
     objects: Objects
     everything: Sequence[tuple[str, str]]
     rng: np.random.Generator
+    named: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)
 
     def matching(self, what: Description) -> list[SeenObject]:
         return [o for o in self.objects if what.fits(o)]
@@ -161,22 +189,44 @@ class _Context:
         short = Description(None, seen.item.shape)
         return short if self.count_in_scene(short) == 1 and self.rng.random() < 0.25 else full
 
+    def name(self, what: Description) -> str:
+        """The words of a description, marked as naming the visible objects that fit."""
+        self.named.append((what.words(), tuple(o.instance for o in self.matching(what))))
+        return what.words() + marks.mark(len(self.named) - 1)
+
     def ask(self, kind: str, words: str, target: SeenObject) -> Question:
         phrase = _PHRASES[int(self.rng.integers(len(_PHRASES)))]
+        instruction, ends = marks.taken_out(phrase.format(words))
         return Question(
-            phrase.format(words),
-            words,
+            instruction,
+            marks.taken_out(words)[0],
             kind,
             Mode.OBJECT,
             target.instance,
             target.pixel,
             target.mask,
+            self._mentions(ends),
+            self._steps(target.instance),
         )
 
     def ask_place(self, kind: str, words: str, spot: free_space.FreeSpot) -> Question:
         phrase = _PLACE_PHRASES[int(self.rng.integers(len(_PLACE_PHRASES)))]
+        instruction, ends = marks.taken_out(phrase.format(words))
         return Question(
-            phrase.format(words), words, kind, Mode.FREE_SPACE, None, spot.pixel, spot.mask
+            instruction, marks.taken_out(words)[0], kind, Mode.FREE_SPACE, None, spot.pixel,
+            spot.mask, self._mentions(ends), self._steps(),
+        )  # fmt: skip
+
+    def _mentions(self, ends: Sequence[tuple[int, int]]) -> tuple[Mention, ...]:
+        return tuple(Mention(end, *self.named[number]) for number, end in ends)
+
+    def _steps(self, target: int | None = None) -> tuple[tuple[str, tuple[int, int]], ...]:
+        """The anchors: what is named and is one object, not the target."""
+        pixels = {o.instance: o.pixel for o in self.objects}
+        return tuple(
+            (f"the {words}", pixels[instances[0]])
+            for words, instances in self.named
+            if len(instances) == 1 and instances[0] != target
         )
 
 
@@ -190,7 +240,7 @@ def _named(context: _Context) -> Question | None:
     what = Description(target.item.colour, target.item.shape)
     if context.count_in_scene(what) != 1:
         return None
-    return context.ask("named", f"the {what.words()}", target)
+    return context.ask("named", f"the {context.name(what)}", target)
 
 
 def _attribute(context: _Context) -> Question | None:
@@ -202,7 +252,7 @@ def _attribute(context: _Context) -> Question | None:
     )
     if context.count_in_scene(what) != 1:
         return None
-    return context.ask("attribute", f"the {what.words()}", target)
+    return context.ask("attribute", f"the {context.name(what)}", target)
 
 
 #: words -> (is it so beyond doubt, could somebody say so)
@@ -256,7 +306,7 @@ def _relation(context: _Context) -> Question | None:
     if not surely(target, anchor) or any(perhaps(o, anchor) for o in others):
         return None
     word = str(context.rng.choice(words))
-    return context.ask(kind, f"the {what.words()} {word} the {name.words()}", target)
+    return context.ask(kind, f"the {context.name(what)} {word} the {context.name(name)}", target)
 
 
 def _extreme(context: _Context) -> Question | None:
@@ -274,11 +324,11 @@ def _extreme(context: _Context) -> Question | None:
             "nearest": ("nearest to the camera", "closest to the camera"),
             "farthest": ("farthest from the camera", "farthest away"),
         }[axis]
-        phrase = f"the {what.words()} {context.rng.choice(words)}"
+        phrase = f"the {context.name(what)} {context.rng.choice(words)}"
     else:
         values = np.array([o.u for o in matching])
         margin = _MARGIN_U
-        phrase = f"the {axis} {what.words()}"
+        phrase = f"the {axis} {context.name(what)}"
     order = np.argsort(values if axis in ("nearest", "leftmost") else -values)
     if abs(values[order[0]] - values[order[1]]) < margin:
         return None
@@ -300,7 +350,7 @@ def _nearest_to(context: _Context) -> Question | None:
     if gaps[order[1]] < 1.3 * gaps[order[0]] + 0.02:
         return None
     word = str(context.rng.choice(["closest to", "nearest to"]))
-    words = f"the {what.words()} {word} the {name.words()}"
+    words = f"the {context.name(what)} {word} the {context.name(name)}"
     return context.ask("closest_to", words, candidates[order[0]])
 
 
@@ -315,8 +365,10 @@ def _ordinal(context: _Context) -> Question | None:
     index = int(context.rng.integers(min(len(matching), len(_ORDINALS))))
     side = "left" if context.rng.random() < 0.5 else "right"
     target = matching[index if side == "left" else len(matching) - 1 - index]
-    words = f"the {_ORDINALS[index]} {what.words()} from the {side}"
-    return context.ask("nth_from_side", words, target)
+    words = f"the {_ORDINALS[index]} {context.name(what)} from the {side}"
+    row = matching if side == "left" else matching[::-1]
+    steps = tuple((f"the {_ORDINALS[n]} {what.words()}", row[n].pixel) for n in range(index))
+    return replace(context.ask("nth_from_side", words, target), steps=steps)
 
 
 def _between(context: _Context) -> Question | None:
@@ -336,7 +388,10 @@ def _between(context: _Context) -> Question | None:
     what = context.describe(target)
     if not context.all_seen(what) or sum(what.fits(o) for o in perhaps) != 1:
         return None
-    words = f"the {what.words()} between the {names[0].words()} and the {names[1].words()}"
+    words = (
+        f"the {context.name(what)} between the {context.name(names[0])} "
+        f"and the {context.name(names[1])}"
+    )
     return context.ask("between", words, target)
 
 
@@ -359,7 +414,7 @@ def _free_beside(context: _Context) -> Question | None:
     if spot is None:
         return None
     noun = str(context.rng.choice(["free space", "free spot", "empty space"]))
-    words = f"the {noun} {free_space.DIRECTIONS[side][0]} the {name.words()}"
+    words = f"the {noun} {free_space.DIRECTIONS[side][0]} the {context.name(name)}"
     return context.ask_place("free_beside", words, spot)
 
 
@@ -375,7 +430,7 @@ def _free_between(context: _Context) -> Question | None:
     if spot is None:
         return None
     noun = str(context.rng.choice(["free space", "free spot", "empty space"]))
-    words = f"the {noun} between the {names[0].words()} and the {names[1].words()}"
+    words = f"the {noun} between the {context.name(names[0])} and the {context.name(names[1])}"
     return context.ask_place("free_between", words, spot)
 
 

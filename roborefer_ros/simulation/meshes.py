@@ -67,11 +67,18 @@ def merge(*meshes: Mesh) -> Mesh:
     )
 
 
+def moved(mesh: Mesh, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Mesh:
+    """The mesh shifted by metres."""
+    return Mesh(
+        (mesh.vertices + np.array([x, y, z], np.float32)).astype(np.float32), mesh.triangles
+    )
+
+
 def object_mesh(shape: str, radius: float, height: float, depth: float = 0.0) -> Mesh:
     """The mesh of a named shape.
 
     Args:
-        shape: one of ``scenes.SHAPES``.
+        shape: one of ``scenes.SHAPES`` or of ``things.THINGS``.
         radius: largest horizontal radius (a box: half its width), metres.
         height: metres.
         depth: half the depth of a box, metres.
@@ -108,6 +115,10 @@ def object_mesh(shape: str, radius: float, height: float, depth: float = 0.0) ->
         neck = 0.38 * r
         shoulder = [(r, 0.55 * h), (0.8 * r, 0.68 * h), (neck, 0.78 * h)]
         return lathe([(0, 0), (r, 0), *shoulder, (neck, h), (0, h)])
+    from roborefer_ros.simulation.things import THINGS, thing_mesh  # they are built of these
+
+    if shape in THINGS:
+        return thing_mesh(shape, radius, height, depth)
     raise ValueError(f"no mesh for shape {shape!r}")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.simulation.things import THINGS
 from roborefer_ros.types import CameraIntrinsics
 
 #: name -> (hue range in degrees, saturation range, value range)
@@ -77,7 +78,7 @@ class SceneObject:
     @property
     def footprint_m(self) -> float:
         """Radius of the circle on the table that encloses the object."""
-        if self.shape == "box":
+        if self.shape == "box" or self.shape in THINGS:
             return float(np.hypot(self.radius, self.depth))
         return self.radius * (1.5 if self.shape == "mug" else 1.0)
 
@@ -155,21 +156,28 @@ def _sample_objects(rng: np.random.Generator, count: int) -> tuple[SceneObject, 
             which = rng.random()
             shape = twin.shape if which < 0.75 else shape
             colour = twin.colour if which > 0.45 else colour
-        candidate = _sample_object(rng, shape, colour)
+        candidate = sample_object(rng, shape, colour)
         if all(_apart(candidate, other) for other in objects):
             objects.append(candidate)
     return tuple(objects)
 
 
-def _sample_object(rng: np.random.Generator, shape: str, colour: str) -> SceneObject:
+def colour_of(name: str, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Hue, saturation and value in [0, 1] of something that people would call so."""
+    hue, saturation, value = (rng.uniform(*limits) for limits in _PALETTE[name])
+    return (hue / 360.0) % 1.0, saturation, value
+
+
+def sample_object(rng: np.random.Generator, shape: str, colour: str) -> SceneObject:
+    """An object of ``SHAPES`` somewhere in the workspace."""
     (r_low, r_high), (h_low, h_high) = _SIZES[shape]
     radius = rng.uniform(r_low, r_high)
-    hue, saturation, value = (rng.uniform(*limits) for limits in _PALETTE[colour])
+    hsv = colour_of(colour, rng)
     x_min, x_max, y_min, y_max = WORKSPACE
     return SceneObject(
         shape=shape,
         colour=colour,
-        rgb=colorsys.hsv_to_rgb((hue / 360.0) % 1.0, saturation, value),
+        rgb=colorsys.hsv_to_rgb(*hsv),
         x=rng.uniform(x_min, x_max),
         y=rng.uniform(y_min, y_max),
         yaw=rng.uniform(-np.pi, np.pi),
@@ -190,6 +198,25 @@ def _sample_camera(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     target = np.array([0.5 * (x_min + x_max), 0.0, 0.03]) + rng.uniform(-0.03, 0.03, 3)
     distance = rng.uniform(0.68, 0.92)
     elevation, azimuth = np.deg2rad(rng.uniform(32, 60)), np.deg2rad(rng.uniform(-25, 25))
+    return look_at(target, distance, elevation, azimuth, np.deg2rad(rng.uniform(-2, 2)))
+
+
+def look_at(
+    target: npt.NDArray[np.float64],
+    distance: float,
+    elevation: float,
+    azimuth: float,
+    roll: float,
+) -> npt.NDArray[np.float64]:
+    """``[4, 4]`` pose of an optical frame that looks at a point, metres and radians.
+
+    Args:
+        target: ``[3]`` the point in the world.
+        distance: To the point.
+        elevation: Of the camera above the point's horizon.
+        azimuth: Of the camera, from the robot's side (-x) towards +y being negative.
+        roll: About the optical axis.
+    """
     backwards = np.array(
         [
             -np.cos(elevation) * np.cos(azimuth),
@@ -201,7 +228,6 @@ def _sample_camera(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
     down = np.cross(forward, right)
-    roll = np.deg2rad(rng.uniform(-2, 2))
     right, down = (
         np.cos(roll) * right + np.sin(roll) * down,
         np.cos(roll) * down - np.sin(roll) * right,

@@ -55,7 +55,7 @@ def d435_depth(
     """
     depth = np.nan_to_num(np.asarray(depth_m, np.float32), nan=0.0, posinf=0.0)
     valid = depth > 0
-    valid &= ~_stereo_shadow(depth, focal_px or 0.8 * depth.shape[1])
+    valid &= ~stereo_shadow(depth, focal_px or 0.8 * depth.shape[1])
     if normals is not None:
         valid &= -normals[..., 2] > np.cos(np.deg2rad(80.0))
     valid &= ~_specks(depth.shape, hole_rate, rng)
@@ -65,15 +65,23 @@ def d435_depth(
     return result
 
 
-def _stereo_shadow(depth: npt.NDArray[np.float32], focal_px: float) -> npt.NDArray[np.bool_]:
-    """Pixels hidden from the other imager by something nearer to their right."""
+def stereo_shadow(
+    depth: npt.NDArray[np.float32], focal_px: float, baseline_m: float = BASELINE_M
+) -> npt.NDArray[np.bool_]:
+    """Pixels hidden from the other imager by something nearer to their right.
+
+    Args:
+        depth: ``[H, W]`` metres, 0 where nothing is hit.
+        focal_px: Of the picture.
+        baseline_m: Distance of the two imagers, or of imager and projector.
+    """
     inverse = np.divide(1.0, depth, out=np.zeros_like(depth), where=depth > 0)
     hidden = np.zeros(depth.shape, bool)
-    widest = int(np.ceil(focal_px * BASELINE_M * float(inverse.max()))) if inverse.max() else 0
+    widest = int(np.ceil(focal_px * baseline_m * float(inverse.max()))) if inverse.max() else 0
     for shift in range(1, min(widest, depth.shape[1] - 1) + 1):
         # Seen from a baseline away, a pixel `shift` columns to the right covers this one
         # when its disparity is larger by at least `shift`.
-        gap = focal_px * BASELINE_M * (inverse[:, shift:] - inverse[:, :-shift])
+        gap = focal_px * baseline_m * (inverse[:, shift:] - inverse[:, :-shift])
         hidden[:, :-shift] |= gap >= shift
     return hidden
 

@@ -19,9 +19,6 @@ from torch.nn import functional
 
 from roborefer_ros.training.tabletop.auxiliary import PatchLabels
 
-#: patches along each side that the 3x3 projector joins into one row
-_BLOCK = 3
-
 
 class WordAlignment(nn.Module):
     """Binary cross entropy of ``row . embedding(word)`` for all colours and shapes.
@@ -45,13 +42,13 @@ class WordAlignment(nn.Module):
 
         Args:
             rows: ``[B, R, H]`` projected rows of one tile an image.
-            labels: Labels of its patches, ``[B, N]`` with N = 9 R.
+            labels: Labels of its patches, ``[B, N]`` with N a multiple of R.
             embedding: token ids -> ``[..., H]``.
         """
         present = torch.cat(
             [
-                _presence(labels.colour, self._colours),
-                _presence(labels.shape, self._shapes),
+                _presence(labels.colour, self._colours, rows.shape[1]),
+                _presence(labels.shape, self._shapes, rows.shape[1]),
             ],
             dim=-1,
         )
@@ -66,10 +63,11 @@ class WordAlignment(nn.Module):
         )
 
 
-def _presence(classes: torch.Tensor, count: int) -> torch.Tensor:
+def _presence(classes: torch.Tensor, count: int, rows: int) -> torch.Tensor:
     """Which of the classes 1..count a row's patches show: ``[B, N]`` -> ``[B, R, count]`` float."""
     grid = round(classes.shape[1] ** 0.5)
-    side = grid // _BLOCK
+    side = round(rows**0.5)
+    block = grid // side
     shown = functional.one_hot(classes, count + 1)[..., 1:]
-    blocks = shown.reshape(-1, side, _BLOCK, side, _BLOCK, count)
+    blocks = shown.reshape(-1, side, block, side, block, count)
     return blocks.amax(dim=(2, 4)).flatten(1, 2).float()

@@ -18,11 +18,37 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class PatchLabels:
-    """Targets of a batch: ``colour`` and ``shape`` ``[B, N]`` long, ``centre`` ``[B, N, 2]``."""
+    """Targets of a batch: ``colour`` and ``shape`` ``[B, N]`` long, ``centre`` ``[B, N, 2]``.
+
+    ``ground`` ``[B, N, 2]`` is the place on the table in metres, NaN where it is not known.
+    """
 
     colour: torch.Tensor
     shape: torch.Tensor
     centre: torch.Tensor
+    ground: torch.Tensor
+
+    def of_blocks(self, block: int) -> PatchLabels:
+        """The labels of blocks of patches: those of one patch of theirs that shows an object."""
+        grid = round(self.colour.shape[1] ** 0.5)
+        side = grid // block
+
+        def blocks(values: torch.Tensor) -> torch.Tensor:
+            cut = values.reshape(len(values), side, block, side, block, -1).transpose(2, 3)
+            return cut.reshape(len(values), side * side, block * block, -1)
+
+        best = blocks(self.colour)[..., 0].gt(0).long().argmax(-1)[..., None, None]
+
+        def picked(values: torch.Tensor) -> torch.Tensor:
+            cut = blocks(values)
+            return cut.gather(2, best.expand(-1, -1, 1, cut.shape[-1]))[:, :, 0]
+
+        return PatchLabels(
+            picked(self.colour)[..., 0],
+            picked(self.shape)[..., 0],
+            picked(self.centre),
+            picked(self.ground),
+        )
 
 
 class PatchHeads(nn.Module):
@@ -33,6 +59,7 @@ class PatchHeads(nn.Module):
         self.colour = nn.Linear(width, colours + 1)
         self.shape = nn.Linear(width, shapes + 1)
         self.centre = nn.Linear(width, 2)
+        self.ground = nn.Linear(width, 2)
 
     def loss(self, features: torch.Tensor, labels: PatchLabels) -> torch.Tensor:
         """Cross entropy of the classes plus L1 of the centres on object patches.
@@ -50,4 +77,7 @@ class PatchHeads(nn.Module):
             total = total + (entropy * weight.flatten()).sum() / weight.sum()
         distance = (self.centre(features) - labels.centre).abs().sum(-1)
         objects = on_object.float()
-        return total + 5.0 * (distance * objects).sum() / objects.sum().clamp(min=1.0)
+        total = total + 5.0 * (distance * objects).sum() / objects.sum().clamp(min=1.0)
+        known = objects * labels.ground.isfinite().all(-1)
+        off = (self.ground(features) - labels.ground.nan_to_num()).abs().sum(-1)
+        return total + 5.0 * (off * known).sum() / known.sum().clamp(min=1.0)

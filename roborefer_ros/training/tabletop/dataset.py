@@ -30,11 +30,21 @@ _MIN_PATCH_COVERAGE = 0.15
 
 @dataclass(frozen=True)
 class Turn:
-    """One question and its answer, placeholders removed."""
+    """One question and its answer, placeholders removed.
+
+    Attributes:
+        question, answer: The texts.
+        kind: Of the question; "" if it is not told.
+        mentions: ``(end, instances)``: what the first ``end`` characters of the question end with
+            names these instances.
+        steps: ``(words, (x, y))``: what to look for first, and where it is.
+    """
 
     question: str
     answer: str
     kind: str = ""
+    mentions: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    steps: tuple[tuple[str, tuple[float, float]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,14 +78,22 @@ def _sample(entry: dict[str, Any], root: Path) -> Sample:
     conversation = entry["conversations"]
     if len(conversation) % 2:
         raise ValueError(f"sample {entry['id']!r}: {len(conversation)} turns do not pair up")
-    kinds = [q.get("kind", "") for q in entry.get("questions", [])]
+    about = entry.get("questions", [])
     turns = []
     for index in range(0, len(conversation), 2):
         human, gpt = conversation[index : index + 2]
         if (human["from"], gpt["from"]) != ("human", "gpt"):
             raise ValueError(f"sample {entry['id']!r}: turn {index} is not human then gpt")
-        kind = kinds[index // 2] if index // 2 < len(kinds) else ""
-        turns.append(Turn(strip_placeholders(human["value"]), gpt["value"].strip(), kind))
+        more = about[index // 2] if index // 2 < len(about) else {}
+        turns.append(
+            Turn(
+                strip_placeholders(human["value"]),
+                gpt["value"].strip(),
+                more.get("kind", ""),
+                tuple((end, tuple(ids)) for end, ids in more.get("mentions", ())),
+                tuple((words, (x, y)) for words, (x, y) in more.get("steps", ())),
+            )
+        )
     return Sample(
         image=_inside(root, "image", entry["image"]),
         depth=_inside(root, "depth", entry["depth"]) if entry.get("depth") else None,
@@ -113,11 +131,18 @@ class PatchTargets:
     Attributes:
         colour, shape: ``[G, G]`` int64 class per patch, 0 = no object.
         centre: ``[G, G, 2]`` float32 normalised centroid of the patch's object.
+        ground: ``[G, G, 2]`` float32 its place on the table, metres to the right of the camera
+            and forward from 0.75 m in front of it; NaN where it is not known.
     """
 
     colour: npt.NDArray[np.int64]
     shape: npt.NDArray[np.int64]
     centre: npt.NDArray[np.float32]
+    ground: npt.NDArray[np.float32]
+
+
+#: middle of the table, metres in front of the camera
+_FORWARD_M = 0.75
 
 
 def patch_targets(
@@ -143,6 +168,7 @@ def patch_targets(
     colour = np.zeros((grid, grid), np.int64)
     shape = np.zeros((grid, grid), np.int64)
     centre = np.zeros((grid, grid, 2), np.float32)
+    ground = np.full((grid, grid, 2), np.nan, np.float32)
     for item in instances:
         area = (blocks == item["id"]).sum(-1)
         wins = area > best
@@ -150,4 +176,7 @@ def patch_targets(
         colour[wins] = colours.index(item["colour"]) + 1
         shape[wins] = shapes.index(item["shape"]) + 1
         centre[wins] = item["pixel_centroid_normalised"]
-    return PatchTargets(colour, shape, centre)
+        if "ground_m" in item:
+            right, forward = item["ground_m"]
+            ground[wins] = right, forward - _FORWARD_M
+    return PatchTargets(colour, shape, centre, ground)

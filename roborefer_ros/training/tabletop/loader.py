@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from roborefer_ros.image_files import open_picture
 from roborefer_ros.training.tabletop.auxiliary import PatchLabels
 from roborefer_ros.training.tabletop.dataset import Sample, patch_targets, read_tile
 from roborefer_ros.training.tabletop.packing import PackedBatch, Segment, pack
+from roborefer_ros.training.tabletop.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Tiles:
     colour: npt.NDArray[np.int64]
     shape: npt.NDArray[np.int64]
     centre: npt.NDArray[np.float32]
+    ground: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Batch:
     depth: torch.Tensor  #: likewise
     packed: PackedBatch
     patches: PatchLabels
+    without_depth: torch.Tensor  #: ``[B]`` bool, whether the depth is kept from the network
 
 
 class BatchLoader:
@@ -50,42 +54,28 @@ class BatchLoader:
         self,
         root: Path,
         samples: Sequence[Sample],
-        segments: Sequence[Sequence[Segment]],
-        *,
-        tile: int,
-        grid: int,
-        prefix_length: int,
+        segments: Sequence[tuple[Sequence[Segment], Sequence[Segment]]],
+        recipe: Recipe,
         pad_id: int,
-        colours: Sequence[str],
-        shapes: Sequence[str],
-        digit_weights: Mapping[int, Sequence[float]],
-        kind_weights: dict[str, float],
     ) -> None:
         self._root, self._samples, self._segments = root, samples, segments
-        self._tile, self._grid = tile, grid
-        self._prefix_length, self._pad_id = prefix_length, pad_id
-        self._colours, self._shapes = colours, shapes
-        self._digit_weights = digit_weights
-        self._kind_weights = kind_weights
+        self._recipe, self._pad_id = recipe, pad_id
+        self._tile, self._grid = recipe.image_size, recipe.image_size // recipe.patch_size
+        counts = Counter(s.kind for direct, _ in segments for s in direct)
+        self._weights = {
+            kind: recipe.kind_shares.get(kind, 0.05) / count for kind, count in counts.items()
+        }
         self._cache: dict[int, Tiles] = {}
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def batch(
-        self, indices: Sequence[int], questions: int, rng: np.random.Generator, augment: bool = True
+        self, indices: Sequence[int], rng: np.random.Generator, augment: bool = True
     ) -> Batch:
-        """Assemble the given images, each with ``questions`` of its questions at random."""
+        """Assemble the given images, each with as many of its questions at random as fit."""
         tiles = [self._tiles(i) for i in indices]
-        chosen = []
-        for index in indices:
-            pool = self._segments[index]
-            kinds = [turn.kind for turn in self._samples[index].turns]
-            weights = np.array([self._kind_weights.get(kind, 1.0) for kind in kinds])
-            picks = rng.choice(
-                len(pool), min(questions, len(pool)), replace=False, p=weights / weights.sum()
-            )
-            chosen.append([pool[p] for p in picks])
+        chosen = [self._questions(index, rng) for index in indices]
         rgb = np.stack([t.rgb for t in tiles]).astype(np.float32) / 255.0
         depth = np.stack([t.depth for t in tiles]).astype(np.float32) / 255.0
         if augment:
@@ -94,15 +84,33 @@ class BatchLoader:
         patches = PatchLabels(
             *(
                 torch.from_numpy(np.stack([getattr(t, name) for t in tiles])).flatten(1, 2)
-                for name in ("colour", "shape", "centre")
+                for name in ("colour", "shape", "centre", "ground")
             )
         )
         return Batch(
             rgb=_normalise(rgb.transpose(0, 3, 1, 2)),
             depth=_normalise(np.repeat(depth[:, None], 3, axis=1)),
-            packed=pack(chosen, self._prefix_length, self._pad_id, self._digit_weights),
+            packed=pack(
+                chosen,
+                slots=self._recipe.slots,
+                length=self._recipe.slot_tokens,
+                cells=self._recipe.rows_per_tile,
+                pad_id=self._pad_id,
+            ),
             patches=patches,
+            without_depth=torch.from_numpy(rng.random(len(indices)) < self._recipe.without_depth),
         )
+
+    def _questions(self, index: int, rng: np.random.Generator) -> list[Segment]:
+        """Questions to be answered in steps first, since the others fit around them."""
+        direct, steps = self._segments[index]
+        chosen = []
+        if steps and rng.random() < self._recipe.in_steps:
+            chosen.append(steps[int(rng.integers(len(steps)))])
+        weights = np.array([self._weights[s.kind] for s in direct])
+        count = min(len(direct), self._recipe.slots * self._recipe.slot_tokens // 25)
+        picks = rng.choice(len(direct), count, replace=False, p=weights / weights.sum())
+        return chosen + [direct[p] for p in picks]
 
     def _tiles(self, index: int) -> Tiles:
         if index not in self._cache:
@@ -111,7 +119,7 @@ class BatchLoader:
                 raise ValueError(f"{sample.image}: training needs its depth and instance maps")
             instance = read_tile_nearest(self._root / sample.instance, self._tile)
             targets = patch_targets(
-                instance, sample.instances, self._grid, self._colours, self._shapes
+                instance, sample.instances, self._grid, self._recipe.colours, self._recipe.shapes
             )
             self._cache[index] = Tiles(
                 read_tile(self._root / sample.image, self._tile, "RGB"),
@@ -119,6 +127,7 @@ class BatchLoader:
                 targets.colour,
                 targets.shape,
                 targets.centre,
+                targets.ground,
             )
         return self._cache[index]
 

@@ -9,19 +9,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from transformers import Qwen2Config, SiglipVisionConfig
 
-from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig, downsampling
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.simulation.instructions import COLOURS, SHAPES
 
-#: weight of each token of "[(0.412, 0.655)]<|im_end|>": brackets and zeros are learned at once,
-#: the third decimal (a tenth of a percent of the image) is below what the mask asks for
-_ANSWER_WEIGHTS = (0.1, 0.1, 0.1, 1.0, 1.0, 0.2, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0, 0.2, 0.1, 0.1)
+#: share of each kind in what is asked
+_SHARES = {
+    "named": 0.10, "attribute": 0.05, "left_of": 0.05, "right_of": 0.05, "in_front_of": 0.04,
+    "behind": 0.05, "nearest": 0.03, "farthest": 0.03, "leftmost": 0.02, "rightmost": 0.02,
+    "closest_to": 0.12, "nth_from_side": 0.11, "between": 0.10, "free_beside": 0.08,
+    "free_between": 0.06, "absent": 0.09, "every": 0.02,
+}  # fmt: skip
+
+
+Projector = Literal["mlp_downsample_3x3_fix", "mlp_downsample_2x2_fix"]
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,21 @@ class Recipe:
     depth_width: int = 64
     depth_layers: int = 3
     hidden_width: int = 160
-    hidden_layers: int = 5
+    hidden_layers: int = 6
     attention_heads: int = 5
     key_value_heads: int = 1
     mlp_width: int = 432
-    vocabulary: int = 640
+    vocabulary: int = 1024
+    projector: Projector = "mlp_downsample_2x2_fix"
 
     # the run
     seed: int = 0
+    compiled: bool = True  # by torch.compile
     batch_images: int = 16
-    questions_per_image: int = 10
+    slots: int = 3  # of questions behind each image
+    slot_tokens: int = 144
+    in_steps: float = 0.6  # share of the images with a question that is answered in steps
+    without_depth: float = 0.3  # share of the images
     validation_images: int = 128
     learning_rate: float = 1e-3
     matrix_learning_rate: float = 2e-3
@@ -54,29 +66,30 @@ class Recipe:
     cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
     auxiliary_weight: float = 0.3
     grounding_weight: float = 1.0
+    mention_weight: float = 1.0
     alignment_weight: float = 0.3
-    grounding_layers: tuple[int, ...] = (2, 3)
+    mention_layers: tuple[int, ...] = (1, 2)
+    grounding_layers: tuple[int, ...] = (3, 4)
     average_decay: float = 0.99  # of the weights' moving average, taken every few steps
     average_every: int = 5
 
-    #: how often a kind is asked relative to its share of the data; 1 where absent
-    kind_weights: dict[str, float] = field(
-        default_factory=lambda: {"named": 2.5, "attribute": 2.5, "free_beside": 0.5}
-    )
+    kind_shares: dict[str, float] = field(default_factory=lambda: dict(_SHARES))
     colours: tuple[str, ...] = tuple(COLOURS)
     shapes: tuple[str, ...] = tuple(SHAPES)
-    answer_weights: dict[int, tuple[float, ...]] = field(
-        default_factory=lambda: {len(_ANSWER_WEIGHTS): _ANSWER_WEIGHTS}
-    )
+
+    @property
+    def block(self) -> int:
+        """Patches along each side that the projector joins into one row."""
+        return downsampling(self.projector)
 
     @property
     def projected_grid(self) -> int:
-        """Rows and columns of a tile's features behind the 3x3 projector."""
-        return math.ceil(self.image_size / self.patch_size / 3)
+        """Rows and columns of a tile's features behind the projector."""
+        return math.ceil(self.image_size / self.patch_size / self.block)
 
     @property
     def rows_per_tile(self) -> int:
-        """Rows that the 3x3 projector makes of one tile."""
+        """Rows that the projector makes of one tile."""
         return self.projected_grid**2
 
     def learning_rate_factor(self, done: float, step: int) -> float:
@@ -138,8 +151,8 @@ def build_network(recipe: Recipe, tokenizer: Any) -> RoboRefer:
         llm=llm,
         vision=tower(recipe.vision_width, recipe.vision_layers),
         depth=tower(recipe.depth_width, recipe.depth_layers),
-        projector_type="mlp_downsample_3x3_fix",
-        depth_projector_type="mlp_downsample_3x3_fix",
+        projector_type=recipe.projector,
+        depth_projector_type=recipe.projector,
         max_tiles=1,
     )
     return RoboRefer(config)

@@ -38,6 +38,9 @@ SPECIAL_TOKENS = (
 #: the ways that clients write the request; all mean what the first one does
 REQUESTS = (POINT_SUFFIX, POINT_SUFFIX.replace("], where", "],  where"))
 
+#: asks a small network for its steps before the answer; behind the request for points
+THINK_REQUEST = "<think_request>"
+
 #: Qwen2's pre-tokenisation (tokenizer.json of Qwen/Qwen2-1.5B)
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
@@ -87,7 +90,8 @@ def train_tokenizer(
     tokenizer.add_special_tokens(
         [AddedToken(t, normalized=False, special=True) for t in SPECIAL_TOKENS]
     )
-    tokenizer.add_tokens([AddedToken(r, lstrip=True, normalized=False) for r in REQUESTS])
+    requests = (*REQUESTS, THINK_REQUEST)
+    tokenizer.add_tokens([AddedToken(r, lstrip=True, normalized=False) for r in requests])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="[BOS]",

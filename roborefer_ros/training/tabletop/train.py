@@ -47,9 +47,11 @@ from roborefer_ros.models.roborefer.tokenizing import check_files
 from roborefer_ros.training.tabletop.curve import draw_curve
 from roborefer_ros.training.tabletop.dataset import Sample, read_samples
 from roborefer_ros.training.tabletop.loader import BatchLoader
-from roborefer_ros.training.tabletop.objective import Objective, segments_of
+from roborefer_ros.training.tabletop.objective import Objective
 from roborefer_ros.training.tabletop.recipe import Recipe, build_network
+from roborefer_ros.training.tabletop.segments import segments_of
 from roborefer_ros.training.tabletop.tokenizer import share_request, train_tokenizer
+from roborefer_ros.training.tabletop.warm_start import start_from
 
 _STATE = "state.pt"
 _CURVE = "loss.csv"
@@ -69,7 +71,15 @@ class Progress:
 class Trainer:
     """One run: the network, its optimisers, a moving average of its weights, and its files."""
 
-    def __init__(self, data: Path, out: Path, recipe: Recipe, device: str, limit: int = 0) -> None:
+    def __init__(
+        self,
+        data: Path,
+        out: Path,
+        recipe: Recipe,
+        device: str,
+        limit: int = 0,
+        start: Path | None = None,
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.device = recipe, out, torch.device(device)
         out.mkdir(parents=True, exist_ok=True)
@@ -84,20 +94,19 @@ class Trainer:
             )
         self.tokenizer = self._tokenizer(samples)
         self.model = build_network(recipe, self.tokenizer)
+        if start is not None:
+            new = start_from(start, self.model, self.tokenizer)
+            print(
+                f"{len(new)} of {len(self.model.state_dict())} parameters are new", file=sys.stderr
+            )
         segments, prefix = segments_of(self.tokenizer, samples, recipe.projected_grid)
         self.objective = Objective(self.model, self.tokenizer, prefix, recipe).to(self.device)
         self.loader = BatchLoader(
             data,
             samples,
             segments,
-            tile=recipe.image_size,
-            grid=recipe.image_size // recipe.patch_size,
-            prefix_length=self.objective.prefix_length,
-            pad_id=self.tokenizer.pad_token_id,
-            colours=recipe.colours,
-            shapes=recipe.shapes,
-            digit_weights=recipe.answer_weights,
-            kind_weights=recipe.kind_weights,
+            recipe,
+            self.tokenizer.pad_token_id,
         )
         self.train_indices = list(range(recipe.validation_images, len(samples)))
         self.validation_indices = list(range(recipe.validation_images))
@@ -108,6 +117,8 @@ class Trainer:
         )
         self.progress = Progress()
         self._resume()
+        if recipe.compiled:
+            self.objective.compile_passes()
 
     def _tokenizer(self, samples: Sequence[Sample]) -> Any:
         """That of the run so far, since its weights depend on it; else learned from the text."""
@@ -175,16 +186,18 @@ class Trainer:
 
     def _step(self, indices: list[int], done: float) -> tuple[float, dict[str, float]]:
         rng = np.random.default_rng((self.recipe.seed, 1, self.progress.step))
-        batch = self.loader.batch(indices, self.recipe.questions_per_image, rng)
+        batch = self.loader.batch(indices, rng)
         scale = self.recipe.learning_rate_factor(done, self.progress.step)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = group["base_lr"] * scale
         self.objective.train()
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            losses = self.objective(batch, self.device)
+            settled = self.progress.step >= self.recipe.warmup_steps
+            losses = self.objective(batch, self.device, settled)
         loss = losses["answer"] + self.recipe.auxiliary_weight * losses["patches"]
         loss = loss + self.recipe.grounding_weight * losses["grounding"]
+        loss = loss + self.recipe.mention_weight * losses["mentions"]
         loss = loss + self.recipe.alignment_weight * losses["alignment"]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), 1.0)
@@ -194,7 +207,7 @@ class Trainer:
         if self.progress.step % self.recipe.average_every == 0:
             self.average.update_parameters(self.objective)
         self.progress.images += len(indices)
-        self.progress.questions += len(indices) * self.recipe.questions_per_image
+        self.progress.questions += batch.packed.questions
         return float(loss.detach()), {k: float(v.detach()) for k, v in losses.items()}
 
     @torch.no_grad()
@@ -207,7 +220,7 @@ class Trainer:
         count = 0
         for start in range(0, len(self.validation_indices), size):
             indices = self.validation_indices[start : start + size]
-            batch = self.loader.batch(indices, self.recipe.questions_per_image, rng, augment=False)
+            batch = self.loader.batch(indices, rng, augment=False)
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 losses = self.average(batch, self.device)
             for name, value in losses.items():
@@ -259,6 +272,7 @@ class Trainer:
     def _resume(self) -> None:
         restore_folder(self.out / "checkpoint")
         path = self.out / _STATE
+        restore_folder(path)  # removes what a kill in the midst of writing it left
         if not path.exists():
             return
         try:
@@ -296,6 +310,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="state, loss curve, checkpoint")
     parser.add_argument("--recipe", type=Path, help="JSON file with fields of Recipe to change")
     parser.add_argument(
+        "--start", type=Path, metavar="DIR", help="checkpoint to begin with, as far as shapes fit"
+    )
+    parser.add_argument(
         "--steps", type=non_negative_int, default=0, help="stop after this many steps (0: no limit)"
     )
     parser.add_argument(
@@ -330,7 +347,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         changes = read_json(arguments.recipe, 16 * MIB) if arguments.recipe else {}
         recipe = Recipe(**changes)
-        trainer = Trainer(arguments.data, arguments.out, recipe, arguments.device, arguments.limit)
+        trainer = Trainer(
+            arguments.data, arguments.out, recipe, arguments.device, arguments.limit,
+            arguments.start,
+        )  # fmt: skip
     except (OSError, TypeError, ValueError, RoboReferError) as error:
         print(f"roborefer train: {error}", file=sys.stderr)
         return exit_status(error)

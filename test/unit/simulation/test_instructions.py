@@ -143,8 +143,11 @@ def test_dataset_in_refspatials_layout(tmp_path: Path) -> None:
         assert all("<image>" not in turn["value"] for turn in turns[1:])
         assert [t["from"] for t in turns] == ["human", "gpt"] * (len(turns) // 2)
         assert len(entry["questions"]) == len(turns) // 2
-        for turn in turns[1::2]:
-            assert len(parse_tuples(turn["value"])) == 1
+        for turn, question in zip(turns[1::2], entry["questions"], strict=True):
+            if question["kind"] == "absent":
+                assert turn["value"] == "[]"
+            else:
+                assert (len(parse_tuples(turn["value"])) > 1) == (question["kind"] == "every")
         for kind, channels in (("image", 3), ("depth", None), ("instance", None)):
             picture = cv2.imread(str(path.parent / kind / entry[kind]), cv2.IMREAD_UNCHANGED)
             assert picture.shape == ((120, 160, 3) if channels else (120, 160))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roborefer_ros import cli_simulate
+from roborefer_ros.cli import simulate as command
 from roborefer_ros.simulation.dataset import main
 
 
@@ -63,5 +63,5 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert cli_simulate.main(["--out", "nowhere"]) == 1
+    assert command.main(["--out", "nowhere"]) == 1
     assert "open3d and tqdm: pip install 'roborefer_ros[sim]'" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_a_row_shows_what_any_of_its_nine_patches_shows():
     classes[0, 0, 3] = 2  # first corner of the second
     classes[0, 2, 5] = 1
     expected = [[1, 0], [1, 1], [0, 0], [0, 0]]
-    assert _presence(classes.flatten(1), 2).tolist() == [expected]
+    assert _presence(classes.flatten(1), 2, 4).tolist() == [expected]
 
 
 @pytest.mark.parametrize(("right", "low"), [(True, True), (False, False)])
@@ -36,10 +36,12 @@ def test_rows_along_the_right_words_cost_little(right, low):
     colour[0, 1, 1] = 1  # red
     shape = torch.zeros(1, 3, 3, dtype=torch.long)
     shape[0, 1, 1] = 2  # box
-    labels = PatchLabels(colour.flatten(1), shape.flatten(1), torch.zeros(1, 9, 2))
+    labels = PatchLabels(
+        colour.flatten(1), shape.flatten(1), torch.zeros(1, 9, 2), torch.zeros(1, 9, 2)
+    )
     embedding = torch.nn.Embedding(len(WORDS), len(WORDS))
     embedding.weight.data = torch.eye(len(WORDS))
     row = torch.full((1, 1, len(WORDS)), -10.0)
     row[0, 0, [WORDS[" red"], WORDS[" box"] if right else WORDS[" mug"]]] = 10.0
     loss = WordAlignment(_OneTokenPerWord(), COLOURS, SHAPES).loss(row, labels, embedding)
-    assert (float(loss) < 0.01) == low
+    assert (loss.item() < 0.01) == low
