@@ -247,7 +247,12 @@ class Decoder:
                 new = torch.cat([new, embed(torch.tensor(guess, device=device))])
             chunks.append(new)
             row.length = len(row.embeds)
-        hidden = self._hidden(_right_padded(chunks), [row.known for row in rows], cache)
+        starts, padded = [row.known for row in rows], _right_padded(chunks)
+        hidden = None
+        if self._fixed is not None and all(starts):  # the pictures are known: words alone
+            hidden = self._fixed.run_rows(self._rows_pass, padded, starts, cache)
+        if hidden is None:
+            hidden = self._hidden(padded, starts, cache)
         count = 1 + max(map(len, guesses))
         first = [row.length - row.known - 1 for row in rows]
         places = torch.tensor(first, device=device)[:, None] + torch.arange(count, device=device)
@@ -293,7 +298,12 @@ class Decoder:
         self, tokens: torch.Tensor, positions: torch.Tensor, cache: KVCache
     ) -> torch.Tensor:
         """Run the network on ``[B, Q]`` tokens over all slots of the cache: shapes never change."""
-        embeds = self._llm.get_input_embeddings()(tokens)
+        return self._rows_pass(self._llm.get_input_embeddings()(tokens), positions, cache)
+
+    def _rows_pass(
+        self, embeds: torch.Tensor, positions: torch.Tensor, cache: KVCache
+    ) -> torch.Tensor:
+        """Likewise on ``[B, Q, hidden]`` rows."""
         cache.begin(positions, cache.slots, None)
         return self._forward(embeds, positions, self._mask(positions, cache.slots, embeds), cache)
 

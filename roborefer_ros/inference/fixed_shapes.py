@@ -19,11 +19,17 @@ import torch
 
 from roborefer_ros.inference.kv_cache import KVCache
 
-#: ``[B, Q]`` tokens and positions, and the cache -> ``[B, Q, hidden]``
+#: ``[B, Q]`` tokens (or their rows) and positions, and the cache -> ``[B, Q, hidden]``
 Step = Callable[[torch.Tensor, torch.Tensor, KVCache], torch.Tensor]
 
 #: slots of a cache come in multiples of this, so that few shapes occur
 _SLOTS = 512
+
+#: memories that are kept, each with its graphs: a camera has one size, a batch a few
+_MOST_CACHES = 6
+
+#: rows of a prompt that are read in one fixed shape, where the pictures before them are known
+WORDS = 128
 
 #: runs before a graph is captured; the first ones choose kernels and allocate
 _WARM_UPS = 2
@@ -34,7 +40,7 @@ class _Captured:
     """A step with its own inputs and output.
 
     Attributes:
-        tokens: ``[B, Q]`` read by the step.
+        tokens: ``[B, Q]`` tokens, or ``[B, Q, hidden]`` rows, read by the step.
         positions: ``[B, Q]`` read by the step.
         output: ``[B, Q, hidden]`` written by the graph; None on a CPU.
         graph: CUDA graph; None on a CPU.
@@ -52,15 +58,16 @@ class FixedShapes:
     Args:
         config: Configuration of the language model.
         tokens: Tokens of a step: one and the longest draft.
-        rows: Rows of a batch; fewer are padded.
+        rows: Least rows of a batch; others are padded to the next power of two.
     """
 
     def __init__(self, config: Any, tokens: int, rows: int = 1) -> None:
         self._config = config
         self._tokens = tokens
         self._rows = rows
-        self._caches: dict[int, KVCache] = {}
-        self._steps: dict[tuple[int, int], _Captured] = {}
+        #: (rows, slots) -> the memory, the one used last at the end
+        self._caches: dict[tuple[int, int], KVCache] = {}
+        self._steps: dict[tuple[int, int, bool], _Captured] = {}
 
     @property
     def shapes(self) -> int:
@@ -70,11 +77,21 @@ class FixedShapes:
     def cache_for(self, rows: int, slots: int, like: torch.Tensor) -> KVCache:
         """The cache of a batch: the same memory each time, since graphs are bound to theirs."""
         slots = -(-(slots + self._tokens) // _SLOTS) * _SLOTS
-        self._rows = max(self._rows, rows)
-        cache = self._caches.get(slots)
-        if cache is None or cache.rows < self._rows:
-            cache = self._caches[slots] = KVCache(self._config, self._rows, slots, like)
+        padded = self._rows
+        while padded < rows:  # a lone row must not pay for the memory of sixteen
+            padded *= 2
+        cache = self._caches.pop((padded, slots), None)
+        if cache is None or cache.slots < slots:
+            cache = KVCache(self._config, padded, slots, like)
+        self._caches[padded, slots] = cache
+        while len(self._caches) > _MOST_CACHES:
+            del self._caches[next(iter(self._caches))]
         return cache
+
+    def forget(self) -> None:
+        """Free all memory and graphs."""
+        self._caches.clear()
+        self._steps.clear()
 
     def run(
         self,
@@ -93,25 +110,51 @@ class FixedShapes:
         """
         width = max(self._tokens, len(tokens[0]))
         cache.reserve(max(starts) + width)
-        device = cache.layers[0][0].device
-        key = (cache.memory, width)
+        known = self._captured(cache, width, None)
+        ids = torch.zeros((cache.rows, width), dtype=torch.long)
+        ids[: len(tokens), : len(tokens[0])] = torch.tensor(tokens)
+        known.tokens.copy_(ids, non_blocking=True)
+        return self._replayed(known, step, starts, cache)[: len(tokens)]
+
+    def run_rows(
+        self, step: Step, embeds: torch.Tensor, starts: Sequence[int], cache: KVCache
+    ) -> torch.Tensor | None:
+        """Likewise for the words of prompts, ``[B, Q, hidden]``; None where they do not fit.
+
+        Args:
+            step: Runs the network on device tensors alone; gets rows in the place of tokens.
+            embeds: Rows of the prompts that are not known yet.
+            starts: Position of the first of them.
+            cache: Keys and values; made by ``cache_for``.
+        """
+        count, length, hidden = embeds.shape
+        if length > WORDS or max(starts) + WORDS > cache.slots:
+            return None
+        known = self._captured(cache, WORDS, embeds.new_zeros((cache.rows, WORDS, hidden)))
+        known.tokens[:count, :length] = embeds
+        return self._replayed(known, step, starts, cache)[:count, :length]
+
+    def _captured(self, cache: KVCache, width: int, inputs: torch.Tensor | None) -> _Captured:
+        """The step of a memory and a width; without inputs it takes tokens."""
+        key = (cache.memory, width, inputs is not None)
         known = self._steps.get(key)
         if known is None:
             live = {own.memory for own in self._caches.values()}
             self._steps = {k: other for k, other in self._steps.items() if k[0] in live}
+            device = cache.layers[0][0].device
             zeros = torch.zeros((cache.rows, width), dtype=torch.long, device=device)
-            known = self._steps[key] = _Captured(zeros, zeros.clone())
-        # Rows beside the batch repeat position 0 on: what they write is overwritten by a prompt.
-        ids = torch.zeros(known.tokens.shape, dtype=torch.long)
-        places = torch.arange(width).repeat(len(ids), 1)
-        ids[: len(tokens), : len(tokens[0])] = torch.tensor(tokens)
-        places[: len(starts)] += torch.tensor(list(starts))[:, None]
-        known.tokens.copy_(ids, non_blocking=True)
-        known.positions.copy_(places, non_blocking=True)
-        return self._replayed(known, step, cache)[: len(tokens)]
+            first = zeros.clone() if inputs is None else inputs
+            known = self._steps[key] = _Captured(first, zeros)
+        return known
 
     @staticmethod
-    def _replayed(known: _Captured, step: Step, cache: KVCache) -> torch.Tensor:
+    def _replayed(
+        known: _Captured, step: Step, starts: Sequence[int], cache: KVCache
+    ) -> torch.Tensor:
+        # Rows beside the batch repeat position 0 on: what they write is overwritten by a prompt.
+        places = torch.arange(known.positions.shape[1]).repeat(cache.rows, 1)
+        places[: len(starts)] += torch.tensor(list(starts))[:, None]
+        known.positions.copy_(places, non_blocking=True)
         if not known.tokens.is_cuda:
             return step(known.tokens, known.positions, cache)
         if known.graph is None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from roborefer_ros.errors import (
@@ -36,7 +37,14 @@ from roborefer_ros.inference.decoding import Decoder, Row
 from roborefer_ros.inference.device import numbered
 from roborefer_ros.inference.fixed_shapes import FixedShapes
 from roborefer_ros.inference.kv_cache import KVCache
-from roborefer_ros.inference.model import Completion, Outcome, Picture, Request
+from roborefer_ros.inference.lanes import Lanes
+from roborefer_ros.inference.model import (
+    Completion,
+    Outcome,
+    Picture,
+    Request,
+    SamplingParams,
+)
 from roborefer_ros.models.roborefer.drafts import AnswerTemplate
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import (
@@ -141,17 +149,43 @@ class RoboReferModel:
         self._digit_ids = processor.tokenizer.convert_tokens_to_ids(list(_DIGITS))
         longest = self.draft.longest if self.draft else 0
         config = network.config.llm
-        self._fixed = FixedShapes(config, 1 + longest, max_batch) if fixed_shapes else None
+        self._fixed = FixedShapes(config, 1 + longest) if fixed_shapes else None
+        self._lanes = Lanes(network.device)
 
     def close(self) -> None:
         """See ``Model.close``."""
         self.forget()
         del self.network
 
+    @torch.inference_mode()
+    def warm_up(self, width: int = 640, height: int = 480) -> None:
+        """Answer about a grey picture twice: kernels are chosen and graphs captured before a goal.
+
+        Args:
+            width: Width of the camera's pictures, pixels; their shape decides the tiles.
+            height: Height of the camera's pictures, pixels.
+
+        Raises:
+            RoboReferError: What the answer ended in, e.g. a memory that is too small.
+        """
+        grey = np.full((height, width), 128, np.uint8)
+        depths = (Picture.of(grey),) if self.uses_depth else ()
+        image = Picture.of(np.repeat(grey[..., None], 3, axis=2))
+        sampling = SamplingParams(max_tokens=8)
+        for text in ("Point to the mug.", "Point to the free space beside the mug."):
+            ((_, outcome),) = self.complete([Request(text, (image,), depths, sampling)])
+            if isinstance(outcome, RoboReferError):
+                raise outcome
+        for cache in (self.vision, self.prefixes):
+            cache.clear()
+            cache.hits = cache.misses = 0
+
     def forget(self) -> None:
         """Drop what is kept of pictures and prompts, and free its memory."""
         self.vision.clear()
         self.prefixes.clear()
+        if self._fixed is not None:
+            self._fixed.forget()
         if self.network.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -359,21 +393,22 @@ class RoboReferModel:
     ) -> dict[tuple[str, bytes], EncodedPicture]:
         """All pictures of a batch: from the cache, or together through their tower."""
         encoded: dict[tuple[str, bytes], EncodedPicture] = {}
-        for kind in (IMAGE, DEPTH):
-            started = time.perf_counter()
-            new: dict[tuple[str, bytes], TiledPictures] = {}
+        started = time.perf_counter()
+        new: dict[str, dict[tuple[str, bytes], TiledPictures]] = {IMAGE: {}, DEPTH: {}}
+        for kind, own in new.items():
             for work in works:
                 pictures = work.request.images if kind == IMAGE else work.request.depths
-                self._guarded(work, self._find, kind, pictures, encoded, new)
-            tiled = time.perf_counter()
-            for key, value in self._through_tower(kind, new):
-                encoded[key] = value
-                self.vision.put(key, value)
-            if self.network.device.type == "cuda":
-                torch.cuda.synchronize(self.network.device)
-            ended = time.perf_counter()
-            timings["preprocess"] = timings.get("preprocess", 0.0) + tiled - started
-            timings["encode"] = timings.get("encode", 0.0) + ended - tiled
+                self._guarded(work, self._find, kind, pictures, encoded, own)
+        tiled = time.perf_counter()
+        with self._lanes.beside(bool(new[IMAGE] and new[DEPTH])):
+            depths = list(self._through_tower(DEPTH, new[DEPTH]))
+        for key, value in (*self._through_tower(IMAGE, new[IMAGE]), *depths):
+            encoded[key] = value
+            self.vision.put(key, value)
+        self._lanes.join()
+        ended = time.perf_counter()
+        timings["preprocess"] = timings.get("preprocess", 0.0) + tiled - started
+        timings["encode"] = timings.get("encode", 0.0) + ended - tiled
         return encoded
 
     def _find(
@@ -393,7 +428,13 @@ class RoboReferModel:
                 encoded[key] = found
             else:
                 self.vision.make_room()
-                new[key] = self.processor.tile([picture.pixels])
+                new[key] = self._cut(picture)
+
+    def _cut(self, picture: Picture) -> TiledPictures:
+        """Tiles of a picture: on a GPU from one upload of its bytes, which is the same values."""
+        if self.network.device.type == "cuda":
+            return self.processor.tile_on(picture.pixels, self.network.device)
+        return self.processor.tile([picture.pixels])
 
     def _through_tower(
         self, kind: str, new: dict[tuple[str, bytes], TiledPictures]

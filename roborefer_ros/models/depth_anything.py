@@ -9,6 +9,8 @@ server runs; the network is transformers'.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 from roborefer_ros.errors import (
     CheckpointInvalidError,
     CheckpointNotFoundError,
+    InvalidImageError,
     ModelFailedError,
     ModelOutOfMemoryError,
 )
@@ -36,6 +39,9 @@ from roborefer_ros.models.roborefer.weights import read_weights
 
 #: Apache-2.0; Base and Large are better and CC BY-NC 4.0
 DEFAULT_SOURCE = "depth-anything/Depth-Anything-V2-Small-hf"
+
+#: longer side over shorter side; panoramas have 4, and time and memory grow with its square
+MOST_ASPECT = 8
 
 _PATCH = 14
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -84,10 +90,14 @@ class DepthAnything:
         self._device = torch.device(device)
         kind = torch.float32 if dtype == "auto" else torch_dtype(dtype, self._device)
         self._dtype = kind
+        self._stream: Any = None
         network = _open(source, revision)
         _use_reference_positions(network.backbone.embeddings)
         try:
             self.network = network.to(self._device, kind).eval().requires_grad_(False)
+            if kind != torch.float32 and self._device.type == "cuda":
+                # The layout that tensor cores convolve in; the head is convolutions throughout.
+                self.network = self.network.to(memory_format=torch.channels_last)
         except torch.OutOfMemoryError as error:
             raise ModelOutOfMemoryError(
                 f"the depth network {source} does not fit on {device}; free GPU memory, or set "
@@ -119,38 +129,72 @@ class DepthAnything:
             zero where the network sees no depth at all.
 
         Raises:
+            InvalidImageError: The picture is far longer than wide, or the reverse.
             ModelOutOfMemoryError, ModelFailedError
         """
-        return to_8_bit(self.inverse_depth(rgb))
+        if self._device.type == "cpu":
+            return to_8_bit(self.inverse_depth(rgb))
+        picture: npt.NDArray[np.uint8] = self._estimate(rgb, to_8_bit_on_device)
+        return picture
 
-    @torch.inference_mode()
     def inverse_depth(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """``[H, W]`` float32, not negative, of no unit: larger is nearer.
 
+        Args:
+            rgb: ``[H, W, 3]`` uint8.
+
         Raises:
-            ValueError: not ``[H, W, 3]`` uint8.
+            ValueError: The picture is not ``[H, W, 3]`` uint8.
+            InvalidImageError: The picture is far longer than wide, or the reverse.
             ModelOutOfMemoryError, ModelFailedError
+        """
+        depth: npt.NDArray[np.float32] = self._estimate(rgb, lambda depth: depth)
+        return depth
+
+    @torch.inference_mode()
+    def _estimate(
+        self, rgb: npt.NDArray[np.uint8], finish: Callable[[torch.Tensor], torch.Tensor]
+    ) -> npt.NDArray[Any]:
+        """Inverse depth of a picture, finished on the device and brought to the host.
+
+        On a GPU in a stream of its own: the language model need not wait for it, nor it for the
+        language model, where both are asked by different threads.
         """
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
             raise ValueError(f"an image must be uint8 [H, W, 3], not {rgb.dtype} {rgb.shape}")
         pixels = torch.from_numpy(network_input(rgb, self.input_size))
         try:
-            small = self.network(pixels.to(self._device, self._dtype)).predicted_depth
-            whole = functional.interpolate(
-                small[:, None].float(), rgb.shape[:2], mode="bilinear", align_corners=True
-            )
+            with self._own_stream():
+                inputs = pixels.to(self._device, self._dtype)
+                if self._dtype != torch.float32 and self._device.type == "cuda":
+                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                small = self.network(inputs).predicted_depth
+                whole = functional.interpolate(
+                    small[:, None].float(), rgb.shape[:2], mode="bilinear", align_corners=True
+                )[0, 0]
+                is_finite = torch.isfinite(whole).all()
+                finished: npt.NDArray[Any] = finish(whole).cpu().numpy()
+                if not bool(is_finite):
+                    raise ModelFailedError(
+                        f"the depth network gave values that are not finite in {self._dtype}; use "
+                        "float32"
+                    )
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise ModelOutOfMemoryError(
                 f"the GPU ran out of memory in the depth network at {tuple(pixels.shape[2:])} "
                 "pixels; use a smaller depth network or input_size, or depth_source 'sensor'"
             ) from error
-        depth: npt.NDArray[np.float32] = whole[0, 0].cpu().numpy()
-        if not np.isfinite(depth).all():
-            raise ModelFailedError(
-                f"the depth network gave values that are not finite in {self._dtype}; use float32"
-            )
-        return depth
+        return finished
+
+    def _own_stream(self) -> Any:
+        if self._device.type != "cuda":
+            return nullcontext()
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
+            # The weights were written by the stream that was current when they were loaded.
+            torch.cuda.synchronize(self._device)
+        return torch.cuda.stream(self._stream)
 
     def close(self) -> None:
         """Free the weights."""
@@ -178,6 +222,13 @@ def network_size(width: int, height: int, input_size: int = 518) -> tuple[int, i
 def network_input(rgb: npt.NDArray[np.uint8], input_size: int = 518) -> npt.NDArray[np.float32]:
     """``[1, 3, h, w]``: resized in float64 by OpenCV's cubic, then normalised, as the authors."""
     size = network_size(rgb.shape[1], rgb.shape[0], input_size)
+    if max(rgb.shape[:2]) > MOST_ASPECT * min(rgb.shape[:2]):
+        raise InvalidImageError(
+            f"a picture of {rgb.shape[1]}x{rgb.shape[0]} pixels is too long and narrow for the "
+            f"depth network: its shorter side becomes {input_size} pixels, the other "
+            f"{max(size)}; one side may be at most {MOST_ASPECT} times the other. Crop it, or show "
+            "the model the camera's depth"
+        )
     resized = cv2.resize(rgb / 255.0, size, interpolation=cv2.INTER_CUBIC)
     normalised = (resized - _MEAN) / _STD
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], dtype=np.float32)
@@ -193,6 +244,14 @@ def to_8_bit(depth: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
         return np.zeros(depth.shape, np.uint8)
     picture: npt.NDArray[np.uint8] = ((depth - low) / (high - low) * 255.0).astype(np.uint8)
     return picture
+
+
+def to_8_bit_on_device(depth: torch.Tensor) -> torch.Tensor:
+    """``to_8_bit`` on a device, where one byte a pixel is left to be brought to the host."""
+    low, high = depth.amin(), depth.amax()
+    span = high - low
+    scaled = (depth - low) / torch.where(span > 0, span, torch.ones_like(span)) * 255.0
+    return scaled.to(torch.uint8)
 
 
 def _open(source: str | Path, revision: str | None) -> Any:

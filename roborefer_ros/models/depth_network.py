@@ -10,6 +10,7 @@ One text names it everywhere: the node's ``depth_network`` parameter, and ``--de
     owner/name[@revision]             a repository of the hub in transformers' layout
     /path/to/folder, file.pth         on disk, in transformers' layout or the authors' file
     ...?input_size=392&revision=main  options of any of them
+    ...?dtype=float16                 half the memory; the picture differs by a grey level or two
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ INPUT_SIZE = 518
 
 _PATCH = 14
 
+_DTYPES = ("auto", "float32", "float16", "bfloat16")
+
 #: far beyond what any GPU holds
 _MOST_INPUT_PX = 4096
 
@@ -59,12 +62,14 @@ class DepthNetworkSource:
         revision: Revision of a hub id; None is the newest.
         input_size: pixels of the shorter side in the network.
         reason: why this one, where the spec left it open; else empty.
+        dtype: number type of the weights; ``auto`` leaves it to whoever opens the network.
     """
 
     source: str
     revision: str | None = None
     input_size: int = INPUT_SIZE
     reason: str = ""
+    dtype: str = "auto"
 
     @property
     def is_on_hub(self) -> bool:
@@ -115,10 +120,13 @@ def parse_depth_network(spec: str = "auto", has_gpu: bool = False) -> DepthNetwo
 
 def _options(query: str, spec: str) -> dict[str, Any]:
     options: dict[str, Any] = dict(parse_qsl(query, keep_blank_values=True))
-    for name in options.keys() - {"input_size", "revision"}:
+    for name in options.keys() - {"input_size", "revision", "dtype"}:
         raise ConfigurationError(
-            f"depth network {spec!r} has no option {name!r}; there are input_size and revision"
+            f"depth network {spec!r} has no option {name!r}; there are input_size, revision and "
+            "dtype"
         )
+    if options.get("dtype", "auto") not in _DTYPES:
+        raise ConfigurationError(f"depth network {spec!r}: dtype is one of {', '.join(_DTYPES)}")
     if "input_size" in options:
         text = options["input_size"]
         # An upper bound on the digits first: int() of thousands of them is refused by Python.
@@ -165,7 +173,8 @@ def open_depth_network(
     has_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     chosen = parse_depth_network(spec, has_gpu)
     try:
-        network = DepthAnything(chosen.source, device, dtype, chosen.input_size, chosen.revision)
+        kind = dtype if chosen.dtype == "auto" else chosen.dtype
+        network = DepthAnything(chosen.source, device, kind, chosen.input_size, chosen.revision)
     except CheckpointNotFoundError as error:
         if not chosen.is_on_hub:
             raise

@@ -86,6 +86,8 @@ class RoboReferPointer(ModelPointer):
             prefixes=LRUCache(prefix_bytes, capacity=1 if few else None),
             fixed_shapes=options.get("static", False),
         )
+        if options.get("static", False) and network.device.type == "cuda":
+            model.warm_up()
         super().__init__(model, FAMILIES["tuples"], options.get("samples", 0))
 
 

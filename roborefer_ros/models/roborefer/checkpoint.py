@@ -10,7 +10,6 @@ opening needs little more memory than the weights themselves.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +26,7 @@ from roborefer_ros.errors import (
 from roborefer_ros.files import replaced_folder
 from roborefer_ros.models.hub import snapshot
 from roborefer_ros.models.roborefer.configuration import PARTS, RoboReferConfig, part_folders
+from roborefer_ros.models.roborefer.export import portable, save_tokenizer, write_json
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.models.roborefer.tokenizing import fit_vocabulary, load_tokenizer
@@ -146,7 +146,7 @@ def _write(model: RoboRefer, tokenizer: Any, folder: Path, dtype: torch.dtype) -
     write_configs(config, folder)
     for name, part in model.named_children():
         write_part(config, name, part.state_dict(), folder, dtype)
-    tokenizer.save_pretrained(folder / "llm")
+    save_tokenizer(tokenizer, folder / "llm")
 
 
 def write_part(
@@ -182,12 +182,12 @@ def write_configs(config: RoboReferConfig, folder: Path) -> None:
     """Make the folders of the official layout with their JSON files, without any weights."""
     folder.mkdir(parents=True, exist_ok=True)
     top = config.top_level()
-    _write_json(folder / "config.json", top)
+    write_json(folder / "config.json", top)
     for name in (part for part, key in PARTS.items() if key in top):
         (folder / name).mkdir(exist_ok=True)
-        _write_json(folder / name / "config.json", _part_config(name, config))
+        write_json(folder / name / "config.json", _part_config(name, config))
         if name.endswith("tower"):
-            _write_json(folder / name / "preprocessor_config.json", _preprocessor(config))
+            write_json(folder / name / "preprocessor_config.json", _preprocessor(config))
 
 
 def resolve_folder(source: str | Path, revision: str | None = None) -> Path:
@@ -235,11 +235,11 @@ def _restore_buffers(model: RoboRefer, config: RoboReferConfig, device: torch.de
 
 def _part_config(name: str, config: RoboReferConfig) -> dict[str, Any]:
     if name == "llm":
-        return {**config.llm.to_dict(), "architectures": ["Qwen2ForCausalLM"]}
+        return portable(config.llm, "Qwen2ForCausalLM")
     if name.endswith("tower"):
         tower = config.vision if name == "vision_tower" else config.depth
         assert tower is not None
-        return {**tower.to_dict(), "architectures": ["SiglipVisionModel"]}
+        return portable(tower, "SiglipVisionModel")
     kind = config.projector_type if name == "mm_projector" else config.depth_projector_type
     return {
         "architectures": ["MultimodalProjector"],
@@ -261,7 +261,3 @@ def _preprocessor(config: RoboReferConfig) -> dict[str, Any]:
         "rescale_factor": 0.00392156862745098,
         "size": {"height": side, "width": side},
     }
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, sort_keys=True, default=str) + "\n")

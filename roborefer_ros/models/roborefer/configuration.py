@@ -197,7 +197,16 @@ class RoboReferConfig:
 
     def top_level(self) -> dict[str, Any]:
         """The ``config.json`` that describes this network."""
-        parts = {key: {"model_part": part} for part, key in PARTS.items() if self._has(part)}
+        parts: dict[str, dict[str, Any]] = {
+            key: {"model_part": part} for part, key in PARTS.items() if self._has(part)
+        }
+        # The reference takes these from here before it opens the part.
+        parts["llm_cfg"] |= {
+            "architectures": ["Qwen2ForCausalLM"],
+            "hidden_size": self.llm.hidden_size,
+            "model_type": "qwen2",
+            "vocab_size": self.llm.vocab_size,
+        }
         return {
             "model_type": "llava_llama",
             "architectures": ["LlavaLlamaModel"],

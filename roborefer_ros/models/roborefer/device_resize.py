@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from roborefer_ros.models.roborefer.tiling import pixel_table
 
 #: fractional bits of a weight: 8 bits are the pixel's, 2 are room for negative lobes
 _BITS = 32 - 8 - 2
@@ -95,7 +98,34 @@ def resize_on_device(pixels: torch.Tensor, width: int, height: int) -> torch.Ten
 
 
 def cut_on_device(pixels: torch.Tensor, columns: int, rows: int, tile: int) -> torch.Tensor:
-    """Resize ``[3, H, W]`` to a grid and cut it row by row: ``[rows * columns, 3, S, S]``."""
+    """Resize ``[C, H, W]`` to a grid and cut it row by row: ``[rows * columns, C, S, S]``."""
     whole = resize_on_device(pixels, columns * tile, rows * tile)
-    grid = whole.reshape(3, rows, tile, columns, tile).permute(1, 3, 0, 2, 4)
-    return grid.reshape(rows * columns, 3, tile, tile)
+    grid = whole.reshape(-1, rows, tile, columns, tile).permute(1, 3, 0, 2, 4)
+    return grid.reshape(rows * columns, -1, tile, tile)
+
+
+def tile_on_device(
+    picture: npt.NDArray[np.uint8],
+    grids: Sequence[tuple[int, int]],
+    tile: int,
+    device: torch.device,
+) -> torch.Tensor:
+    """The pixel values of a picture's tiles, from one upload of its bytes.
+
+    Args:
+        picture: ``[H, W]`` or ``[H, W, 3]`` uint8.
+        grids: ``(columns, rows)`` of each grid, in the order of its tiles.
+        tile: Side of a tile, pixels.
+        device: Where the tiles are made.
+
+    Returns:
+        ``[T, 3, S, S]`` float16 on the device, bit by bit those that are made on the CPU.
+    """
+    bytes_ = torch.from_numpy(np.ascontiguousarray(picture))
+    if device.type == "cuda":
+        bytes_ = bytes_.pin_memory()
+    planes = bytes_.to(device, non_blocking=True)
+    planes = planes[None] if planes.ndim == 2 else planes.permute(2, 0, 1).contiguous()
+    tiles = torch.cat([cut_on_device(planes, columns, rows, tile) for columns, rows in grids])
+    values = torch.from_numpy(pixel_table()).to(device)
+    return values[tiles.to(torch.int32)].expand(-1, 3, -1, -1)

@@ -16,12 +16,15 @@ from PIL import Image
 
 from roborefer_ros.models.chat_template import ChatTemplate
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
+from roborefer_ros.models.roborefer.device_resize import tile_on_device
 from roborefer_ros.models.roborefer.tiling import (
     Tile,
+    closest_grid,
     dynamic_s2_tiles,
     dynamic_tiles,
     pixel_values,
     resize,
+    s2_grid,
 )
 
 __all__ = [
@@ -143,6 +146,31 @@ class RoboReferProcessor:
             content = expand_placeholders(content, IMAGE, images.counts)
             content = expand_placeholders(content, DEPTH, depths.counts)
         return content
+
+    def tile_on(self, picture: Picture, device: torch.device) -> TiledPictures:
+        """The tiles of one picture, made on a device: the same values as those of ``tile``.
+
+        Args:
+            picture: ``[H, W]`` or ``[H, W, 3]`` uint8.
+            device: Where the tiles are made, and stay.
+
+        Raises:
+            ValueError: The picture is not uint8 with one or three channels.
+        """
+        three_channels(picture[:1, :1])  # checks the type and the channels
+        config = self.config
+        height, width = picture.shape[:2]
+        if config.image_aspect_ratio == "dynamic":
+            grid = closest_grid(width, height, config.min_tiles, config.max_tiles, config.tile_size)
+            grids = [grid] if grid == (1, 1) else [grid, (1, 1)]
+            block_sizes = []
+        else:
+            last = s2_grid(width, height, config.s2_scales, config.max_tiles, config.tile_size)
+            sides = [scale // config.tile_size for scale in config.s2_scales[:-1]]
+            grids = [*((side, side) for side in sides), last]
+            block_sizes = [(last[1], last[0])]
+        values = tile_on_device(picture, grids, config.tile_size, device)
+        return TiledPictures((len(values),), values, block_sizes)
 
     def tile(self, pictures: Sequence[Picture], half: bool = True) -> TiledPictures:
         """Cut ``[H, W]`` or ``[H, W, 3]`` uint8 pictures as the checkpoint asks for.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,8 +102,17 @@ def pixel_values(tiles: Sequence[Tile], half: bool = True) -> torch.Tensor:
 
     Float16 at inference, whatever the type of the network; float32 (``half=False``) in training.
     """
-    stacked = np.stack([np.asarray(t) for t in tiles])
-    rescaled = (stacked.astype(np.float64) * _RESCALE).astype(np.float32)
-    normalised = (rescaled - np.float32(0.5)) / np.float32(0.5)
-    channels_first = np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
-    return torch.from_numpy(channels_first.astype(np.float16) if half else channels_first)
+    channels_first = np.stack([np.asarray(t).transpose(2, 0, 1) for t in tiles])
+    return torch.from_numpy(pixel_table(half)[channels_first])
+
+
+@functools.cache
+def pixel_table(half: bool = True) -> npt.NDArray[np.floating]:
+    """Value of each of the 256 grey levels: the rounding is the reference's, and done once.
+
+    Args:
+        half: Float16, as the reference has it at inference; else float32.
+    """
+    rescaled = (np.arange(256, dtype=np.float64) * _RESCALE).astype(np.float32)
+    normalised: npt.NDArray[np.float32] = (rescaled - np.float32(0.5)) / np.float32(0.5)
+    return normalised.astype(np.float16) if half else normalised

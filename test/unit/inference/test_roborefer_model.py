@@ -28,6 +28,7 @@ from roborefer_ros.errors import (  # noqa: E402
 from roborefer_ros.inference.caches import LRUCache  # noqa: E402
 from roborefer_ros.inference.decoding import generate  # noqa: E402
 from roborefer_ros.inference.device import numbered  # noqa: E402
+from roborefer_ros.inference.fixed_shapes import WORDS  # noqa: E402
 from roborefer_ros.inference.model import (  # noqa: E402
     Completion,
     Outcome,
@@ -406,3 +407,47 @@ def test_memory_errors_are_numbered() -> None:
     for error in (real, MemoryError(), torch.OutOfMemoryError("CUDA out of memory")):
         assert isinstance(numbered(error, "buy more"), ModelOutOfMemoryError)
     assert numbered(ValueError("odd"), "").code == 2543
+
+
+@pytest.mark.parametrize("fixed_shapes", [False, True])
+def test_warming_up_leaves_nothing_behind(checkpoint: Any, fixed_shapes: bool) -> None:
+    model = RoboReferModel("tiny", *checkpoint, fixed_shapes=fixed_shapes)
+    model.warm_up(60, 40)
+    assert len(model.vision) == len(model.prefixes) == 0
+    assert (model.vision.hits, model.vision.misses) == (0, 0)
+
+
+def test_tiles_of_a_gpu_lead_to_the_same_answer(
+    checkpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way that a GPU takes, on a CPU."""
+    plain, other = (RoboReferModel("tiny", *checkpoint) for _ in range(2))
+    device = plain.network.device
+    monkeypatch.setattr(other, "_cut", lambda p: other.processor.tile_on(p.pixels, device))
+    asked = [request("Point to the mug.", [picture(3, 40, 60)])]
+    assert texts_of(other, asked) == texts_of(plain, asked)
+
+
+def test_words_about_a_known_picture_are_read_in_one_shape(checkpoint: Any) -> None:
+    """Further questions of any length: one graph for their words, one for their tokens."""
+    fixed = RoboReferModel("fixed", *checkpoint, fixed_shapes=True)
+    plain = RoboReferModel("plain", *checkpoint)
+    image = picture(7, 40, 60)
+    texts = ["Point to the mug.", "Point to it.", "Point to the mug left of the red box."]
+    asked = [request(text, [image], max_tokens=9) for text in texts]
+    wanted = [texts_of(plain, [one])[0] for one in asked]
+    assert texts_of(fixed, asked[:1]) == wanted[:1]
+    shapes: set[tuple[int, ...]] = set()
+
+    def watch(_: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        shapes.add(
+            (*kwargs["inputs_embeds"].shape, *kwargs["attention_mask"]["full_attention"].shape)
+        )
+
+    hook = fixed.network.llm.model.register_forward_pre_hook(watch, with_kwargs=True)
+    try:
+        assert [texts_of(fixed, [one])[0] for one in asked] == wanted
+    finally:
+        hook.remove()
+    assert len(shapes) == 2
+    assert max(shape[1] for shape in shapes) == WORDS

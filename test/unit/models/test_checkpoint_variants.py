@@ -334,3 +334,28 @@ def test_types(expected: dict[str, Any]) -> None:
         model, processor = load_roborefer(GOLDEN / "tiny-2b-style", dtype=name)
         assert {str(p.dtype) for p in model.parameters()} == {f"torch.{name}"}
         assert (answer(model, processor).float() - expected["2b"]).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("mode", ["2b", "8b"])
+def test_saved_checkpoints_are_readable_by_the_references_transformers(
+    tmp_path: Path, mode: str
+) -> None:
+    """What transformers 4.4x needs, and the golden checkpoints, which the reference wrote, have."""
+    model, processor = load_roborefer(GOLDEN / f"tiny-{mode}-style", keep_unused=True)
+    save_roborefer(model, processor.tokenizer, tmp_path / "saved")
+    tokenizer = json.loads((tmp_path / "saved/llm/tokenizer_config.json").read_text())
+    assert "extra_special_tokens" not in tokenizer  # a list there stops it
+    assert "<depth>" in tokenizer["additional_special_tokens"]
+    assert tokenizer["tokenizer_class"] == "Qwen2Tokenizer"
+    assert tokenizer["chat_template"] == processor.tokenizer.chat_template
+    assert not {"backend", "is_local", "local_files_only"} & set(tokenizer)
+    special = json.loads((tmp_path / "saved/llm/special_tokens_map.json").read_text())
+    assert special["pad_token"] == "[PAD]"
+    llm = json.loads((tmp_path / "saved/llm/config.json").read_text())
+    assert llm["rope_theta"] == 1e6  # else it takes 10000, and says nothing
+    assert llm["rope_parameters"]["rope_theta"] == 1e6
+    top = json.loads((tmp_path / "saved/config.json").read_text())
+    assert top["llm_cfg"]["vocab_size"] == model.config.llm.vocab_size
+    again, own = load_roborefer(tmp_path / "saved")
+    assert torch.equal(answer(again, own), answer(model, processor))
+    assert own.tokenizer.get_vocab() == processor.tokenizer.get_vocab()

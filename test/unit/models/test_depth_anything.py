@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from roborefer_ros.errors import (
     CheckpointInvalidError,
     CheckpointNotFoundError,
+    InvalidImageError,
     ModelFailedError,
 )
 from roborefer_ros.models.depth_anything import (
@@ -28,6 +29,7 @@ from roborefer_ros.models.depth_anything import (
     network_input,
     network_size,
     to_8_bit,
+    to_8_bit_on_device,
 )
 from roborefer_ros.models.depth_anything_weights import read_original
 from roborefer_ros.models.depth_direction import drawn_rooms, looks_metric
@@ -354,3 +356,30 @@ def test_networks_of_random_weights_are_not_called_metric(tmp_path: Path) -> Non
             weights[name] = torch.randn(weights[name].shape) * 0.2
         torch.save(weights, tmp_path / "net.pth")
         DepthAnything(tmp_path / "net.pth", device="cpu")
+
+
+@pytest.mark.parametrize("size", [(5000, 1), (1, 300), (3000, 40)])
+def test_pictures_that_would_take_all_memory_are_refused(
+    network: DepthAnything, size: tuple[int, int]
+) -> None:
+    width, height = size
+    with pytest.raises(InvalidImageError, match="one side may be at most 8 times the other"):
+        network(np.zeros((height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_8_bit_scaling_is_the_same_on_a_device(seed: int) -> None:
+    depth = np.random.default_rng(seed).gamma(2.0, 3.0, (40, 60)).astype(np.float32)
+    assert (to_8_bit_on_device(torch.from_numpy(depth)).numpy() == to_8_bit(depth)).all()
+    flat = np.full((4, 4), 2.5, np.float32)
+    assert not to_8_bit_on_device(torch.from_numpy(flat)).any()
+
+
+def test_half_precision_shows_the_same_picture_within_a_few_grey_levels(
+    reference: Arrays,
+) -> None:
+    exact, half = (
+        DepthAnything(TINY, "cpu", dtype, input_size=70)(reference["rgb"]).astype(int)
+        for dtype in ("float32", "float16")
+    )
+    assert np.abs(exact - half).max() <= 2

@@ -80,3 +80,10 @@ def test_a_missing_network_names_the_line_that_fetches_it(
     with pytest.raises(CheckpointNotFoundError, match="hf download .*") as caught:
         open_depth_network(spec, device="cpu")
     assert line in str(caught.value)
+
+
+def test_the_type_of_the_weights_is_an_option() -> None:
+    assert parse_depth_network("large?dtype=float16").dtype == "float16"
+    assert parse_depth_network("large").dtype == "auto"
+    with pytest.raises(ConfigurationError, match="dtype is one of auto, float32"):
+        parse_depth_network("large?dtype=int3")
