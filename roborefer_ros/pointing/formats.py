@@ -27,7 +27,7 @@ from roborefer_ros.pointing.answers import (
     no_point,
     parse_tuples,
 )
-from roborefer_ros.pointing.point_lists import answer_list
+from roborefer_ros.pointing.point_lists import answer_list, corners_of
 
 #: ``(width, height)`` in pixels of the image as the model saw it
 ImageSize = tuple[int, int]
@@ -127,7 +127,7 @@ def parse_pixels(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
         return inside_image(
             boxes, text, f"its boxes must be pixels of the {size[0]}x{size[1]} image that it saw"
         )
-    found = found or answer_list(_TUPLE_2_OR_3, answer)
+    found = found or answer_list(_TUPLE_2_OR_3, answer, corners_of(*size))
     if not found:
         raise no_point(text, '{"point_2d": [320, 240]} or (320, 240)')
     width, height = size
