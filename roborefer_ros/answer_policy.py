@@ -16,7 +16,7 @@ from roborefer_ros.errors import (
     UpUnknownError,
 )
 from roborefer_ros.lifting import LiftingOptions, flag_workspace
-from roborefer_ros.pointing.region import Region
+from roborefer_ros.pointing.region import Crop, Region
 from roborefer_ros.types import Mode, PointFlag, ReferredPoint, ReferResult, RejectedPoint
 
 Refusal = Literal["refuse", "flag"]
@@ -70,6 +70,12 @@ class AnswerPolicy:
                 raise InvalidGoalError(
                     f"{name} must be one of {', '.join(REFUSALS)}, not '{getattr(self, name)}'"
                 )
+
+    def crop(self, width: int, height: int) -> Crop | None:
+        """The part of an image that the model is shown; None for all of it."""
+        if self.region is None or not self.crop_to_region:
+            return None
+        return self.region.crop(width, height)
 
 
 def check_up(mode: Mode, lifting: LiftingOptions, policy: AnswerPolicy) -> None:

@@ -58,6 +58,11 @@ def add_point_rules(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="x_min y_min x_max y_max, or x y of each corner, over the image's edges [0, 1]",
     )
+    parser.add_argument(
+        "--crop-to-region",
+        action="store_true",
+        help="show the model the region's bounding rectangle only",
+    )
 
 
 def positive_int(text: str) -> int:

@@ -190,9 +190,7 @@ class ReferPipeline:
 
         check_up(reading.mode, lifting, policy)
         timings: dict[str, float] = {}
-        crop = None
-        if policy.region is not None and policy.crop_to_region:
-            crop = policy.region.crop(frame.width, frame.height)
+        crop = policy.crop(frame.width, frame.height)
         rows, columns = crop.slices if crop else (slice(None), slice(None))
         rgb = np.ascontiguousarray(frame.rgb[rows, columns])
 

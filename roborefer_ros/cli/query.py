@@ -167,7 +167,14 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
 
 def _rules(options: argparse.Namespace) -> dict[str, Any]:
     """The fields of ``/v1/point`` that the reference's contract has none for."""
-    names = ("up", "min_confidence", "min_model_confidence", "accept_partial", "region")
+    names = (
+        "up",
+        "min_confidence",
+        "min_model_confidence",
+        "accept_partial",
+        "region",
+        "crop_to_region",
+    )
     return {name: getattr(options, name) for name in names if getattr(options, name)}
 
 

@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 min_confidence=arguments.min_confidence,
                 accept_partial=arguments.accept_partial,
                 region=arguments.region,
+                crop_to_region=arguments.crop_to_region,
             )
     except RoboReferError as error:
         if arguments.json:

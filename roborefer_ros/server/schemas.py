@@ -210,6 +210,11 @@ class PointRequest(_Body, _Strict):
         description="Points outside are rejected (2554): x_min, y_min, x_max, y_max over the "
         "image's edges, or x, y of each corner of a polygon. Empty: the whole image.",
     )
+    crop_to_region: bool = Field(
+        False,
+        description="Show the model the region's bounding rectangle only; points come back over "
+        "the whole image.",
+    )
 
     def up_direction(self) -> tuple[float, float, float] | None:
         """Unit vector against gravity in the camera's frame; None where it was not sent.
@@ -242,6 +247,7 @@ def policy_of(body: PointRequest) -> AnswerPolicy:
         accept_partial=body.accept_partial,
         placing_without_up=body.placing_without_up,
         region=Region.from_numbers(body.region),
+        crop_to_region=body.crop_to_region,
         how_to_tell_up=(
             "Send up, the direction against gravity in the camera's optical frame ([0, -1, 0] for "
             "a level camera); placing_without_up flag answers all the same, flagged and below 0.5"

@@ -168,7 +168,7 @@ class Service:
             check_up(mode, lifting, policy)
         deadline = self._deadline(body.timeout_s)
         async with self._decoding_of(client, gone, deadline) as run:
-            query, frame, depth_used = await run(
+            query, frame, (width, height), depth_used = await run(
                 lambda decoder: self._point_query(body, mode, deadline, decoder)
             )
             timings["decode_image"] = time.perf_counter() - started
@@ -177,7 +177,8 @@ class Service:
             timings.update(answer.timings_s)
             timings["model"] = time.perf_counter() - asked
             started = time.perf_counter()
-            height, width = query.images[0].pixels.shape[:2]
+            if crop := policy.crop(width, height):
+                answer = replace(answer, points=tuple(crop.to_whole(p) for p in answer.points))
             model = self.scheduler.engine.name
             found = await self._in_pool(
                 lambda: located(
@@ -292,7 +293,8 @@ class Service:
 
     def _point_query(
         self, body: PointRequest, mode: Mode, deadline: float, decoder: Decoder
-    ) -> tuple[Query, RGBDFrame | None, DepthUsed]:
+    ) -> tuple[Query, RGBDFrame | None, tuple[int, int], DepthUsed]:
+        """What the model is asked, the frame, width and height of the image, the depth used."""
         limits = self.settings.limits
         text = check_instruction(body.instruction, limits.instruction_characters)
         (image,) = self._images([body.image], "image", decoder)
@@ -305,10 +307,14 @@ class Service:
         frame = None
         if body.intrinsics is not None:
             frame = _frame(image, depth, body.intrinsics)
-        depths, used = self._relative_depth(body, image, depth, decoder)
+        height, width = image.pixels.shape[:2]
+        crop = policy_of(body).crop(width, height)
+        window = crop.slices if crop else (slice(None), slice(None))
+        shown = Picture.of(image.pixels[window]) if crop else image
+        depths, used = self._relative_depth(body, image, shown, window, depth, decoder)
         query = Query(
             text=text,
-            images=(image,),
+            images=(shown,),
             depths=depths,
             is_instruction=True,
             mode=mode,
@@ -316,7 +322,7 @@ class Service:
             max_new_tokens=limits.new_tokens,
             deadline=deadline,
         )
-        return query, frame, used
+        return query, frame, (width, height), used
 
     def _images(self, texts: Sequence[str], what: str, decoder: Decoder) -> tuple[Picture, ...]:
         limits = self.settings.limits
@@ -366,21 +372,37 @@ class Service:
             self._told_of_depth = True
 
     def _relative_depth(
-        self, body: PointRequest, image: Picture, depth: DepthImage | None, decoder: Decoder
+        self,
+        body: PointRequest,
+        image: Picture,
+        shown: Picture,
+        window: tuple[slice, slice],
+        depth: DepthImage | None,
+        decoder: Decoder,
     ) -> tuple[tuple[Picture, ...], DepthUsed]:
-        """The model's depth picture: the one that was sent, else made from depth or RGB."""
+        """The model's depth picture: the one that was sent, else made from depth or RGB.
+
+        Args:
+            body: Request.
+            image: The whole image.
+            shown: What of it the model is shown.
+            window: Rows and columns of that.
+            depth: Metric depth of the whole image, where it was sent.
+            decoder: For what was sent.
+        """
         uses_depth = self.scheduler.engine.uses_depth
         if body.relative_depth is not None:
             (given,) = self._greys([body.relative_depth], decoder)
             if given.pixels.shape != image.pixels.shape[:2]:
                 raise _sizes_differ("relative_depth", given.pixels, image)
+            given = given if shown is image else Picture.of(given.pixels[window])
             return ((given,), "given") if uses_depth else ((), "none")
         if not uses_depth:
             return (), "none"
         if self._depths is not None:
-            return (self._depths.of(image),), "network"
+            return (self._depths.of(shown),), "network"
         if depth is not None:
-            return (Picture.of(relative_depth_from_metric(depth.metres())),), "metric"
+            return (Picture.of(relative_depth_from_metric(depth.metres(*window))),), "metric"
         self._without_depth()
         return (), "none"
 

@@ -64,6 +64,18 @@ def test_the_region_and_the_limits_of_a_request(echo: Served, image: str) -> Non
         assert next(iter(wrong)) in refused.text
 
 
+def test_a_crop_of_the_region_is_all_that_the_model_sees(echo: Served, image: str) -> None:
+    asked = {"image": image, "instruction": "[(0.5, 0.25)]", **IN_3D}
+    region = [0.5, 0.0, 1.0, 1.0]
+    (whole,) = point(echo, **asked).json()["points"]
+    (beside,) = point(echo, **asked, region=region, crop_to_region=False).json()["points"]
+    assert (whole["x"], whole["y"]) == (beside["x"], beside["y"]) == (0.5, 0.25)
+    (cropped,) = point(echo, **asked, region=region, crop_to_region=True).json()["points"]
+    assert (cropped["x"], cropped["y"]) == (0.75, 0.25), "over the whole image"
+    assert (cropped["u"], cropped["v"]) == (47.5, 11.5)
+    assert cropped["position"]["xyz_m"][0] == pytest.approx(1.5 * (47.5 - 31.5) / 60.0, abs=1e-3)
+
+
 def test_placing_in_3d_needs_to_know_where_up_is(echo: Served, image: str) -> None:
     place = {"image": image, "instruction": "put it at [(0.5, 0.5)]", **IN_3D}
     refused = point(echo, **place)
