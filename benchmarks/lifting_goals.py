@@ -45,6 +45,8 @@ _OF_FRAMES = (
     ("normals on real frames", "_inside", "95 % tilt ellipse holds, at least", False, 0.90),
     ("normals on real frames", "_inside", "95 % tilt ellipse holds, at most", True, 0.98),
     ("wrong units", "_too_large", "confident with a unit 10 times too large", True, 0.05),
+    ("wrong units", "_too_large_preset", "confident with a unit 10 times too large", True, 0.05),
+    ("wrong units", "_too_small", "confident with a unit 5 times too small", True, 0.05),
     ("wrong units", "_too_small_preset", "confident with a unit 5 times too small", True, 0.05),
 )
 #: figures of frames that are not this package's, or not of a point on a surface

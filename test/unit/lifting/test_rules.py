@@ -13,6 +13,7 @@ from test_placing import CONFIDENT, Painted, is_clean
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.lifting import LiftingOptions, lift_point
+from roborefer_ros.lifting.air import _nearer_follows
 from roborefer_ros.lifting.intrinsics import rays_through
 from roborefer_ros.types import Mode, PointFlag
 
@@ -136,3 +137,34 @@ def test_a_little_that_is_low_and_a_few_rims_speak_together_and_not_alone():
     both = table(low=True, rims=True).place()
     assert both.flags & PointFlag.COLOUR_CHANGE
     assert both.confidence < CONFIDENT
+
+
+@pytest.mark.parametrize(("nearer", "confidence"), [(True, 0.42), (False, 0.6)])
+def test_over_something_far_behind_a_nearer_thing_is_not_sure(nearer, confidence):
+    """Before a wall: a thing 1.6 m away, and right below it in the image one that is 0.8 m away."""
+    z = np.full((MEDIUM.height, MEDIUM.width), 2.0)
+    z[200:225, 300:340] = 1.6
+    if nearer:
+        z[228:300, 290:350] = 0.8
+    z += 0.001 * np.random.default_rng(0).normal(size=z.shape)
+    options = LiftingOptions(up=(0.0, -1.0, 0.0))
+    lifted = lift_point(frame_of(z, MEDIUM), (320.0, 190.0), options, Mode.FREE_SPACE)
+    assert lifted.position_m[2] == pytest.approx(1.6, abs=0.01)
+    assert lifted.flags == PointFlag.IN_AIR
+    assert lifted.confidence == pytest.approx(confidence)
+
+
+@pytest.mark.parametrize(
+    ("z_m", "expected"),
+    [
+        ([1.6] * 9 + [0.8] * 4, True),
+        ([1.6] * 9 + [0.8] * 3, False),  # three readings are no surface
+        ([1.6] * 9 + [1.25] * 9, False),  # not much nearer
+        ([1.6] * 20 + [0.8] * 9, False),  # too far below
+        ([1.6] * 4 + [np.nan] * 3 + [0.8] * 6, True),
+        ([1.6] * 2, False),
+    ],
+)
+def test_a_run_of_much_nearer_readings_soon_after_what_is_met(z_m, expected):
+    points = np.column_stack((np.zeros((len(z_m), 2)), z_m))
+    assert _nearer_follows(points, 16.0) is expected
