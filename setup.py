@@ -19,9 +19,9 @@ vlm = [*model, "torchvision>=0.21"]
 remote = ["httpx>=0.27,<1", "simplejpeg>=1.7"]
 sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 datagen = [*sim, "shapely>=2.1"]
-train = [*vlm, "tensorboard>=2.16", "peft>=0.17"]
+train = [*vlm, "tensorboard>=2.16", "peft>=0.17", "matplotlib>=3.7"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
-ray = [*serve, "ray[data,serve]>=2.52"]
+ray = [*serve, "ray[data,serve,train]>=2.52"]
 arm = ["mujoco>=3.3", "mink>=1.0", "open3d>=0.19", "tqdm>=4.66"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
 # The name that colcon looks for: without pytest in it, `colcon test` runs nothing and is green.
@@ -32,9 +32,10 @@ dev = [
     "pytest-cov>=5",
     "schemathesis>=4",
     "playwright>=1.45",
-    "ray[data,serve]>=2.52",
+    "ray[data,serve,train]>=2.52",
     "tensorboard>=2.16",
     "peft>=0.17",
+    "wandb>=0.19",
     "mujoco>=3.3",
     "mink>=1.0",
     "ruff",
@@ -60,6 +61,7 @@ setup(
             "server/*.html",
             "demo_checkpoint/*",
             "demo_checkpoint/*/*",
+            "training/sft/*.html",
             "training/sft/recipes/*.yaml",
             "verify/examples/*",
             "verify/golden/*",

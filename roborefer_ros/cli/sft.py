@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,16 @@ from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.suggestions import nearest
 from roborefer_ros.training.data.arguments import add_source_arguments
-from roborefer_ros.training.sft.engine import Processes, processes
-from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, recipe_names
+from roborefer_ros.training.sft.engine import processes
+from roborefer_ros.training.sft.recipe import (
+    OBJECTIVES,
+    SftRecipe,
+    imported,
+    load_recipe,
+    recipe_class,
+    recipe_names,
+    recipe_values,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["init-depth"]:
             return _init_depth(arguments[1:])
+        if arguments[:1] == ["report"]:
+            return _report(arguments[1:])
         return _train(arguments)
     except torch.OutOfMemoryError as error:
         print(
@@ -60,10 +70,16 @@ def _train(arguments: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = recipe_of(options)
+    if options.ray is not None:
+        from roborefer_ros.training.sft.ray_cluster import read_cluster, start
+
+        if options.output is None:
+            raise ConfigurationError("--ray needs --output, on a disk that all machines share")
+        return start(read_cluster(options.ray), _without_ray(arguments), options.output)
     with processes(options.device) as group:
         from roborefer_ros.training.sft.loop import Run
 
-        data = _open_data(options, recipe, group)
+        data = imported(OBJECTIVES[recipe.objective][1])(options, recipe, group)
         if options.overfit:
             from roborefer_ros.training.sft.overfit import overfit
 
@@ -91,16 +107,20 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         description="Depth alignment and supervised fine-tuning, in one process or under torchrun. "
         "The same command again goes on from the last state.",
         epilog="roborefer sft init-depth --from FOLDER --output FOLDER makes the base of the "
-        "alignment from an NVILA checkpoint.",
+        "alignment from an NVILA checkpoint; roborefer sft report FOLDER writes the page about a "
+        "run anew, also while it goes on.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", required=True, help="checkpoint to start from: folder or hub id")
+    parser.add_argument("--model", default="", help="checkpoint to start from: folder or hub id")
     parser.add_argument("--output", type=Path, help="folder of the run: states, log, export")
     parser.add_argument(
         "--recipe",
         help=f"YAML file, or one of {', '.join(recipe_names())}; default by stage and model",
     )
     parser.add_argument("--resume", default="auto", help="auto, none, or the folder of a state")
+    parser.add_argument(
+        "--ray", type=Path, metavar="YAML", help="run on a Ray cluster: workers, gpus, address"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
         "--threads", type=non_negative_int, default=0, help="CPU threads (0: torch's)"
@@ -116,7 +136,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add_source_arguments(parser.add_argument_group("data (or --mixture)"))
     group = parser.add_argument_group("values of the recipe")
-    for entry in fields(SftRecipe):
+    for entry in fields(_recipe_class(arguments)):
         name = "--" + entry.name.replace("_", "-")
         group.add_argument(name, dest=f"recipe_{entry.name}", metavar="VALUE")
     options, unknown = parser.parse_known_args(arguments)
@@ -127,6 +147,27 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     if options.output is None and not (options.dry_run or options.overfit):
         raise ConfigurationError("name the folder of the run: --output FOLDER")
     return options
+
+
+def _without_ray(arguments: Sequence[str]) -> list[str]:
+    """The command that each worker runs."""
+    kept = list(arguments)
+    for number, text in enumerate(arguments):
+        if text == "--ray":
+            return kept[:number] + kept[number + 2 :]
+        if text.startswith("--ray="):
+            return kept[:number] + kept[number + 1 :]
+    return kept
+
+
+def _recipe_class(arguments: Sequence[str]) -> type[SftRecipe]:
+    """The class of the recipe that the arguments name, whose values are options."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe")
+    parser.add_argument("--objective")
+    named, _ = parser.parse_known_args(arguments)
+    values = recipe_values(named.recipe) if named.recipe else {}
+    return recipe_class(named.objective or str(values.get("objective", "answers")))
 
 
 def _nearest_option(name: str, known: list[str]) -> str:
@@ -140,51 +181,20 @@ def recipe_of(options: argparse.Namespace) -> SftRecipe:
         ConfigurationError: neither a stage nor a recipe is named, or a value is not usable.
     """
     changes: dict[str, Any] = {
-        entry.name: value
-        for entry in fields(SftRecipe)
-        if (value := getattr(options, f"recipe_{entry.name}")) is not None
+        key.removeprefix("recipe_"): value
+        for key, value in vars(options).items()
+        if key.startswith("recipe_") and value is not None
     }
     name = options.recipe
     if name is None:
         stage = changes.get("stage")
         if stage not in ("align", "sft"):
             raise ConfigurationError("say what to train: --stage align, --stage sft or a --recipe")
+        if not options.model:
+            raise ConfigurationError("which checkpoint is trained? Name it with --model")
         config = RoboReferConfig.from_folder(resolve_folder(options.model))
         name = f"{stage}-{'8b' if config.image_aspect_ratio == 'dynamic_s2' else '2b'}"
     return load_recipe(name, changes)
-
-
-def _open_data(options: argparse.Namespace, recipe: SftRecipe, group: Processes) -> Any:
-    """The samples; indexes are built by the first process, while the others wait."""
-    from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions
-    from roborefer_ros.training.data.mixtures import Part, expand, mixture_digest
-    from roborefer_ros.training.data.registry import open_registry, own_dataset
-    from roborefer_ros.training.data.rows import ThinkMode
-    from roborefer_ros.training.sft.loop import Data
-
-    if options.data is not None:
-        if options.recipe_mixture:
-            raise ConfigurationError("--data and --mixture exclude each other; register the data")
-        parts = [Part(own_dataset(options.data, options.images, options.depths))]
-    else:
-        if options.images or options.depths:
-            raise ConfigurationError("--images and --depth belong to --data")
-        if not recipe.mixture:
-            raise ConfigurationError("which data? Name a --mixture, or --data with --images")
-        parts = expand(recipe.mixture, open_registry(options.data_root, options.registry))
-    slices = options.slice_folder or os.environ.get("VILA_SLICE_FOLDER")
-    reading = replace(
-        ReadOptions(),
-        think=ThinkMode.parse(recipe.think),
-        max_turns=options.max_turns,
-        seed=recipe.seed,
-        slice_folder=Path(slices) if slices else None,
-        index_dir=options.index_dir,
-    )
-    samples = MixtureDataset(parts, reading) if group.is_first else None
-    group.wait()
-    samples = samples or MixtureDataset(parts, reading)
-    return Data(samples, tuple(samples.lengths), mixture_digest(parts))
 
 
 def _init_depth(arguments: Sequence[str]) -> int:
@@ -200,4 +210,15 @@ def _init_depth(arguments: Sequence[str]) -> int:
 
     init_depth(options.source, options.output)
     print(f"wrote {options.output}; next: roborefer sft --stage align --model {options.output}")
+    return 0
+
+
+def _report(arguments: Sequence[str]) -> int:
+    parser = ArgumentParser(prog="roborefer sft report", description="A page about a run.")
+    parser.add_argument("run", type=Path, help="folder of the run (its --output)")
+    parser.add_argument("--out", type=Path, help="HTML file (default: report.html in the folder)")
+    options = parser.parse_args(arguments)
+    from roborefer_ros.training.sft.report import write_report
+
+    print(f"wrote {write_report(options.run, options.out)}")
     return 0

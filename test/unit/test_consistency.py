@@ -44,6 +44,7 @@ FROM_PIP |= {
     "prometheus_client",
     "ray",
     "peft",
+    "wandb",
     "mujoco",
     "mink",
     "scipy",

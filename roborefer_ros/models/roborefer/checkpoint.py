@@ -123,6 +123,10 @@ def _is_out_of_memory(error: Exception) -> bool:
     return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
+#: token ids that the generation configuration repeats
+_ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
 def save_roborefer(
     model: RoboRefer, tokenizer: Any, folder: Path, dtype: torch.dtype = torch.bfloat16
 ) -> None:
@@ -188,6 +192,8 @@ def write_configs(config: RoboReferConfig, folder: Path) -> None:
         write_json(folder / name / "config.json", _part_config(name, config))
         if name.endswith("tower"):
             write_json(folder / name / "preprocessor_config.json", _preprocessor(config))
+    ends = {key: getattr(config.llm, key, None) for key in _ENDS}
+    write_json(folder / "llm" / "generation_config.json", {"do_sample": False, **ends})
 
 
 def resolve_folder(source: str | Path, revision: str | None = None) -> Path:

@@ -18,6 +18,8 @@ from transformers import PreTrainedConfig
 #: what transformers 5 writes about the place that a tokenizer was opened from
 _OF_THIS_MACHINE = ("backend", "is_local", "local_files_only", "name_or_path")
 
+_OF_AN_ADDED_TOKEN = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write a tokenizer of Qwen2's kind.
@@ -39,10 +41,16 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
         values.pop(key, None)
     values["tokenizer_class"] = "Qwen2Tokenizer"
     values["chat_template"] = tokenizer.chat_template
+    values["added_tokens_decoder"] = {
+        str(number): {key: getattr(token, key) for key in _OF_AN_ADDED_TOKEN}
+        for number, token in sorted(tokenizer.added_tokens_decoder.items())
+    }
     write_json(path, values)
     names = ("bos_token", "eos_token", "pad_token", "additional_special_tokens")
     tokens = {name: values[name] for name in names if values.get(name)}
     write_json(folder / "special_tokens_map.json", tokens)
+    # vocab.json and merges.txt, which the tokenizer in Python reads
+    tokenizer.backend_tokenizer.model.save(str(folder))
 
 
 def portable(config: PreTrainedConfig, architecture: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.files import read_json
 from roborefer_ros.training.data.defects import Defect
+from roborefer_ros.training.data.held_out import is_held_out
 from roborefer_ros.training.data.index import RowIndex, open_index, usable
 from roborefer_ros.training.data.mixtures import Part
 from roborefer_ros.training.data.pictures import (
@@ -61,6 +62,8 @@ class ReadOptions:
             sample; else it is noted and learned, as by the reference.
         slice_folder: With ``<subset>/<name>.json``: rows that ``name@subset`` leaves out.
         index_dir: Folder of the indexes; beside the JSON without it.
+        held_out: Share of the scenes that are not trained on; a sample of one is replaced by the
+            next of its data set.
     """
 
     think: ThinkMode = field(default_factory=ThinkMode)
@@ -71,6 +74,7 @@ class ReadOptions:
     strict_shapes: bool = False
     slice_folder: Path | None = None
     index_dir: Path | None = None
+    held_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -218,8 +222,13 @@ class PartDataset:
             PictureError: with ``on_error="raise"``, or too many defective samples in a row.
         """
         skipped: list[str] = []
-        for step in range(min(_MOST_TRIES, self.unique)):
+        share = self._options.held_out
+        for step in range(self.unique):
             sample = self.sample(number + step, epoch)
+            if share and is_held_out(sample.row, share):
+                continue
+            if len(skipped) >= _MOST_TRIES:
+                break
             try:
                 loaded = sample.load(strict_shapes=self._options.strict_shapes)
             except PictureError as error:
@@ -231,6 +240,11 @@ class PartDataset:
                 return loaded
             return LoadedSample(
                 loaded.sample, loaded.images, loaded.depths, loaded.notes, tuple(skipped)
+            )
+        if not skipped:
+            raise ConfigurationError(
+                f"{self.part.text}: held_out {share:g} holds all {self.unique} samples out; lower "
+                "it, or train on more pictures"
             )
         raise PictureError(
             Defect.BROKEN_PICTURE, f"{len(skipped)} samples in a row are defective; {skipped[-1]}"

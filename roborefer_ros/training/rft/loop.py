@@ -32,7 +32,9 @@ from roborefer_ros.training.rft.rewards import Annotation, Rewards, score
 from roborefer_ros.training.sft.batches import open_loader
 from roborefer_ros.training.sft.engine import Processes
 from roborefer_ros.training.sft.log import RunLog
-from roborefer_ros.training.sft.loop import Data, Run
+from roborefer_ros.training.sft.loop import Run
+from roborefer_ros.training.sft.objective import Data
+from roborefer_ros.training.sft.stages import build_optimizer
 
 #: (text of an answer, what is known of its prompt) -> what it is worth
 Judge = Callable[[str, Annotation], Rewards]
@@ -146,6 +148,12 @@ class RftRun(Run):
 
     def _open(self, source: str | Path) -> tuple[PolicyEngine, RoboReferProcessor]:
         return open_policy(self.recipe, source, self.group)
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [build_optimizer(self.engine.model, self.recipe)]
+
+    def _average(self) -> None:
+        return None
 
     def _open_log(self) -> RftLog:
         return RftLog(self.output, self.group, self.recipe.log_every, self.total)

@@ -16,7 +16,6 @@ from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.labels import (
     IGNORE,
-    TrainingBatch,
     TrainingItem,
     collate,
     training_item,
@@ -24,6 +23,28 @@ from roborefer_ros.models.roborefer.labels import (
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.training.data.dataset import LoadedSample
 from roborefer_ros.training.data.items import fit_item
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples that one process passes through the network at once.
+
+    Attributes:
+        tensors: Of them, as the objective's module takes them.
+        names: What each row's loss is counted under in the log: its data set.
+        origins: Where the rows come from, without their pictures; empty where none can be
+            defective.
+        positions: Rows of the language model's input, without padding.
+        cut_pairs: Question-answer pairs that did not fit into the longest sample.
+        lost_rows: Samples of which not even one pair fitted.
+    """
+
+    tensors: Any
+    names: tuple[str, ...]
+    positions: int
+    origins: tuple[LoadedSample, ...] = ()
+    cut_pairs: int = 0
+    lost_rows: int = 0
 
 
 class Samples(Protocol):
@@ -34,23 +55,8 @@ class Samples(Protocol):
     def __getitem__(self, number: int, /) -> Any: ...
 
 
-@dataclass(frozen=True)
-class Batch:
-    """The samples that one process passes through the network at once.
-
-    Attributes:
-        tensors: Of them.
-        origins: Of each row, without its pictures.
-        positions: Rows of the language model's input, without padding.
-        cut_pairs: Question-answer pairs that did not fit into the longest sample.
-        lost_rows: Samples of which not even one pair fitted.
-    """
-
-    tensors: TrainingBatch
-    origins: tuple[LoadedSample, ...]
-    positions: int
-    cut_pairs: int
-    lost_rows: int
+#: samples -> their batch; runs in the processes that load
+Collate = Callable[[Sequence[Any]], Batch]
 
 
 class Collator:
@@ -81,8 +87,9 @@ class Collator:
             items.append(fitted.item)
         return Batch(
             collate(items, self._processor.tokenizer.pad_token_id, self._limit),
-            tuple(replace(loaded, images=(), depths=()) for loaded in samples),
+            tuple(loaded.sample.dataset for loaded in samples),
             positions,
+            tuple(replace(loaded, images=(), depths=()) for loaded in samples),
             cut,
             lost,
         )

@@ -3,7 +3,8 @@
 """Processes and devices: one process, or several that average (DDP) or share (FSDP2) the weights.
 
 The launcher is torchrun; its variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT)
-are all that is read.  Without them there is one process.
+are all that is read.  Without them there is one process.  Ray Train has made the process group
+before (see ``ray_cluster``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import contextlib
 import math
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,10 +25,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.models.roborefer.labels import IGNORE, TrainingBatch
+from roborefer_ros.models.roborefer.labels import collate, training_item
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
-from roborefer_ros.training.sft.module import MediaModule, StageModule
+from roborefer_ros.training.sft.objective import ANSWERS, Objective
 from roborefer_ros.training.sft.recipe import SftRecipe, TrainingRecipe
 
 
@@ -40,13 +43,15 @@ class StepResult:
         skipped: Whether the weights were left as they were: no learned token, or a number that
             is not finite.
         rows: This process' rows: ``(loss summed over its tokens, tokens)`` each.
+        parts: Name -> further loss that is learned, mean over this process' batches.
     """
 
     loss: float
     gradient_norm: float
-    tokens: int
+    tokens: float
     skipped: bool
-    rows: tuple[tuple[float, int], ...]
+    rows: tuple[tuple[float, float], ...]
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,9 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         raise ConfigurationError(f"device is {device!r}, not auto, cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("device is cuda, but PyTorch finds no GPU: use --device cpu")
+    if dist.is_initialized():  # by Ray Train
+        yield Processes(dist.get_rank(), dist.get_world_size(), _own_device(kind))
+        return
     if "WORLD_SIZE" not in os.environ:
         yield Processes(0, 1, torch.device(kind))
         return
@@ -115,16 +123,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
             f"WORLD_SIZE is set, but not {' and '.join(absent)}: start the command with torchrun, "
             "or unset WORLD_SIZE for one process"
         )
-    own = torch.device("cpu")
-    if kind == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise ConfigurationError(
-                f"this machine has {torch.cuda.device_count()} GPUs, but torchrun started process "
-                f"{local} on it: lower --nproc-per-node"
-            )
-        own = torch.device("cuda", local)
-        torch.cuda.set_device(own)
+    own = _own_device(kind)
     if kind == "cuda":
         dist.init_process_group("nccl", device_id=own)
     else:
@@ -133,6 +132,25 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         yield Processes(dist.get_rank(), dist.get_world_size(), own)
     finally:
         dist.destroy_process_group()
+
+
+def _own_device(kind: str) -> torch.device:
+    """Where this process of several computes.
+
+    Raises:
+        ConfigurationError: more processes than GPUs on this machine.
+    """
+    if kind == "cpu":
+        return torch.device("cpu")
+    local = int(os.environ["LOCAL_RANK"])
+    if local >= torch.cuda.device_count():
+        raise ConfigurationError(
+            f"this machine has {torch.cuda.device_count()} GPUs, but process {local} was started "
+            "on it: lower --nproc-per-node"
+        )
+    own = torch.device("cuda", local)
+    torch.cuda.set_device(own)
+    return own
 
 
 class Engine:
@@ -144,6 +162,10 @@ class Engine:
         recipe: Precision, parallelism, packing, checkpointing, clipping.
         group: The processes.
         learns: Whether gradients are exchanged; False for a network that is only asked.
+        objective: What is learned.
+
+    Raises:
+        ConfigurationError: sharded weights with an optimizer that needs whole matrices.
     """
 
     def __init__(
@@ -154,7 +176,9 @@ class Engine:
         group: Processes,
         *,
         learns: bool = True,
+        objective: Objective = ANSWERS,
     ) -> None:
+        self.objective = objective
         self.group, self.recipe, self.model = group, recipe, model
         self.parallel = parallel_mode(recipe, group)
         half = use_bfloat16(recipe, group.device)
@@ -162,7 +186,7 @@ class Engine:
             _recompute_activations(model)
         model.train()
         cast = torch.bfloat16 if half and self.parallel != "fsdp" else None
-        self.module = self._make_module(model, processor, cast)
+        self.module: Any = self._make_module(model, processor, cast)
         self.wrapped: nn.Module = self.module
         if self.parallel == "fsdp":
             self._shard(half)
@@ -182,11 +206,15 @@ class Engine:
 
     def _make_module(
         self, model: RoboRefer, processor: RoboReferProcessor, autocast: torch.dtype | None
-    ) -> MediaModule:
+    ) -> nn.Module:
+        """The network with its loss."""
         assert isinstance(self.recipe, SftRecipe)
-        return StageModule(
-            model, processor, packing=self.recipe.packing, autocast=autocast, every_part=True
-        )
+        if self.parallel == "fsdp" and self.recipe.optimizer == "muon":
+            raise ConfigurationError(
+                "optimizer muon needs whole matrices, parallel fsdp shares them out: set parallel "
+                "to ddp, or optimizer to adamw"
+            )
+        return self.objective.module(model, processor, self.recipe, autocast)
 
     def _shard(self, half: bool) -> None:
         """Each layer, then the rest; float32 masters, computed and exchanged as the recipe says."""
@@ -205,9 +233,7 @@ class Engine:
         if self.group.device.type == "cuda":
             self.module.to(self.group.device)  # buffers
 
-    def step(
-        self, batches: Sequence[TrainingBatch], optimizer: torch.optim.Optimizer
-    ) -> StepResult:
+    def step(self, batches: Sequence[Any], *optimizers: torch.optim.Optimizer) -> StepResult:
         """One step of the optimizer on the batches of all processes.
 
         The loss is the mean over the learned tokens of all processes and all batches, so that the
@@ -215,26 +241,77 @@ class Engine:
 
         Args:
             batches: This process'; every process has equally many.
-            optimizer: Of the weights that learn.
+            optimizers: Of the weights that learn.
         """
-        own = sum(int((batch.labels[:, 1:] != IGNORE).sum()) for batch in batches)
-        tokens = int(self.group.total([own])[0])
+        tokens = self.group.total([sum(self.module.weight(batch) for batch in batches)])[0]
         if tokens == 0:
             return StepResult(math.nan, 0.0, 0, True, ())
-        total, rows = 0.0, []  # type: float, list[tuple[float, int]]
+        total = 0.0
+        rows: list[tuple[float, float]] = []
+        parts: dict[str, float] = defaultdict(float)
         for index, batch in enumerate(batches):
             with self._exchange(index == len(batches) - 1):
                 loss = self.wrapped(batch)
                 (loss.total * (self.group.world / tokens)).backward()
             total += float(loss.total.detach())
             rows += list(zip(loss.per_row.tolist(), loss.tokens.tolist(), strict=True))
+            for name, part in loss.parts.items():
+                parts[name] += float(part.detach()) / len(batches)
         norm = self._clip()
         mean = self.group.total([total])[0] / tokens
         skipped = not (math.isfinite(norm) and math.isfinite(mean))
-        if not skipped:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return StepResult(mean, norm, tokens, skipped, tuple(rows))
+        for optimizer in optimizers:
+            if not skipped:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return StepResult(mean, norm, tokens, skipped, tuple(rows), dict(parts))
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[RoboRefer]:
+        """The network for answers: whole weights on every process, nothing recomputed.
+
+        Processes may run it differently often and long inside.  Training goes on behind it as if
+        it had not been: neither weights nor random numbers change.
+
+        Yields:
+            The network in evaluation mode; where the computation is in bfloat16, its weights are,
+            as they are exported.
+        """
+        sharded = [module for module in self.module.modules() if isinstance(module, FSDPModule)]
+        state = torch.get_rng_state()
+        was_training = self.module.training
+        self.module.eval()
+        masters: list[tuple[nn.Parameter, torch.Tensor]] = []
+        try:
+            if sharded:
+                self._become_root()
+            for module in sharded:
+                if module is not self.module:
+                    module.set_reshard_after_forward(False, recurse=False)
+                module.unshard()
+            if self.module.autocast is not None:
+                masters = [(weight, weight.data) for weight in self.module.parameters()]
+                for weight, value in masters:
+                    weight.data = value.to(self.module.autocast)
+            with torch.no_grad():
+                yield self.model
+        finally:
+            for weight, value in masters:
+                weight.data = value
+            for module in sharded:
+                module.reshard()
+                if module is not self.module:
+                    module.set_reshard_after_forward(True, recurse=False)
+            self.module.train(was_training)
+            torch.set_rng_state(state)
+
+    def _become_root(self) -> None:
+        """One pass on a text: sharded layers must not run before the module that holds them all."""
+        processor = self.module.processor
+        turns = [{"from": "human", "value": "-"}, {"from": "gpt", "value": "-"}]
+        item = training_item(processor, turns)
+        with torch.no_grad():
+            self.module(collate([item], processor.tokenizer.pad_token_id, processor.max_length))
 
     @contextlib.contextmanager
     def _exchange(self, last: bool) -> Iterator[None]:
@@ -250,7 +327,7 @@ class Engine:
 
     def _clip(self) -> float:
         """Norm of all gradients, which are scaled down where the recipe asks for it."""
-        learning = [p for p in self.model.parameters() if p.requires_grad]
+        learning = [p for p in self.module.parameters() if p.requires_grad]
         limit = self.recipe.max_grad_norm or math.inf
         norm = nn.utils.clip_grad_norm_(learning, limit)
         return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

@@ -14,12 +14,13 @@ from torch import nn
 
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.training.data.sampler import Layout, MixtureSampler
-from roborefer_ros.training.sft.batches import Batch, Collator
+from roborefer_ros.training.sft.batches import Batch
 from roborefer_ros.training.sft.engine import Processes, use_bfloat16
 from roborefer_ros.training.sft.log import duration, peak_memory
-from roborefer_ros.training.sft.loop import Data, open_engine
+from roborefer_ros.training.sft.loop import open_engine
+from roborefer_ros.training.sft.objective import Data
 from roborefer_ros.training.sft.recipe import SftRecipe
-from roborefer_ros.training.sft.stages import build_optimizer
+from roborefer_ros.training.sft.stages import build_optimizers
 
 #: samples of which the longest is taken
 _LOOKED_AT = 32
@@ -92,20 +93,20 @@ def dry_run(recipe: SftRecipe, source: str | Path, data: Data, group: Processes)
         data.lengths, layout, recipe.seed, recipe.shuffle, recipe.tail, data.digest
     )
     total = recipe.max_steps or sampler.steps * recipe.epochs
-    engine, processor = open_engine(recipe, source, group)
-    collator = Collator(processor, recipe.max_length)
+    engine, processor = open_engine(recipe, source, group, data.objective)
+    collator = data.objective.collator(processor, recipe)
     stride = max(1, len(data.samples) // _LOOKED_AT)
     looked_at = [data.samples[n] for n in range(0, len(data.samples), stride)][:_LOOKED_AT]
     longest = max(looked_at, key=lambda loaded: collator([loaded]).positions)
     one = collator([longest])
     half = use_bfloat16(recipe, group.device)
     found = needs(engine.model, recipe, engine.parallel, half, group.world, one)
-    optimizer = build_optimizer(engine.model, recipe)
+    optimizers = build_optimizers(engine.module, recipe)
     batch = collator([longest] * recipe.device_batch).tensors
     seconds = 0.0
     for step in range(1 + _TIMED):
         began = time.monotonic()
-        engine.step([batch], optimizer)
+        engine.step([batch], *optimizers)
         if group.device.type == "cuda":
             torch.cuda.synchronize(group.device)
         seconds += (time.monotonic() - began) / _TIMED if step else 0.0

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from roborefer_ros.files import replaced_folder
 from roborefer_ros.models.roborefer.checkpoint import write_configs, write_part
+from roborefer_ros.models.roborefer.export import save_tokenizer
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.training.sft.engine import Processes
 from roborefer_ros.training.sft.lora import merged
@@ -52,7 +53,7 @@ def export(
                     failure = _attempt(failure, _writer(model, name, part, group, partial, dtype))
                 if failure:
                     raise failure
-                tokenizer.save_pretrained(partial / "llm")
+                save_tokenizer(tokenizer, partial / "llm")
         else:
             for _, part in model.named_children():
                 for _ in gathered(part, group, dtype):

@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run tells: a line for each step, a file of all numbers, and TensorBoard."""
+"""What a run tells: a line for each step, a file of all numbers, and the trackers' curves."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from roborefer_ros.training.data.dataset import SkipTally
 from roborefer_ros.training.sft.batches import Batch
 from roborefer_ros.training.sft.engine import Processes, StepResult
+from roborefer_ros.training.sft.evaluation import Evaluation
+from roborefer_ros.training.sft.trackers import Tracker, open_trackers
 
 #: steps between two lines with the loss of each data set
 DATASETS_EVERY = 50
@@ -24,25 +26,36 @@ class RunLog:
     """Log of a run; only the first process writes.
 
     Args:
-        folder: Of the run: ``log.jsonl`` and ``tensorboard/``.
+        folder: Of the run; ``log.jsonl`` is written there.
         group: The processes.
         every: Steps between two lines.
         total: Steps of the whole run.
         out: Where lines are shown.
+        trackers: Take the numbers, too, on the first process; owned from now on.  TensorBoard by
+            default, where it is installed.
     """
 
     def __init__(
-        self, folder: Path, group: Processes, every: int, total: int, out: TextIO | None = None
+        self,
+        folder: Path,
+        group: Processes,
+        every: int,
+        total: int,
+        out: TextIO | None = None,
+        trackers: Sequence[Tracker] | None = None,
     ) -> None:
         self._group, self._every, self._total = group, every, total
         self._out = out or sys.stderr
         self._path = folder / "log.jsonl"
-        self._board = _open_board(folder / "tensorboard") if group.is_first else None
+        if trackers is None:
+            trackers = open_trackers(("tensorboard",), folder, {}) if group.is_first else ()
+        self._trackers = trackers
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         self._skips = SkipTally()
         self._begin()
         self._first_step: int | None = None
         self._started = time.monotonic()
+        self._apart = 0.0
 
     def _begin(self) -> None:
         self._rows = self._positions = self._cut = self._lost = 0
@@ -67,7 +80,7 @@ class RunLog:
         self._waited += waited
         rows = iter(result.rows)
         for batch in batches:
-            self._rows += len(batch.origins)
+            self._rows += len(batch.names)
             for loaded in batch.origins:
                 self._skips.add(loaded)
                 for message in loaded.skipped:
@@ -75,15 +88,36 @@ class RunLog:
             self._positions += batch.positions
             self._cut += batch.cut_pairs
             self._lost += batch.lost_rows
-            for loaded, (loss, tokens) in zip(batch.origins, rows, strict=False):
-                self._sums[loaded.sample.dataset][0] += loss
-                self._sums[loaded.sample.dataset][1] += tokens
+            for name, (loss, tokens) in zip(batch.names, rows, strict=False):
+                self._sums[name][0] += loss
+                self._sums[name][1] += tokens
         if self._first_step is None:
             self._first_step, self._started = step, time.monotonic()
         if step % self._every == 0 or step == self._total:
             self._write(step, rate, result)
         if step % DATASETS_EVERY == 0 or step == self._total:
             self._write_datasets(step)
+
+    def evaluated(self, found: Evaluation, duration_s: float, is_best: bool) -> None:
+        """Note an evaluation; its time counts for no rate.
+
+        Args:
+            found: What it found.
+            duration_s: What it took, seconds.
+            is_best: Whether no evaluation before was as good.
+        """
+        self._since += duration_s
+        self._apart += duration_s
+        if not self._group.is_first:
+            return
+        self._append(
+            {"step": found.step, "evaluation": found.values, "seconds": duration_s,
+             "is_best": is_best}
+        )  # fmt: skip
+        self._plot(found.step, found.values)
+        best = ", the best so far" if is_best else ""
+        text = f"step {found.step} evaluation: {found.line()} ({duration_s:.1f} s){best}"
+        print(text, file=self._out, flush=True)
 
     def note(self, text: str, **values: Any) -> None:
         """Tell an event, once for all processes."""
@@ -92,9 +126,9 @@ class RunLog:
             self._append({"event": text, **values})
 
     def close(self) -> None:
-        """Write what is buffered."""
-        if self._board is not None:
-            self._board.close()
+        """Write what is not written yet."""
+        for tracker in self._trackers:
+            tracker.close()
 
     def _write(self, step: int, rate: float, result: StepResult) -> None:
         elapsed = max(1e-9, time.monotonic() - self._since)
@@ -114,6 +148,7 @@ class RunLog:
             "skipped": float(result.skipped),
             "cut_pairs": cut,
             "lost_rows": lost,
+            **{f"loss/{name}": value for name, value in result.parts.items()},
         }
         if not self._group.is_first:
             return
@@ -136,7 +171,8 @@ class RunLog:
         done = step - self._first_step
         if not done:
             return "?"
-        return duration((time.monotonic() - self._started) / done * (self._total - step))
+        elapsed = time.monotonic() - self._started - self._apart
+        return duration(elapsed / done * (self._total - step))
 
     def _write_datasets(self, step: int) -> None:
         total: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -161,9 +197,8 @@ class RunLog:
             file.write(json.dumps(values) + "\n")
 
     def _plot(self, step: int, values: Mapping[str, float]) -> None:
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.add(step, values)
 
 
 def duration(seconds: float) -> str:
@@ -183,12 +218,3 @@ def peak_memory(group: Processes) -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _open_board(folder: Path) -> Any:
-    """TensorBoard's writer, or None where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

@@ -8,7 +8,7 @@ Sharded weights are gathered by hooks of ``forward`` only, so everything happens
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -32,11 +32,13 @@ class StageLoss:
         total: Cross entropy summed over the learned tokens, scalar, float32.
         per_row: ``[B]`` the same for each row, without gradient.
         tokens: ``[B]`` learned tokens of each row.
+        parts: Name -> further loss that ``total`` holds, mean of the batch, without gradient.
     """
 
     total: torch.Tensor
     per_row: torch.Tensor
     tokens: torch.Tensor
+    parts: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class MediaModule(nn.Module):
@@ -127,6 +129,11 @@ class StageModule(MediaModule):
             spliced = splice_media(self.model, self.processor, batch, images, depths)
             loss = self._text_loss(spliced)
         return StageLoss(loss.total + extra_image + extra_depth, loss.per_row, loss.tokens)
+
+    @staticmethod
+    def weight(batch: TrainingBatch) -> float:
+        """Learned tokens of a batch."""
+        return float((batch.labels[:, 1:] != IGNORE).sum())
 
     def _text_loss(self, spliced: SplicedBatch) -> StageLoss:
         """Run the language model; its head on the positions that predict a learned token only."""

@@ -14,11 +14,11 @@ import torch
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.labels import IGNORE, collate, splice_batch, training_item
 from roborefer_ros.training.data.dataset import LoadedSample
-from roborefer_ros.training.sft.batches import Collator
 from roborefer_ros.training.sft.engine import Engine, Processes
-from roborefer_ros.training.sft.loop import Data, open_engine
+from roborefer_ros.training.sft.loop import open_engine
+from roborefer_ros.training.sft.objective import Data
 from roborefer_ros.training.sft.recipe import SftRecipe
-from roborefer_ros.training.sft.stages import build_optimizer
+from roborefer_ros.training.sft.stages import build_optimizers
 
 #: mean loss of the learned tokens that counts as known by heart
 GOAL = 0.05
@@ -51,17 +51,17 @@ def overfit(recipe: SftRecipe, source: str | Path, data: Data, count: int, group
             f"--overfit {count}: not a multiple of the {group.world} processes"
         )
     recipe = replace(recipe, global_batch=count, device_batch=1)
-    engine, processor = open_engine(recipe, source, group)
-    optimizer = build_optimizer(engine.model, recipe)
-    collator = Collator(processor, recipe.max_length)
+    engine, processor = open_engine(recipe, source, group, data.objective)
+    optimizers = build_optimizers(engine.module, recipe)
+    collator = data.objective.collator(processor, recipe)
     own = [data.samples[number] for number in range(group.rank, count, group.world)]
     batches = [collator([loaded]).tensors for loaded in own]
     steps, loss, is_known = recipe.max_steps or MOST_STEPS, float("inf"), False
     for step in range(steps):
         factor = min(1.0, (step + 1) / _RISING)  # then at its height, since the end is open
-        for parameters in optimizer.param_groups:
+        for parameters in (entry for each in optimizers for entry in each.param_groups):
             parameters["lr"] = parameters["base_lr"] * factor
-        loss = engine.step(batches, optimizer).loss
+        loss = engine.step(batches, *optimizers).loss
         is_known = loss < GOAL and _says_them(engine, own, group)
         if group.is_first and (step % 10 == 0 or is_known):
             print(f"step {step + 1}/{steps} loss {loss:.4f}", file=sys.stderr, flush=True)

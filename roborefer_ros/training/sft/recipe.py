@@ -7,9 +7,10 @@ Typed values, from YAML files and the command line.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,18 @@ Stage = Literal["align", "sft"]
 
 #: stage -> the parts that learn in it
 STAGE_PARTS: dict[str, tuple[str, ...]] = {"align": ("depth_projector",), "sft": tuple(PARTS)}
+
+
+#: objective -> class of its recipes, and what opens its data
+OBJECTIVES = {
+    "answers": (
+        "roborefer_ros.training.sft.recipe:SftRecipe",
+        "roborefer_ros.training.sft.open_data:open_answers_data",
+    ),
+}
+
+#: values of ``report_to``
+TRACKERS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,8 @@ class SftRecipe(TrainingRecipe):
     """Every value that decides what a run learns and how; see ``TrainingRecipe`` for the rest.
 
     Attributes:
+        objective: ``answers`` (the answers of rows, as the reference) or ``tabletop`` (the bundled
+            network, from scratch).
         stage: ``align`` (the depth projector learns) or ``sft`` (everything learns).
         global_batch: Rows of one optimizer step over all processes.
         device_batch: Rows that one process passes through the network at a time.
@@ -127,8 +142,28 @@ class SftRecipe(TrainingRecipe):
         shuffle: ``global`` (one permutation, the same rows in a step however many processes there
             are) or ``reference`` (the published code's order, tied to the number of processes).
         tail: ``drop`` leaves out samples that fill no global batch, ``keep`` fills it up.
+        optimizer: ``adamw``, or ``muon`` for the matrices inside the layers and AdamW for the rest
+            (not with ``fsdp``).
+        matrix_rate: Highest rate of Muon.
+        schedule: ``cosine`` to zero behind the warm-up, or ``trapezoid``: constant, then linear.
+        cooldown: Share of the steps at the end in which the rate of a trapezoid falls to zero.
+        average_decay: Decay of a moving average of the weights, which is evaluated and exported in
+            their place; 0 for none.
+        average_every: Steps between two updates of the average.
+        report_to: Where curves go: ``tensorboard`` (where it is installed), ``wandb``.
+        held_out: Share of the scenes, by the names of their pictures, that is not trained on but
+            evaluated.
+        eval_mixture: Data sets to evaluate in place of ``held_out``, in the mixture grammar.
+        benchmark: Folder of a benchmark, or ``hf:<data set>``, that is asked in evaluations.
+        eval_every: Steps between evaluations; 0 for the end only.
+        eval_samples: Most held-out rows whose loss is taken, and most questions that are asked of
+            each source.
+        eval_first: Whether the network is evaluated before the first step, too, which shows what it
+            forgets.
+        keep_best: Whether the best checkpoint of all evaluations is kept, in ``best``.
     """
 
+    objective: str = "answers"
     stage: Stage = "sft"
     global_batch: int = 384
     device_batch: int = 6
@@ -137,17 +172,40 @@ class SftRecipe(TrainingRecipe):
     think: str = "none"
     shuffle: Literal["global", "reference"] = "global"
     tail: Literal["drop", "keep"] = "drop"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    matrix_rate: float = 2e-3
+    schedule: Literal["cosine", "trapezoid"] = "cosine"
+    cooldown: float = 0.4
+    average_decay: float = 0.0
+    average_every: int = 1
+    report_to: tuple[str, ...] = ("tensorboard",)
+    held_out: float = 0.0
+    eval_mixture: str = ""
+    benchmark: str = ""
+    eval_every: int = 0
+    eval_samples: int = 200
+    eval_first: bool = False
+    keep_best: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("global_batch", "device_batch"):
+        for key in ("global_batch", "device_batch", "average_every", "eval_samples"):
             if getattr(self, key) < 1:
                 raise ConfigurationError(f"{key} is {getattr(self, key)}; it must be 1 or more")
+        for key in ("average_decay", "held_out"):
+            if getattr(self, key) >= 1:
+                raise ConfigurationError(f"{key} is {getattr(self, key)}; it must be below 1")
+        _check_evaluation(self)
 
     @property
     def learning_parts(self) -> tuple[str, ...]:
         """The parts that learn."""
         return self.parts or STAGE_PARTS[self.stage]
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there is something to evaluate."""
+        return bool(self.held_out or self.eval_mixture or self.benchmark)
 
     def accumulation(self, world: int) -> int:
         """Passes through the network for one optimizer step.
@@ -183,13 +241,46 @@ def load_recipe(name: str, changes: Mapping[str, Any] | None = None) -> SftRecip
     Raises:
         ConfigurationError: unknown recipe or key (the message names the nearest), wrong value.
     """
+    own = {**recipe_values(name), **(changes or {})}
+    kind = recipe_class(str(own.get("objective", "answers")))
+    return kind(**converted(own, name, kind))
+
+
+def recipe_values(name: str) -> dict[str, Any]:
+    """What a recipe says, unchecked.
+
+    Args:
+        name: See ``load_recipe``.
+
+    Raises:
+        ConfigurationError: unknown recipe, or not a YAML file of values.
+    """
     path = Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml"):
         path = RECIPES / f"{name}.yaml"
         if name not in recipe_names():
             raise ConfigurationError(f"unknown recipe {name!r}{nearest(name, recipe_names(), 1)}")
-    own = {**read_recipe(path), **(changes or {})}
-    return replace(SftRecipe(), **converted(own, str(path), SftRecipe))
+    return read_recipe(path)
+
+
+def recipe_class(objective: str) -> type[SftRecipe]:
+    """The class of the recipes of an objective, whose fields are the values that they have.
+
+    Raises:
+        ConfigurationError: there is no such objective.
+    """
+    if objective not in OBJECTIVES:
+        raise ConfigurationError(
+            f"unknown objective {objective!r}{nearest(objective, list(OBJECTIVES), 1)}"
+        )
+    found: type[SftRecipe] = imported(OBJECTIVES[objective][0])
+    return found
+
+
+def imported(where: str) -> Any:
+    """What ``module:name`` names."""
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
@@ -240,10 +331,11 @@ def _convert(value: Any, hint: Any) -> Any:
             raise ValueError(value)
         return value
     if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value
-        if not all(isinstance(item, str) for item in items):
+        items = [item for item in value.split(",") if item] if isinstance(value, str) else value
+        kind = get_args(hint)[0]
+        if not all(isinstance(item, kind | str) for item in items):
             raise ValueError(value)
-        return tuple(item.strip() for item in items if item.strip())
+        return tuple(kind(item.strip() if isinstance(item, str) else item) for item in items)
     if origin is dict:
         if isinstance(value, str):
             value = dict(item.split("=", 1) for item in value.split(",") if item)
@@ -268,7 +360,7 @@ def _meaning(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
     if get_origin(hint) is tuple:
-        return "a list of names (a,b)"
+        return "a list (a,b)"
     if get_origin(hint) is dict:
         return "factors by name (a=0.1,b=2)"
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "a text")
@@ -294,4 +386,23 @@ def _check(recipe: TrainingRecipe) -> None:
         raise ConfigurationError(
             "lora_rank adds adapters to the language model, but llm is not among the parts that "
             f"learn ({', '.join(recipe.learning_parts)}): add llm to parts or set lora_rank to 0"
+        )
+
+
+def _check_evaluation(recipe: SftRecipe) -> None:
+    """Refuse values of evaluation, log and schedule that do not go together."""
+    for tracker in recipe.report_to:
+        if tracker not in TRACKERS:
+            raise ConfigurationError(
+                f"report_to is {tracker!r}{nearest(tracker, TRACKERS, 1)}; known are "
+                + ", ".join(TRACKERS)
+            )
+    if recipe.cooldown > 1:
+        raise ConfigurationError(f"cooldown is {recipe.cooldown}; it is a share, at most 1")
+    if recipe.held_out and recipe.eval_mixture:
+        raise ConfigurationError("held_out and eval_mixture exclude each other")
+    if (recipe.eval_every or recipe.eval_first) and not recipe.is_evaluated:
+        raise ConfigurationError(
+            "what is to be evaluated? Set held_out, eval_mixture or benchmark, or eval_every to 0 "
+            "and eval_first to false"
         )

@@ -12,7 +12,7 @@ from torch import nn
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.modeling import RoboRefer
-from roborefer_ros.training.sft.recipe import TrainingRecipe
+from roborefer_ros.training.sft.recipe import SftRecipe, TrainingRecipe
 
 
 def select_weights(model: RoboRefer, parts: tuple[str, ...]) -> None:
@@ -82,7 +82,57 @@ def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Ada
     )
 
 
-def rate_factor(step: int, total: int, warmup: float) -> float:
+def build_optimizers(module: nn.Module, recipe: SftRecipe) -> list[torch.optim.Optimizer]:
+    """The optimizers of an objective's module, whose weights they share out.
+
+    Args:
+        module: With ``model``, the network; what else learns in it has AdamW's rate.
+        recipe: Kind of optimizer, rates, decay.
+
+    Returns:
+        AdamW, or Muon for the matrices inside the layers and AdamW, without decay, for the rest.
+    """
+    network = module.model
+    assert isinstance(network, nn.Module)
+    if recipe.optimizer == "adamw":
+        own = {id(p) for p in network.parameters()}
+        further = [p for p in module.parameters() if p.requires_grad and id(p) not in own]
+        optimizer = build_optimizer(network, recipe)
+        if further:
+            rate = recipe.learning_rate
+            optimizer.add_param_group(
+                {"params": further, "lr": rate, "base_lr": rate, "weight_decay": 0.0}
+            )
+        return [optimizer]
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            inside = "layers" in name and parameter.ndim == 2
+            (matrices if inside else others).append(parameter)
+    muon = torch.optim.Muon(
+        matrices,
+        lr=recipe.matrix_rate,
+        weight_decay=recipe.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    adamw = torch.optim.AdamW(
+        others,
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        eps=recipe.epsilon,
+        weight_decay=0.0,
+    )
+    both: list[torch.optim.Optimizer] = [muon, adamw]
+    for each in both:
+        for group in each.param_groups:
+            group["base_lr"] = group["lr"]
+    return both
+
+
+def rate_factor(
+    step: int, total: int, warmup: float, schedule: str = "cosine", cooldown: float = 1.0
+) -> float:
     """Factor on the learning rate in a step: linear from zero, then half a cosine to zero.
 
     The convention of Hugging Face's ``get_cosine_schedule_with_warmup``: the first step of a run
@@ -92,9 +142,13 @@ def rate_factor(step: int, total: int, warmup: float) -> float:
         step: Number of the step, from 0 on.
         total: Steps of the whole run.
         warmup: Share of the steps in which the rate rises.
+        schedule: ``cosine``, or ``trapezoid``: constant behind the warm-up, then linear to zero.
+        cooldown: Share of the steps in which the rate of a trapezoid falls.
     """
     rising = math.ceil(warmup * total)
     if step < rising:
         return step / rising
+    if schedule == "trapezoid":
+        return min(1.0, (1.0 - step / total) / cooldown) if cooldown else 1.0
     done = (step - rising) / max(1, total - rising)
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

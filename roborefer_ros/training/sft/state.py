@@ -14,7 +14,7 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,11 @@ def save_state(
     folder: Path,
     step: int,
     module: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[torch.optim.Optimizer],
     group: Processes,
     meta: Mapping[str, Any],
     keep: int,
+    average: Mapping[str, torch.Tensor] | None = None,
 ) -> Path:
     """Write the state of a run; all processes call it.
 
@@ -54,10 +55,11 @@ def save_state(
         folder: Of the states.
         step: Steps done.
         module: Wrapped network.
-        optimizer: Of its weights.
+        optimizers: Of its weights.
         group: The processes.
         meta: What else is needed to go on, for JSON.
         keep: How many states are kept, this one included.
+        average: Name -> average of a weight; empty where none is kept.
 
     Returns:
         The state's folder.
@@ -71,11 +73,11 @@ def save_state(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     group.wait()
-    model_state, optimizer_state = get_state_dict(module, optimizer, options=_OPTIONS)
+    content = _content(module, optimizers, average)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one process without a process group is meant
         try:
-            dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=partial)
+            dcp.save(content, checkpoint_id=partial)
         except CheckpointException as error:
             raise OSError(f"{partial} cannot be written: {_last_line(error)}") from error
     torch.save(_random_numbers(group), partial / f"random-{group.rank}.pt")
@@ -89,6 +91,16 @@ def save_state(
             shutil.rmtree(old, ignore_errors=True)
     group.wait()
     return final
+
+
+def _content(
+    module: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: Mapping[str, torch.Tensor] | None,
+) -> dict[str, Any]:
+    """The tensors of a state."""
+    model, optimizer = get_state_dict(module, list(optimizers), options=_OPTIONS)
+    return {"model": model, "optimizer": optimizer, **({"average": average} if average else {})}
 
 
 def find_state(folder: Path, resume: str) -> Path | None:
@@ -128,21 +140,25 @@ def read_meta(state: Path) -> dict[str, Any]:
 
 
 def load_state(
-    state: Path, module: nn.Module, optimizer: torch.optim.Optimizer, group: Processes
+    state: Path,
+    module: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    group: Processes,
+    average: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Put a state back; the number of processes may be another one.
 
     Args:
         state: Its folder.
         module: Wrapped network.
-        optimizer: Of its weights.
+        optimizers: Of its weights.
         group: The processes.
+        average: Name -> average of a weight, which is written into.
 
     Raises:
         CheckpointInvalidError: damaged, or of another network.
     """
-    model_state, optimizer_state = get_state_dict(module, optimizer, options=_OPTIONS)
-    content = {"model": model_state, "optimizer": optimizer_state}
+    content = _content(module, optimizers, average)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,9 +171,9 @@ def load_state(
         ) from error
     set_state_dict(
         module,
-        optimizer,
-        model_state_dict=model_state,
-        optim_state_dict=optimizer_state,
+        list(optimizers),
+        model_state_dict=content["model"],
+        optim_state_dict=content["optimizer"],
         options=_OPTIONS,
     )
     random = state / f"random-{group.rank}.pt"

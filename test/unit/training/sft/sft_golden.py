@@ -20,7 +20,7 @@ from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.training.data.dataset import LoadedSample, MixtureDataset, ReadOptions
 from roborefer_ros.training.data.mixtures import Part, mixture_digest
 from roborefer_ros.training.data.registry import own_dataset
-from roborefer_ros.training.sft.loop import Data
+from roborefer_ros.training.sft.objective import Data
 from roborefer_ros.training.sft.recipe import SftRecipe
 
 GOLDEN = Path(__file__).resolve().parents[3] / "data" / "golden"

@@ -89,7 +89,7 @@ def test_every_value_of_the_recipe_is_an_option() -> None:
     assert text.keys() == chosen.keys()
     options: list[str] = []
     for name in chosen:
-        options += [f"--{name.replace('_', '-')}", "1"]
+        options += [f"--{name.replace('_', '-')}", "answers" if name == "objective" else "1"]
     assert parse_arguments([*TINY, "--output", "x", *options]).recipe_lora_alpha == "1"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from two_processes import losses
+from two_processes import asked, losses
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.training.sft.engine import Processes, processes
@@ -44,6 +44,25 @@ def test_a_nan_on_one_process_skips_the_step_on_all(
     assert seen["skipped"] == [True, True]
     assert seen["after"] == seen["before"]
     assert seen["next"] == pytest.approx(13.53693, abs=1e-4)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_answers_in_training_are_those_of_one_process_and_change_nothing(
+    two_processes: dict[str, Any], parallel: str
+) -> None:
+    one, two = asked(ONE), two_processes[f"asked {parallel}"]
+    assert [len(texts) for texts in two["texts"]] == [2, 5]
+    assert two["texts"][0] == two["texts"][1][:2] == one["texts"][0]
+    assert all(two["texts"][1])
+    assert two["losses"] == pytest.approx([13.53693, 10.23257, 7.62151], abs=1e-4)
+    assert one["losses"] == pytest.approx(two["losses"], abs=1e-4)
+
+
+def test_bfloat16_answers_and_keeps_its_float32_masters() -> None:
+    seen = asked(ONE, precision="bf16")
+    plain = losses("2b", "rgbd", ONE, precision="bf16")
+    assert seen["losses"] == plain["losses"]
+    assert all(seen["texts"][0])
 
 
 def test_a_global_batch_that_cannot_be_split_is_refused_with_the_way_out() -> None:

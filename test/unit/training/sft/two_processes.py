@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sft_golden import (
     GOLDEN,
@@ -19,6 +20,8 @@ from sft_golden import (
     text_item,
 )
 
+from roborefer_ros.inference.model import Picture, Request, complete_all
+from roborefer_ros.inference.roborefer import RoboReferModel
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import TrainingBatch, TrainingItem, collate
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
@@ -103,6 +106,23 @@ def with_nan(group: Processes, parallel: str) -> dict[str, Any]:
     }
 
 
+def asked(group: Processes, **values: Any) -> dict[str, Any]:
+    """Three steps; behind the first one the network answers, unequally often on the processes."""
+    engine, optimizer = fresh("2b", group, **values)
+    parts = shares(engine.module.processor, "rgbd")
+    own = [parts[group.rank]] if group.world > 1 else parts
+    batches = [batch_of(engine.module.processor, items) for items in own]
+    losses = [engine.step(batches, optimizer).loss]
+    grey = Picture.of(np.full((40, 60, 3), 100, np.uint8))
+    with engine.whole() as network:
+        model = RoboReferModel("", network, engine.module.processor, max_new_tokens=6)
+        requests = [Request(f"Where is cup {n}?", (grey,)) for n in range(2 + 3 * group.rank)]
+        outcomes = complete_all(model, requests)
+        texts = [getattr(outcome, "text", repr(outcome)) for outcome in outcomes]
+    losses += [engine.step(batches, optimizer).loss for _ in range(2)]
+    return {"texts": group.gathered(texts), "losses": losses}
+
+
 def stopped_run(folder: Path, group: Processes) -> str:
     """A run that one process is told to end; it saves its state."""
     told = RUN_STOPS_AFTER * RUN.accumulation(group.world) if group.rank == 1 else 0
@@ -121,6 +141,7 @@ def main(folder: Path) -> None:
                     result[key] = losses(mode, case, group, parallel=parallel)
         for parallel in ("ddp", "fsdp"):
             result[f"nan {parallel}"] = with_nan(group, parallel)
+            result[f"asked {parallel}"] = asked(group, parallel=parallel)
         result["run"] = stopped_run(folder, group)
         if group.is_first:
             (folder / "result.json").write_text(json.dumps(result))
