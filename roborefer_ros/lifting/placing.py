@@ -307,7 +307,10 @@ def _with_doubts(placed: LiftedPoint, support: Support, options: LiftingOptions)
     trust *= 1.0 - support.uneven_ratio / options.max_uneven_ratio / 2.0
     if support.weakest_half < _WELL_SEEN:
         flags |= PointFlag.SPARSE
-    if _low_share(support, options) > 1.0 or support.uneven_ratio > options.max_uneven_ratio / 3.0:
+    # where heights scatter by as much as flatness_m, a thing as high as that does not show
+    hidden = support.rms_m > options.flatness_m
+    uneven = support.uneven_ratio > options.max_uneven_ratio / 3.0
+    if hidden or uneven or _low_share(support, options) > 1.0:
         flags |= PointFlag.NOT_FLAT
         trust *= _DOUBTED
     if support.hidden_ratio > _HIDDEN:

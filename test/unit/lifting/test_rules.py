@@ -168,3 +168,14 @@ def test_over_something_far_behind_a_nearer_thing_is_not_sure(nearer, confidence
 def test_a_run_of_much_nearer_readings_soon_after_what_is_met(z_m, expected):
     points = np.column_stack((np.zeros((len(z_m), 2)), z_m))
     assert _nearer_follows(points, 16.0) is expected
+
+
+@pytest.mark.parametrize(("flatness_m", "sure"), [(0.008, False), (0.02, True)])
+def test_a_support_whose_heights_scatter_by_what_is_asked_for_hides_things(flatness_m, sure):
+    scene = Tabletop(60, distance_m=1.4, mug=(9.0, 9.0, 0.04, 0.1))
+    options = LiftingOptions(up=scene.up, flatness_m=flatness_m)
+    pixel = scene.pixel((0.0, 0.0, 0.0))
+    lifted = lift_point(scene.frame(1, 0.09), pixel, options, Mode.FREE_SPACE)
+    assert 0.008 < lifted.flatness_m < 0.02
+    assert (lifted.confidence >= CONFIDENT) == sure
+    assert bool(lifted.flags & PointFlag.NOT_FLAT) != sure
