@@ -97,9 +97,9 @@ def test_a_support_that_may_be_too_tilted_is_not_given_with_confidence():
     away = np.array([0.0, -up[2], up[1]])
     leaning = tuple(np.cos(0.3) * up + np.sin(0.3) * away)
     pixel = scene.pixel((0.0, 0.0, 0.0))
-    for most, sure in ((0.309, False), (0.35, True)):
+    for most, sure in ((0.304, False), (0.35, True)):
         options = LiftingOptions(up=leaning, max_tilt_rad=most)
-        lifted = lift_point(scene.frame(1), pixel, options, Mode.FREE_SPACE)
+        lifted = lift_point(scene.frame(1, 0.06), pixel, options, Mode.FREE_SPACE)
         assert (lifted.confidence >= CONFIDENT) == sure, (most, lifted.tilt_rad)
 
 
