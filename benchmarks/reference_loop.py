@@ -13,14 +13,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from transformers import GenerationConfig, SiglipVisionModel
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, GenerationConfig, Qwen2ForCausalLM, SiglipVisionModel
 
+from roborefer_ros.models.roborefer.configuration import RoboReferConfig
 from roborefer_ros.models.roborefer.modeling import Projector, RoboRefer
 from roborefer_ros.models.roborefer.processing import (
     RoboReferInputs,
@@ -53,6 +56,30 @@ class ReferenceAnswer:
     def total_s(self) -> float:
         """Seconds from the pictures to the last token."""
         return sum(self.stages_s.values())
+
+
+def open_the_references_way(folder: Path) -> tuple[RoboRefer, RoboReferProcessor]:
+    """Open a checkpoint on the CPU in float32 with transformers' own ``from_pretrained``.
+
+    Args:
+        folder: Checkpoint in the official layout.
+    """
+    config = RoboReferConfig.from_folder(folder)
+    with torch.device("meta"):
+        network = RoboRefer(config)
+    opened: Any = Qwen2ForCausalLM.from_pretrained(folder / "llm", dtype=torch.float32)
+    network.llm = opened
+    for name in ("vision_tower", "depth_tower"):
+        tower: Any = SiglipVisionModel.from_pretrained(folder / name, dtype=torch.float32)
+        setattr(network, name, tower)
+    for name in ("mm_projector", "depth_projector"):
+        weights: dict[str, torch.Tensor] = {}
+        for path in sorted((folder / name).glob("*.safetensors")):
+            weights |= load_file(path)
+        getattr(network, name).load_state_dict(weights, assign=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder / "llm")
+    network.float().eval().requires_grad_(False)
+    return network, RoboReferProcessor(tokenizer, config)
 
 
 class ReferenceLoop:

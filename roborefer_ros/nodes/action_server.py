@@ -4,7 +4,8 @@
 
 Policy for concurrent goals: one runs, ``max_queued_goals`` wait (first in, first out), more are
 rejected.  The answering itself happens in one worker thread, so the model sees one call at a time.
-A second thread, idle while the queue is empty, ends waiting goals that are cancelled or too late.
+A second thread, idle while there is no goal, ends waiting goals that are cancelled or too late, and
+tells the client the stages that last.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ from roborefer_ros.errors import (
 from roborefer_ros.nodes.action_qos import service_qos
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.parameters import NodeOptions
-from roborefer_ros.nodes.refer_goal import Outcome, ReferGoal, Result, check_request
+from roborefer_ros.nodes.refer_goal import (
+    STAGE_TOLD_AFTER_S,
+    Outcome,
+    ReferGoal,
+    Result,
+    check_request,
+)
 
 #: longest wait for rclpy to enter the cancelling state after our cancel callback, seconds
 _CANCELING_WAIT_S = 1.0
@@ -274,6 +281,7 @@ class ReferActionServer:
                 if self._closing:
                     return
                 goal = self._running = self._queue.popleft()
+                self._waiting.notify_all()  # whoever tells stages
             goal.timings_s["queue"] = time.monotonic() - goal.accepted_s
             try:
                 if goal.handle is not None:
@@ -324,8 +332,11 @@ class ReferActionServer:
     # --- the queue ---------------------------------------------------------------------
 
     def _watch_queue(self) -> None:
-        """End waiting goals at once when they are cancelled or their deadline passes."""
+        """End waiting goals when they are cancelled or too late; tell the running one's stages."""
         while True:
+            running = self._running
+            if running is not None:
+                running.tell_stage()
             with self._waiting:
                 now_s = time.monotonic()
                 ended = [g for g in self._queue if g.is_cancelled() or now_s > g.deadline]
@@ -334,8 +345,10 @@ class ReferActionServer:
                 if not ended:
                     if self._closing:
                         return
-                    pause_s = min((g.deadline - now_s for g in self._queue), default=None)
-                    self._waiting.wait(pause_s)
+                    pauses_s = [g.deadline - now_s for g in self._queue]
+                    if self._running is not None:
+                        pauses_s.append(STAGE_TOLD_AFTER_S)
+                    self._waiting.wait(min(pauses_s, default=None))
             for goal in ended:
                 error = goal.stop_reason() if goal.is_cancelled() else goal.timed_out()
                 self._finish(goal, _failure(error), started=False)

@@ -26,6 +26,9 @@ from roborefer_ros.pointing.answers import answer_so_far
 from roborefer_ros.pointing.region import Region
 from roborefer_ros.types import Mode
 
+#: a stage that is over sooner is not told, seconds
+STAGE_TOLD_AFTER_S = 0.03
+
 #: pause before a feedback message that only brings more text, seconds
 _TEXT_PERIOD_S = 0.1
 
@@ -87,7 +90,8 @@ class ReferGoal:
         self._cancelled = False
         self._shutting_down = ""
         self._text, self._state = "", ReferPoint.Feedback.QUEUED
-        self._sent_s = 0.0
+        self._told, self._entered_s = self._state, self.accepted_s
+        self._sent_s = self.accepted_s
 
     def cancel(self) -> None:
         """The client wants no answer any more."""
@@ -129,10 +133,19 @@ class ReferGoal:
         )
 
     def enter(self, stage: str) -> None:
-        """Tell the client which stage begins, unless it is the same to a client."""
+        """Note which stage begins; ``tell_stage`` tells the client if it lasts.
+
+        A feedback message costs both sides more than most stages take (about 1 ms in Python).
+        """
         state = _STATES.get(stage, self._state)
         if state != self._state:
-            self._state = state
+            self._state, self._entered_s = state, time.monotonic()
+
+    def tell_stage(self) -> None:
+        """Tell the client the stage, once it has lasted so long that somebody may wonder."""
+        lasts_s = time.monotonic() - self._entered_s
+        is_news = self._state != self._told and not self.finished.is_set()
+        if is_news and lasts_s >= STAGE_TOLD_AFTER_S:
             self._send_feedback()
 
     def on_text(self, text: str) -> None:
@@ -145,6 +158,7 @@ class ReferGoal:
         if self.handle is None:
             return
         self._sent_s = time.monotonic()
+        self._told = self._state
         self.handle.publish_feedback(
             ReferPoint.Feedback(
                 state=self._state,
