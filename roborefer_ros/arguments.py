@@ -65,6 +65,20 @@ def add_point_rules(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: values of ``--think``
+THINK = ("auto", "on", "off")
+
+
+def add_think(parser: argparse.ArgumentParser) -> None:
+    """``--think``, for all that ask a node or a server."""
+    parser.add_argument(
+        "--think",
+        choices=THINK,
+        default="auto",
+        help="ask the model for reasoning steps, which takes longer; auto: as node or server say",
+    )
+
+
 def positive_int(text: str) -> int:
     """An integer from 1 on."""
     value = int(text)

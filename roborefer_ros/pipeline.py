@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibra
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
+from roborefer_ros.pointing.region import Crop
 from roborefer_ros.types import (
     Mode,
     Pixel,
@@ -36,6 +38,7 @@ from roborefer_ros.types import (
     RejectedPoint,
     ResultWarning,
     RGBDFrame,
+    Think,
 )
 
 #: RGB ``[H, W, 3]`` uint8 -> relative inverse depth ``[H, W]`` uint8
@@ -128,6 +131,7 @@ class ReferPipeline:
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
         on_stage: Callable[[str], None] = lambda _: None,
+        think: Think = Think.AUTO,
     ) -> ReferResult:
         """Answer one instruction on one frame.
 
@@ -142,6 +146,7 @@ class ReferPipeline:
             cancelled: Polled between stages and between tokens.
             on_text: Receives the model's text as it grows.
             on_stage: Receives each stage's name (see ``STAGES``) as it begins.
+            think: Whether the model is asked to reason; AUTO is as it was opened.
 
         Returns:
             The points in ``frame.frame_id`` and those that were rejected, with the reasons;
@@ -163,6 +168,7 @@ class ReferPipeline:
                 cancelled=cancelled,
                 on_text=on_text,
                 on_stage=on_stage,
+                think=think,
             )
         except RoboReferError as error:
             error.mode, error.mode_reason = reading.mode, reading.reason
@@ -180,6 +186,7 @@ class ReferPipeline:
         cancelled: Callable[[], bool],
         on_text: Callable[[str], None],
         on_stage: Callable[[str], None],
+        think: Think,
     ) -> ReferResult:
         """See ``refer``; the mode is known."""
 
@@ -199,6 +206,8 @@ class ReferPipeline:
         timings["depth"] = time.perf_counter() - started
 
         enter("infer")
+        # A model that knows nothing of reasoning need not know the word.
+        more: dict[str, Any] = {"think": think} if think else {}
         answer = self.pointer.point(
             rgb,
             relative_depth,
@@ -208,11 +217,12 @@ class ReferPipeline:
             deadline=deadline,
             cancelled=cancelled,
             on_text=on_text,
+            **more,
         )
         timings.update(answer.timings_s)
         self._check_depth(answer)
         if crop is not None:
-            answer = replace(answer, points=tuple(crop.to_whole(p) for p in answer.points))
+            answer = _over_the_whole(answer, crop)
 
         started = enter("lift")
         is_demo = self.is_demo or is_bundled(answer.model)
@@ -237,6 +247,8 @@ class ReferPipeline:
             warnings=warnings_of(reading, is_demo),
             rejected=rejected,
             depth_used=answer.depth_used or depth_used,
+            reasoning=answer.reasoning,
+            steps=answer.steps,
         )
 
     def close(self) -> None:
@@ -274,6 +286,18 @@ class ReferPipeline:
             return relative_depth_from_metric(frame.depth.metres(*window)), "sensor"
         # The model sees colour and depth as one picture: both must show the same pixel grid.
         return relative_depth_from_metric(register_depth(frame, lifting)[window]), "sensor"
+
+
+def _over_the_whole(answer: PointerAnswer, crop: Crop) -> PointerAnswer:
+    """What a model said of a part of the image, over the whole image."""
+    steps = []
+    for step in answer.steps:
+        if step.kind == "Position":
+            x, y = step.value
+            step = replace(step, value=crop.to_whole((x, y)))
+        steps.append(step)
+    points = tuple(crop.to_whole(point) for point in answer.points)
+    return replace(answer, points=points, steps=tuple(steps))
 
 
 def lift_answer(

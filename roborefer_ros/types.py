@@ -218,6 +218,41 @@ class RejectedPoint:
 
 
 @dataclass(frozen=True)
+class ReasoningStep:
+    """One step that a model thought of on the way to its answer.
+
+    Attributes:
+        kind: ``Position``, ``Orientation`` or ``Size``; as it stands there if it is another word.
+        target: What the step is about, as the model wrote it.
+        value: Position: ``(x, y)`` in [0, 1] over the image's edges.  Orientation: unit vector
+            ``(x, y, z)`` in the camera's optical frame.  Size: ``(metres,)``.  Empty where the line
+            is not well formed.
+    """
+
+    kind: str
+    target: str
+    value: tuple[float, ...] = ()
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether type, target and value are as asked for."""
+        return bool(self.value)
+
+    def __str__(self) -> str:
+        numbers = ", ".join(f"{number:.3f}" for number in self.value)
+        text = {"Position": f"[({numbers})]", "Orientation": f"({numbers})"}
+        return f"[{self.kind}] [{self.target}]: {text.get(self.kind, numbers)}"
+
+
+class Think(enum.IntEnum):
+    """Whether a model is asked to reason before it answers."""
+
+    AUTO = 0  #: as the node, the server or the checkpoint says
+    ON = 1
+    OFF = 2
+
+
+@dataclass(frozen=True)
 class ReferResult:
     """What one instruction gave on one frame.
 
@@ -235,6 +270,8 @@ class ReferResult:
             the depth network, ``server``, or ``none``.
         up_source: what told where up is: ``up_frame``, ``target_frame``, ``imu``, ``lifting.up``;
             empty where nothing did.
+        reasoning: what the model thought before its answer; empty for models that do not.
+        steps: those in it, positions over the whole image.
     """
 
     points: tuple[ReferredPoint, ...]
@@ -248,6 +285,8 @@ class ReferResult:
     rejected: tuple[RejectedPoint, ...] = ()
     depth_used: str = ""
     up_source: str = ""
+    reasoning: str = ""
+    steps: tuple[ReasoningStep, ...] = ()
 
     def failure(self, accept_partial: bool = False) -> RoboReferError | None:
         """Why this is not an answer: the error of the model's first point, where it was rejected.

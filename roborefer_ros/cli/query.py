@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw
 from roborefer_ros.arguments import (
     ArgumentParser,
     add_point_rules,
+    add_think,
     exit_status,
     finite_float,
     fraction,
@@ -35,12 +36,14 @@ from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, Ro
 from roborefer_ros.files import read_bytes
 from roborefer_ros.image_files import FILE_LIMIT
 from roborefer_ros.pipeline import pixel_from_normalised
+from roborefer_ros.pointing.families import thoughts_of
 from roborefer_ros.pointing.http_session import HttpLimits, HttpSession, api_key, parse_json
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
+from roborefer_ros.pointing.reasoning import read_steps
 from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
 from roborefer_ros.server.pictures import decode_grey, decode_rgb
 from roborefer_ros.server.settings import DEFAULT_PORT
-from roborefer_ros.types import Mode
+from roborefer_ros.types import Mode, Think
 
 #: told apart also by the colour-blind, and seen on any picture with its white rim
 _MARK = "#D55E00"
@@ -159,7 +162,8 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
         )
     pointer = RoboReferHttpPointer(_source(options, grey is not None))
     try:
-        answer = pointer.point(rgb, grey, options.instruction)
+        think = Think[options.think.upper()]
+        answer = pointer.point(rgb, grey, options.instruction, think=think)
     finally:
         pointer.close()
     return answer.text, [QueryPoint(x, y) for x, y in answer.points]
@@ -186,6 +190,7 @@ def _ask_typed(
         "image": base64.b64encode(_read(options.image)).decode(),
         "instruction": options.instruction,
         "mode": options.mode,
+        **({} if options.think == "auto" else {"think": options.think}),
         **_rules(options),
     }
     if depth is not None and is_metric:
@@ -265,10 +270,14 @@ def _print(
     height: int,
 ) -> None:
     mode = reading.mode.name.lower()
+    steps = read_steps(thoughts_of(answer))
     if options.json:
         rows = [_row(point, width, height) for point in points]
         reply = {
             "answer": answer,
+            "steps": [
+                {"type": s.kind.lower(), "target": s.target, "value": list(s.value)} for s in steps
+            ],
             "mode": mode,
             "mode_reason": reading.reason,
             "points": rows,
@@ -278,6 +287,8 @@ def _print(
         return
     print(f"answer: {answer}")
     print(f"mode: {mode} ({reading.reason})")
+    for step in steps:
+        print(f"step: {step}")
     for point in points:
         (u, v), _ = pixel_from_normalised((point.x, point.y), width, height)
         line = f"point ({point.x:.3f}, {point.y:.3f}) = pixel ({u:.1f}, {v:.1f})"
@@ -345,6 +356,7 @@ def _parser() -> ArgumentParser:
         default="auto",
         help="a thing, or a free spot to place on; auto: the words decide",
     )
+    add_think(parser)
     parser.add_argument(
         "--up",
         type=finite_float,

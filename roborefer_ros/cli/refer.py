@@ -12,15 +12,19 @@ from typing import Any
 from roborefer_ros.arguments import (
     ArgumentParser,
     add_point_rules,
+    add_think,
     fraction,
     non_negative_float,
     non_negative_int,
 )
 from roborefer_ros.errors import RoboReferError
-from roborefer_ros.types import Mode, PointFlag, ResultWarning
+from roborefer_ros.types import Mode, PointFlag, ResultWarning, Think
 
 #: after which a wait for the node is told, seconds; discovery can take 3
 _SILENT_WAIT_S = 3.5
+
+#: of ReasoningStep.msg
+_KINDS = {1: "position", 2: "orientation", 3: "size"}
 
 _STATES = ("waits in the queue", "waits for a frame", "asks the model", "lifts", "transforms")
 
@@ -48,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--min-confidence", type=fraction, default=0.0, help="[0, 1]; 0: the node's parameter"
     )
     add_point_rules(parser)
+    add_think(parser)
     parser.add_argument("--action", default=DEFAULT_ACTION, help="name of the action")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
     arguments = parser.parse_args(argv)
@@ -66,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 accept_partial=arguments.accept_partial,
                 region=arguments.region,
                 crop_to_region=arguments.crop_to_region,
+                think=int(Think[arguments.think.upper()]),
             )
     except RoboReferError as error:
         if arguments.json:
@@ -80,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         reply = {
             "error_code": 0,
             "answer": result.answer,
+            "reasoning": result.reasoning,
+            "steps": [
+                {"type": _KINDS[s.type], "target": s.target, "value": list(s.value)}
+                for s in result.steps
+            ],
             "mode": Mode(result.mode).name.lower(),
             "mode_reason": result.mode_reason,
             "warnings": [w.name for w in ResultWarning if w and w & result.warnings],
@@ -95,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("the instruction holds two actions; this is for the first", file=sys.stderr)
         if result.warnings & ResultWarning.DEMO_MODEL:
             print("the bundled demonstration network answered", file=sys.stderr)
+        for step in result.steps:
+            numbers = ", ".join(f"{number:.3f}" for number in step.value)
+            print(f"step: {_KINDS[step.type]} of {step.target}: {numbers}", file=sys.stderr)
         for row in rows:
             print(_line(row))
         for point in result.rejected_points:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import array
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,16 @@ from roborefer_ros.nodes.camera_info import intrinsics_from_message
 from roborefer_ros.nodes.camera_topics import DEPTH_INFO, TopicNames
 from roborefer_ros.nodes.image_conversion import depth_from_message, rgb_from_message
 from roborefer_ros.nodes.transforms import frame_name
-from roborefer_ros.types import Mode, ReferredPoint, ReferResult, RejectedPoint, RGBDFrame
+from roborefer_ros.pointing.answers import MAX_ANSWER_CHARACTERS, split_reasoning
+from roborefer_ros.pointing.reasoning import read_steps
+from roborefer_ros.types import (
+    Mode,
+    ReasoningStep,
+    ReferredPoint,
+    ReferResult,
+    RejectedPoint,
+    RGBDFrame,
+)
 
 
 def stamp_ns(stamp: TimeMsg) -> int:
@@ -309,6 +318,8 @@ def result_message(
     ]
     msg.rejected_points = [rejected_message(point) for point in result.rejected]
     msg.answer = result.answer
+    msg.reasoning = result.reasoning
+    msg.steps = step_messages(result.steps)
     msg.mode = int(result.mode)
     msg.mode_reason = result.mode_reason
     msg.warnings = int(result.warnings)
@@ -320,7 +331,24 @@ def result_message(
     else:
         msg.error_code, msg.error_msg = error.code, str(error)
         msg.answer = result.answer or error.answer
+        if not result.reasoning:
+            msg.reasoning = split_reasoning(msg.answer[:MAX_ANSWER_CHARACTERS])[0]
+            msg.steps = step_messages(read_steps(msg.reasoning))
     return msg
+
+
+def step_messages(steps: Iterable[ReasoningStep]) -> list[interfaces.ReasoningStep]:
+    """Well-formed steps of a reasoning as messages."""
+    kinds = {
+        "Position": interfaces.ReasoningStep.POSITION,
+        "Orientation": interfaces.ReasoningStep.ORIENTATION,
+        "Size": interfaces.ReasoningStep.SIZE,
+    }
+    return [
+        interfaces.ReasoningStep(type=kinds[s.kind], target=s.target, value=list(s.value))
+        for s in steps
+        if s.is_well_formed
+    ]
 
 
 def timing_messages(timings_s: Mapping[str, float]) -> list[interfaces.StageTiming]:

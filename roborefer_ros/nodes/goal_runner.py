@@ -45,7 +45,7 @@ from roborefer_ros.pipeline import ReferPipeline, check_instruction
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.pointing.region import Region
-from roborefer_ros.types import Mode, ReferResult, RGBDFrame
+from roborefer_ros.types import Mode, ReferResult, RGBDFrame, Think
 
 Direction = tuple[float, float, float]
 
@@ -214,6 +214,7 @@ class GoalRunner:
                 cancelled=goal.is_cancelled,
                 on_text=goal.on_text,
                 on_stage=goal.enter,
+                think=Think(goal.request.think),
             )
         except MemoryError as error:
             raise ModelOutOfMemoryError(f"out of memory while answering: {error}") from error

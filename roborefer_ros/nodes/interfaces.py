@@ -8,7 +8,13 @@ try:
     from rclpy.type_support import check_for_type_support
 
     from roborefer_msgs.action import ReferPoint
-    from roborefer_msgs.msg import PoseCandidate, ReferredPoint, RejectedPoint, StageTiming
+    from roborefer_msgs.msg import (
+        PoseCandidate,
+        ReasoningStep,
+        ReferredPoint,
+        RejectedPoint,
+        StageTiming,
+    )
 
     # The Python part alone imports fine without the libraries behind it; ask for them here
     # rather than at the first publisher.
@@ -23,4 +29,11 @@ except Exception as error:
         "                   . scripts/env.sh"
     ) from error
 
-__all__ = ["PoseCandidate", "ReferPoint", "ReferredPoint", "RejectedPoint", "StageTiming"]
+__all__ = [
+    "PoseCandidate",
+    "ReasoningStep",
+    "ReferPoint",
+    "ReferredPoint",
+    "RejectedPoint",
+    "StageTiming",
+]

@@ -20,6 +20,7 @@ from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
 from roborefer_ros.pointing.bundled import BUNDLED, calibration_of, is_bundled
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
+from roborefer_ros.types import Think
 
 _WARM_UP_SIZE = (480, 640)
 
@@ -60,6 +61,7 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         device=options.device,
         dtype=options.dtype,
         max_new_tokens=options.max_new_tokens,
+        think=Think[options.think.upper()],
     )
     try:
         source = _depth_source(options)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from roborefer_ros.answer_policy import REFUSALS
+from roborefer_ros.arguments import THINK
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.options import CHOICES, option_descriptions, option_ranges
 from roborefer_ros.lifting.tool_poses import APPROACH_AXES
@@ -111,6 +112,15 @@ _NODE = (
         "Longest answer of the model [tokens].",
         minimum=1,
         maximum=8192,
+        when=_MODEL_WHEN,
+    ),
+    Spec(
+        "think",
+        "auto",
+        "Ask the model for reasoning steps before its answer, which takes longer: 'on', 'off', or "
+        "'auto': checkpoints that were trained to reason are asked for them. A goal's think field "
+        "wins.",
+        choices=THINK,
         when=_MODEL_WHEN,
     ),
     Spec(

@@ -54,6 +54,7 @@ class NodeOptions:
     depth_network: str
     require_depth: bool
     max_new_tokens: int
+    think: str
     warm_up: bool
     auto_activate: bool
     bond_heartbeat_period: float

@@ -21,10 +21,12 @@ from roborefer_ros.errors import (
     ShuttingDownError,
     UnknownError,
 )
+from roborefer_ros.nodes.conversions import step_messages
 from roborefer_ros.nodes.interfaces import ReferPoint
-from roborefer_ros.pointing.answers import answer_so_far
+from roborefer_ros.pointing.answers import answer_so_far, split_reasoning
+from roborefer_ros.pointing.reasoning import read_steps
 from roborefer_ros.pointing.region import Region
-from roborefer_ros.types import Mode
+from roborefer_ros.types import Mode, Think
 
 #: a stage that is over sooner is not told, seconds
 STAGE_TOLD_AFTER_S = 0.03
@@ -164,6 +166,7 @@ class ReferGoal:
                 state=self._state,
                 elapsed=time.monotonic() - self.accepted_s,
                 partial_answer=answer_so_far(self._text),
+                steps=step_messages(read_steps(split_reasoning(self._text)[0])),
             )
         )
 
@@ -178,6 +181,9 @@ def check_request(request: Any) -> None:
         raise InvalidGoalError(
             f"mode {request.mode} is not one of {', '.join(f'{m.value} ({m.name})' for m in Mode)}"
         )
+    if request.think not in tuple(Think):
+        known = ", ".join(f"{t.value} ({t.name})" for t in Think)
+        raise InvalidGoalError(f"think {request.think} is not one of {known}")
     if not (math.isfinite(request.timeout) and request.timeout >= 0.0):
         raise InvalidGoalError(
             "timeout must be a number of seconds from 0 (the node's default), not "

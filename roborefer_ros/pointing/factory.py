@@ -9,6 +9,7 @@ from typing import Any
 
 from roborefer_ros.errors import DependencyMissingError, InvalidPointerSpecError
 from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.types import Think
 
 
 def _roborefer(source: str, **options: Any) -> ModelPointer:
@@ -71,7 +72,12 @@ _OPENERS: dict[str, Callable[..., ModelPointer]] = {
 
 
 def open_pointer(
-    spec: str, *, device: str = "auto", dtype: str = "auto", **options: Any
+    spec: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    think: Think = Think.AUTO,
+    **options: Any,
 ) -> ModelPointer:
     """Open a pointing model.
 
@@ -80,6 +86,8 @@ def open_pointer(
             ``echo`` answers with the points that the instruction itself holds.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
         dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
+        think: Whether the model is asked to reason where a request does not say it; AUTO asks
+            those for it that say that they were trained to.
         **options: Options of the backend, e.g. ``max_new_tokens``.
 
     Raises:
@@ -94,4 +102,6 @@ def open_pointer(
             "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT), transformers:<folder or hub "
             "id>, openai://host[:port]/v1?model=NAME, roborefer-http://host[:port], echo"
         )
-    return _OPENERS[scheme](source, device=device, dtype=dtype, **options)
+    pointer = _OPENERS[scheme](source, device=device, dtype=dtype, **options)
+    pointer.think = think
+    return pointer

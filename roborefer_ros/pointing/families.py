@@ -17,9 +17,14 @@ import numpy as np
 
 from roborefer_ros.errors import InvalidPointerSpecError, RoboReferError
 from roborefer_ros.pointing import formats, prompts
-from roborefer_ros.pointing.answers import point_confidences, split_reasoning
+from roborefer_ros.pointing.answers import (
+    MAX_ANSWER_CHARACTERS,
+    point_confidences,
+    split_reasoning,
+)
 from roborefer_ros.pointing.confidence import place_confidences
 from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.reasoning import read_steps
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Family:
         keeps_special_tokens: its points are special tokens, which must survive decoding.
         uses_chat_template: else the prompt goes to the processor as it is.
         image_token: what stands before such a prompt.
+        reasoning: asks for reasoning steps, behind the prompt; empty where that is not learned.
     """
 
     name: str
@@ -41,10 +47,16 @@ class Family:
     keeps_special_tokens: bool = False
     uses_chat_template: bool = True
     image_token: str = ""
+    reasoning: str = ""
 
 
 _ROWS = (
-    Family("tuples", prompts.roborefer_prompt, formats.parse_unit_tuples),
+    Family(
+        "tuples",
+        prompts.roborefer_prompt,
+        formats.parse_unit_tuples,
+        reasoning=prompts.REASONING_SUFFIX,
+    ),
     Family("robobrain2.5", prompts.robobrain_2_5_prompt, formats.parse_thousand_tuples),
     Family("robobrain2.0", prompts.robobrain_2_0_prompt, formats.parse_pixels),
     Family("qwen2.5-vl", prompts.json_prompt, formats.parse_pixels),
@@ -135,6 +147,18 @@ def family_of(model_name: str, model_type: str = "") -> Family | None:
     return FAMILIES.get(_BY_MODEL_TYPE.get(model_type, ""))
 
 
+def thoughts_of(text: str, reasoning: str = "") -> str:
+    """Everything that a model thought.
+
+    Args:
+        text: Its whole text.
+        reasoning: Thoughts that came apart from the text.
+    """
+    own = split_reasoning(text[:MAX_ANSWER_CHARACTERS])[0]
+    parts = (reasoning.strip()[:MAX_ANSWER_CHARACTERS], own)
+    return "\n".join(part for part in parts if part)
+
+
 def answer_from_text(
     family: Family,
     text: str,
@@ -164,7 +188,7 @@ def answer_from_text(
     Raises:
         NoPointInAnswerError, PointOutsideImageError: with the text as ``answer``.
     """
-    thoughts = "\n".join(part for part in (reasoning.strip(), split_reasoning(text)[0]) if part)
+    thoughts = thoughts_of(text, reasoning)
     try:
         matches = family.parse(text, size)
     except RoboReferError as error:
@@ -184,4 +208,5 @@ def answer_from_text(
         token_logprobs=np.asarray(logprobs, np.float32) if logprobs else None,
         timings_s=timings_s or {},
         reasoning=thoughts,
+        steps=read_steps(thoughts),
     )

@@ -24,7 +24,7 @@ from roborefer_ros.inference.model import (
 from roborefer_ros.pointing.agreement import SAMPLING_TEMPERATURE, agreement
 from roborefer_ros.pointing.families import Family, answer_from_text
 from roborefer_ros.pointing.pointer import NormalisedPoint, PointerAnswer
-from roborefer_ros.types import Mode
+from roborefer_ros.types import Mode, Think
 
 
 class ModelPointer:
@@ -35,7 +35,14 @@ class ModelPointer:
         family: What the model is asked, and how its text is read.
         samples: Number of further, sampled answers whose agreement becomes the confidence; they
             are rows of the same batch.
+
+    Attributes:
+        think: Whether the model is asked to reason where a request does not say it.
+        learned_to_reason: What AUTO means: whether the checkpoint says that it was trained to.
     """
+
+    think: Think = Think.AUTO
+    learned_to_reason: bool = False
 
     def __init__(self, model: Model, family: Family, samples: int = 0) -> None:
         self.model = model
@@ -52,19 +59,25 @@ class ModelPointer:
         """Whether a depth picture changes the answer."""
         return self.model.uses_depth
 
-    def requests(self, request: Request, verbatim: bool = False) -> list[Request]:
+    def requests(
+        self, request: Request, verbatim: bool = False, think: Think = Think.AUTO
+    ) -> list[Request]:
         """What the model is asked.
 
         Args:
             request: Pictures, and the instruction as its prompt.
             verbatim: Whether the instruction is a whole text, which is asked as it is.
+            think: Whether reasoning is asked for; AUTO is as the pointer says.
 
         Returns:
             The greedy request, and as many sampled ones as ``samples`` says.
         """
         first = request
         if not verbatim:
-            first = replace(request, prompt=self.family.prompt(request.prompt))
+            text = self.family.prompt(request.prompt)
+            if self.family.reasoning and self._thinks(think):
+                text = f"{text} {self.family.reasoning}"
+            first = replace(request, prompt=text)
         further = [
             replace(
                 first,
@@ -74,6 +87,10 @@ class ModelPointer:
             for seed in range(self.samples)
         ]
         return [first, *further]
+
+    def _thinks(self, think: Think) -> bool:
+        wanted = think or self.think
+        return self.learned_to_reason if wanted == Think.AUTO else wanted == Think.ON
 
     def answer(
         self, outcomes: Sequence[Outcome], picture: Picture, max_points: int = 0
@@ -111,8 +128,9 @@ class ModelPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        think: Think = Think.AUTO,
     ) -> PointerAnswer:
-        """See ``Pointer.point``."""
+        """See ``Pointer.point``; ``think`` as in ``requests``."""
         picture = Picture.of(rgb)
         depths = () if relative_depth is None or not self.uses_depth else (relative_depth,)
         request = Request(
@@ -123,7 +141,7 @@ class ModelPointer:
             cancellation=Cancellation(deadline, cancelled),
             on_text=on_text,
         )
-        outcomes = complete_all(self.model, self.requests(request))
+        outcomes = complete_all(self.model, self.requests(request, think=think))
         return self.answer(outcomes, picture, max_points)
 
     def close(self) -> None:

@@ -47,6 +47,7 @@ from roborefer_ros.pointing.spec import (
     seconds,
     split_server,
 )
+from roborefer_ros.types import Think
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "model": str,
@@ -96,7 +97,9 @@ class OpenAIPointer(ModelPointer):
         self._is_named = named is not None
         super().__init__(model, named or FAMILIES["tuples"], options.get("samples", 0))
 
-    def requests(self, request: Request, verbatim: bool = False) -> list[Request]:
+    def requests(
+        self, request: Request, verbatim: bool = False, think: Think = Think.AUTO
+    ) -> list[Request]:
         """See ``ModelPointer.requests``."""
         if not self._is_named:
             # Unknown names get RoboRefer's prompt, which says in full what is wanted.
@@ -106,7 +109,7 @@ class OpenAIPointer(ModelPointer):
         if self.family.parse is formats.parse_pixels:
             images = tuple(Picture.of(_on_qwen_grid(p.pixels)) for p in request.images)
             request = replace(request, images=images)
-        return super().requests(request, verbatim)
+        return super().requests(request, verbatim, think)
 
 
 class OpenAIModel:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.cancellation import Cancellation
-from roborefer_ros.types import Mode
+from roborefer_ros.types import Mode, ReasoningStep
 
 NormalisedPoint = tuple[float, float]
 
@@ -37,6 +37,7 @@ class PointerAnswer:
         token_logprobs: ``[T]`` natural log probability of each generated token, or None.
         timings_s: seconds per stage.
         reasoning: text the model marked as thought, kept apart from the answer.
+        steps: the well-formed steps in it.
         model: spec of the model behind a server, where the server names it; else empty.
         depth_used: what a server says of the depth picture that its model saw, ``server`` (made
             there) or ``none``; empty where it was shown the caller's.
@@ -48,6 +49,7 @@ class PointerAnswer:
     token_logprobs: npt.NDArray[np.float32] | None = None
     timings_s: dict[str, float] = field(default_factory=dict)
     reasoning: str = ""
+    steps: tuple[ReasoningStep, ...] = ()
     model: str = ""
     depth_used: str = ""
 

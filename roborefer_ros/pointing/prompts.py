@@ -18,6 +18,14 @@ POINT_SUFFIX = (
     "points in the image."
 )
 
+#: asks for the key steps of RoboRefer's reinforcement fine-tuning and for an answer in tags; what
+#: SFT learns with ``think: append`` and `roborefer rft` rewards
+REASONING_SUFFIX = (
+    "First write your reasoning between <think> and </think>, with each key step on a line of its "
+    "own as [Position], [Orientation] or [Size], then [object]: value. "
+    "Then write the point between <answer> and </answer>."
+)
+
 #: RoboBrain 2.0 was trained with these words, yet answers in pixels
 _ROBOBRAIN_2_0_SUFFIX = (
     "Your answer should be formatted as a list of tuples, i.e. [(x1, y1), (x2, y2), ...], where "

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from roborefer_ros.types import ReasoningStep
 
 #: what a step perceives -> the name it is written with
 PERCEPTIONS = {"position": "Position", "orientation": "Orientation", "size": "Size"}
@@ -35,34 +36,7 @@ _SIZE = re.compile(NUMBER)
 _ARTICLE = re.compile(r"(?:the|an|a)\s+")
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step that a model thought of.
-
-    Attributes:
-        kind: ``Position``, ``Orientation`` or ``Size``; as it stands there if it is another word.
-        target: What the step is about, as the model wrote it.
-        value: Position: ``(x, y)`` in [0, 1] over the image's edges.  Orientation: unit vector
-            ``(x, y, z)`` in the camera's optical frame.  Size: ``(metres,)``.  Empty where the line
-            is not well formed.
-    """
-
-    kind: str
-    target: str
-    value: tuple[float, ...] = ()
-
-    @property
-    def is_well_formed(self) -> bool:
-        """Whether type, target and value are as asked for."""
-        return bool(self.value)
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What two steps about the same thing have in common."""
-        return self.kind, normalised_target(self.target)
-
-
-def step_lines(text: str) -> Iterator[Step]:
+def step_lines(text: str) -> Iterator[ReasoningStep]:
     """The lines of a thought that are meant as steps, well formed or not.
 
     Args:
@@ -75,7 +49,7 @@ def step_lines(text: str) -> Iterator[Step]:
             yield step
 
 
-def parse_line(line: str) -> Step | None:
+def parse_line(line: str) -> ReasoningStep | None:
     """One line; None for prose."""
     line = line.strip()
     if not line.startswith("["):
@@ -85,24 +59,29 @@ def parse_line(line: str) -> Step | None:
             return None
     match = _STEP.fullmatch(line)
     if match is None:
-        return Step("", "")
+        return ReasoningStep("", "")
     kind, target = match[1].strip(), match[2].strip()
     kind = PERCEPTIONS.get(kind.lower(), kind)
     value = _value(kind, match[3].strip()) if target else ()
-    return Step(kind, target, value)
+    return ReasoningStep(kind, target, value)
 
 
-def read_steps(text: str) -> tuple[Step, ...]:
+def read_steps(text: str) -> tuple[ReasoningStep, ...]:
     """The well-formed steps of a thought, at most ``MAX_STEPS``.
 
     Args:
         text: Everything that a model thought.
     """
-    steps: list[Step] = []
+    steps: list[ReasoningStep] = []
     for step in step_lines(text):
         if step.is_well_formed and len(steps) < MAX_STEPS:
             steps.append(step)
     return tuple(steps)
+
+
+def step_key(step: ReasoningStep) -> tuple[str, str]:
+    """Type and normalised target: what two steps about the same thing have in common."""
+    return step.kind, normalised_target(step.target)
 
 
 def normalised_target(target: str) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from roborefer_ros.errors import CheckpointNotFoundError
+from roborefer_ros.errors import CheckpointInvalidError, CheckpointNotFoundError
+from roborefer_ros.files import MIB, read_json
 from roborefer_ros.inference.caches import LRUCache
 from roborefer_ros.inference.device import resolve_device
 from roborefer_ros.inference.roborefer import RoboReferModel
-from roborefer_ros.models.roborefer.checkpoint import load_roborefer
+from roborefer_ros.models.roborefer.checkpoint import load_roborefer, resolve_folder
+from roborefer_ros.models.roborefer.configuration import REASONING_KEY
 from roborefer_ros.pointing.families import FAMILIES
 from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.spec import count, parse_bool, positive_int, read_options
@@ -89,6 +91,20 @@ class RoboReferPointer(ModelPointer):
         if options.get("static", False) and network.device.type == "cuda":
             model.warm_up()
         super().__init__(model, FAMILIES["tuples"], options.get("samples", 0))
+        self.learned_to_reason = learned_to_reason(resolve_folder(folder, revision))
+
+
+def learned_to_reason(folder: Path) -> bool:
+    """Whether a checkpoint says that it was trained to reason: ``reasoning: true`` in its config.
+
+    Args:
+        folder: Of the checkpoint.
+
+    Raises:
+        CheckpointInvalidError: ``config.json`` cannot be read.
+    """
+    config = read_json(folder / "config.json", MIB, CheckpointInvalidError)
+    return isinstance(config, dict) and config.get(REASONING_KEY) is True
 
 
 def demo_folder() -> Path:

@@ -19,9 +19,11 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.inference import device
 from roborefer_ros.inference.model import Outcome, Picture, Request, SamplingParams
+from roborefer_ros.pointing.families import thoughts_of
 from roborefer_ros.pointing.model_pointer import ModelPointer
 from roborefer_ros.pointing.pointer import NormalisedPoint
-from roborefer_ros.types import Mode
+from roborefer_ros.pointing.reasoning import read_steps
+from roborefer_ros.types import Mode, ReasoningStep, Think
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class Query:
         max_new_tokens: of the answer.
         temperature: 0 takes the most likely token, more samples.
         seed: of the samples; None draws one.
+        think: Whether reasoning is asked for; AUTO is as the server was started.
         deadline: ``time.monotonic()`` value.
         cancel: set when nobody waits for the answer any longer.
         on_text: receives the answer as it grows, in the model's thread; None: nobody listens.
@@ -51,6 +54,7 @@ class Query:
     max_new_tokens: int = 512
     temperature: float = 0.0
     seed: int | None = None
+    think: Think = Think.AUTO
     deadline: float | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
     on_text: Callable[[str], None] | None = None
@@ -69,6 +73,8 @@ class EngineAnswer:
         prompt_tokens: rows of the prompt, those of the pictures included; None where the model
             does not tell.
         cut_off: the answer reached its greatest length.
+        reasoning: What the model thought before its answer to an instruction.
+        steps: Those in it.
     """
 
     text: str
@@ -79,6 +85,8 @@ class EngineAnswer:
     tokens: int | None = None
     prompt_tokens: int | None = None
     cut_off: bool = False
+    reasoning: str = ""
+    steps: tuple[ReasoningStep, ...] = ()
 
 
 #: receives the index of a query and its outcome, as soon as that is known
@@ -130,7 +138,9 @@ class ModelEngine:
                 done(index, InvalidGoalError(f"an instruction is about one image, not {number}"))
                 continue
             try:
-                own = self.pointer.requests(_request(query), verbatim=not query.is_instruction)
+                own = self.pointer.requests(
+                    _request(query), verbatim=not query.is_instruction, think=query.think
+                )
             except Exception as error:
                 done(index, numbered(error))
                 continue
@@ -165,6 +175,8 @@ class ModelEngine:
         )
         if not query.is_instruction:
             return answer
+        thoughts = thoughts_of(first.text, first.reasoning)
+        answer = replace(answer, reasoning=thoughts, steps=read_steps(thoughts))
         try:
             found = self.pointer.answer(outcomes, query.images[0], query.max_points)
         except (NoPointInAnswerError, PointOutsideImageError) as error:

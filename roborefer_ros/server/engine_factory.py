@@ -13,6 +13,7 @@ from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pipeline import DepthEstimator
 from roborefer_ros.server.engine import ModelEngine
 from roborefer_ros.server.settings import MIB
+from roborefer_ros.types import Think
 
 _logger = logging.getLogger("roborefer_ros.server")
 
@@ -40,6 +41,7 @@ def open_engine(options: argparse.Namespace) -> ModelEngine:
         device=options.device,
         dtype=options.dtype,
         max_new_tokens=options.max_new_tokens,
+        think=Think[options.think.upper()],
         **more,
     )
     return ModelEngine(pointer)

@@ -10,7 +10,14 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from roborefer_ros.arguments import DTYPES, ArgumentParser, device, non_negative_float, positive_int
+from roborefer_ros.arguments import (
+    DTYPES,
+    THINK,
+    ArgumentParser,
+    device,
+    non_negative_float,
+    positive_int,
+)
 from roborefer_ros.server.settings import (
     DEFAULT_PORT,
     MIB,
@@ -111,6 +118,13 @@ def _parser() -> ArgumentParser:
         help="make depth pictures from RGB where none came, with this network: small, base, large, "
         "a hub id[@revision], a folder or .pth file; without a value auto: large (the "
         "reference's) on a GPU, else small",
+    )
+    parser.add_argument(
+        "--think",
+        choices=THINK,
+        default="auto",
+        help="ask for reasoning steps where a request does not say it; auto: checkpoints that were "
+        "trained to reason are asked for them",
     )
     parser.add_argument(
         "--require-depth",

@@ -184,6 +184,9 @@ class PointRequest(_Body, _Strict):
     )
     mode: Literal["auto", "object", "free_space"] = "auto"
     max_points: int = Field(0, ge=0, le=1000, description="0 keeps all.")
+    think: Literal["auto", "on", "off"] = Field(
+        "auto", description="Ask for reasoning steps, which takes longer; auto: as the server says."
+    )
     timeout_s: Seconds | None = Field(None, description="The server's own limit holds as well.")
     up: list[Finite] | None = Field(
         None,
@@ -316,6 +319,17 @@ class RejectedPoint(BaseModel):
     error: ErrorBody
 
 
+class Step(BaseModel):
+    """One step that the model thought of before its answer."""
+
+    type: Literal["position", "orientation", "size"]
+    target: str = Field(description="What the step is about, in the model's words.")
+    value: list[float] = Field(
+        description="position: x, y over the image's edges. orientation: unit vector in the "
+        "camera's optical frame. size: metres."
+    )
+
+
 class PointReply(BaseModel):
     """What the model pointed at."""
 
@@ -328,6 +342,8 @@ class PointReply(BaseModel):
         [], description="Those of them that could not be lifted or broke a rule of the request."
     )
     answer: str = Field(description="The model's text.")
+    reasoning: str = Field("", description="What the model thought before; empty if nothing.")
+    steps: list[Step] = Field([], description="The steps in it.")
     mode: Literal["object", "free_space"] = Field(description="What was looked for.")
     mode_reason: str = Field(description="The words that decided it, or that it was asked for.")
     warnings: list[str] = Field(

@@ -52,7 +52,7 @@ from roborefer_ros.server.schemas import (
     policy_of,
 )
 from roborefer_ros.server.settings import Settings
-from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame
+from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame, Think
 
 T = TypeVar("T")
 
@@ -197,6 +197,11 @@ class Service:
             {
                 **found,
                 "answer": answer.text,
+                "reasoning": answer.reasoning,
+                "steps": [
+                    {"type": s.kind.lower(), "target": s.target, "value": list(s.value)}
+                    for s in answer.steps
+                ],
                 "mode": mode.name.lower(),
                 "mode_reason": reading.reason,
                 "model": model,
@@ -319,6 +324,7 @@ class Service:
             is_instruction=True,
             mode=mode,
             max_points=body.max_points,
+            think=Think[body.think.upper()],
             max_new_tokens=limits.new_tokens,
             deadline=deadline,
         )

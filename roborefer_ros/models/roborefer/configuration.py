@@ -36,6 +36,9 @@ PARTS = {
     "depth_projector": "depth_projector_cfg",
 }
 
+#: in the configuration of a checkpoint that was trained to reason before it answers
+REASONING_KEY = "reasoning"
+
 #: far beyond what any context holds: a broken checkpoint must not make the search endless
 _MOST_TILES = 256
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.pointing.prompts import REASONING_SUFFIX
 from roborefer_ros.training.data.defects import (
     Defect,
     asked_length,
@@ -23,13 +24,6 @@ from roborefer_ros.training.data.defects import (
     strip_placeholders,
 )
 from roborefer_ros.training.data.registry import DatasetSpec
-
-#: Asks for the key steps and the form of answer that ``ThinkMode`` renders.
-REASONING_SUFFIX = (
-    "First write your reasoning between <think> and </think>, with each key step on a line of its "
-    "own as [Position], [Orientation] or [Size], then [object]: value. "
-    "Then write the point between <answer> and </answer>."
-)
 
 _ROLES = ("human", "gpt")
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,8 @@ from pathlib import Path
 import torch
 
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.files import read_json, write_text
+from roborefer_ros.models.roborefer.configuration import REASONING_KEY
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.training.data.sampler import Layout, MixtureSampler
 from roborefer_ros.training.rft.engine import Group, PolicyEngine, open_policy, token_weights
@@ -185,6 +188,15 @@ class RftRun(Run):
             order = list(self.sampler.batches(self.group.rank, position))
             yield from open_loader(self.prompts, order, collator, recipe.workers)
             position = self.sampler.start(position.epoch + 1)
+
+    def _export(self) -> None:
+        """The checkpoint, which says whether it was trained to reason."""
+        super()._export()
+        if self.group.is_first and self.recipe.suffix != "none":
+            path = self.output / "export" / "config.json"
+            config = read_json(path)
+            write_text(path, json.dumps({**config, REASONING_KEY: True}, indent=2) + "\n")
+        self.group.wait()
 
     def _learn(self, own: Sequence[ReadyPrompt], rate: float, waited: float, log: RunLog) -> bool:
         """One step: answers, rewards, update."""

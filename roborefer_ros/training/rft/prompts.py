@@ -31,8 +31,8 @@ from roborefer_ros.files import open_regular, parse_json, write_text
 from roborefer_ros.image_files import open_picture
 from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
-from roborefer_ros.pointing.prompts import POINT_SUFFIX
-from roborefer_ros.pointing.reasoning import PERCEPTIONS, Step
+from roborefer_ros.pointing.prompts import POINT_SUFFIX, REASONING_SUFFIX
+from roborefer_ros.pointing.reasoning import PERCEPTIONS
 from roborefer_ros.training.data.defects import Defect
 from roborefer_ros.training.data.pictures import (
     DepthEncoding,
@@ -40,8 +40,8 @@ from roborefer_ros.training.data.pictures import (
     open_depth,
     open_rgb,
 )
-from roborefer_ros.training.data.rows import REASONING_SUFFIX
 from roborefer_ros.training.rft.rewards import Annotation
+from roborefer_ros.types import ReasoningStep
 
 #: longest line of a file of prompts
 _MOST_CHARACTERS = 1_000_000
@@ -135,7 +135,7 @@ class Prompt:
         return result
 
 
-def step_as_json(step: Step) -> dict[str, Any]:
+def step_as_json(step: ReasoningStep) -> dict[str, Any]:
     """A key step as datagen and the golden tables write it."""
     value = step.value[0] if step.kind == "Size" else list(step.value)
     return {"type": step.kind, "target": step.target, "value": value}
@@ -364,7 +364,7 @@ def _parsed(values: Mapping[str, Any], folder: Path, where: str) -> Prompt:
     )
 
 
-def parse_key_step(values: Mapping[str, Any]) -> Step:
+def parse_key_step(values: Mapping[str, Any]) -> ReasoningStep:
     """A key step as datagen and the golden tables write it.
 
     Raises:
@@ -374,7 +374,7 @@ def parse_key_step(values: Mapping[str, Any]) -> Step:
     if kind is None:
         raise ValueError(f"a key step is of type {values['type']!r}")
     value = values["value"] if isinstance(values["value"], list) else [values["value"]]
-    return Step(kind, _text(values["target"]), _numbers(value, _VALUES[kind]))
+    return ReasoningStep(kind, _text(values["target"]), _numbers(value, _VALUES[kind]))
 
 
 def _numbers(values: Sequence[Any], count: int) -> tuple[float, ...]:

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
 from roborefer_ros.pointing.nothing import says_nothing
-from roborefer_ros.pointing.reasoning import NUMBER, Step, normalised_target, step_lines
+from roborefer_ros.pointing.reasoning import NUMBER, normalised_target, step_key, step_lines
+from roborefer_ros.types import ReasoningStep
 
 #: a point may be this far off, pixels of the annotated picture, ``|dx| + |dy|``
 POINT_LIMIT_PX = 50.0
@@ -56,7 +57,7 @@ class Annotation:
 
     image_size: tuple[int, int]
     answer: tuple[XY, ...]
-    key_steps: tuple[Step, ...] = ()
+    key_steps: tuple[ReasoningStep, ...] = ()
     region: Region | None = None
 
 
@@ -128,7 +129,7 @@ def score(text: str, annotation: Annotation, rules: RewardRules | None = None) -
     process = process_format(steps, all_of_them=rules.process_rule == "all")
     accuracy = process_accuracy(steps, annotation, contains=rules.target_rule == "contains")
     if rules.accuracy_rule == "mean":
-        keys = {key.key for key in annotation.key_steps}
+        keys = {step_key(key) for key in annotation.key_steps}
         accuracy = accuracy / len(keys) if keys else 0.0
     total = (
         rules.format_weight * form
@@ -250,13 +251,13 @@ def _all_matched(found: Sequence[XY], annotation: Annotation, limit_px: float) -
     return all(place(number, set()) for number in range(len(found)))
 
 
-def thought_steps(text: str) -> list[Step]:
+def thought_steps(text: str) -> list[ReasoningStep]:
     """The step lines of the first thought."""
     thought = body(text, "think")
     return [] if thought is None else list(step_lines(thought))
 
 
-def process_format(steps: Sequence[Step], *, all_of_them: bool = True) -> float:
+def process_format(steps: Sequence[ReasoningStep], *, all_of_them: bool = True) -> float:
     """1 if there is a step and all are well formed, else 0; or the share that is.
 
     Args:
@@ -270,7 +271,7 @@ def process_format(steps: Sequence[Step], *, all_of_them: bool = True) -> float:
 
 
 def process_accuracy(
-    steps: Sequence[Step],
+    steps: Sequence[ReasoningStep],
     annotation: Annotation,
     *,
     contains: bool = False,
@@ -286,28 +287,32 @@ def process_accuracy(
         contains: Whether a target also matches where one name holds the other as whole words.
         limit_px: Largest distance of a right position, pixels.
     """
-    keys: dict[tuple[str, str], Step] = {}
+    keys: dict[tuple[str, str], ReasoningStep] = {}
     for key in annotation.key_steps:
-        keys.setdefault(key.key, key)
-    first: dict[tuple[str, str], Step] = {}
+        keys.setdefault(step_key(key), key)
+    first: dict[tuple[str, str], ReasoningStep] = {}
     for step in steps:
-        own = step.key if step.key in keys or not contains else _containing(step, keys)
+        own = step_key(step)
+        if contains and own not in keys:
+            own = _containing(step, keys)
         if own in keys:
             first.setdefault(own, step)
     size = annotation.image_size
     return float(sum(_is_right(step, keys[key], size, limit_px) for key, step in first.items()))
 
 
-def _containing(step: Step, keys: dict[tuple[str, str], Step]) -> tuple[str, str]:
+def _containing(step: ReasoningStep, keys: dict[tuple[str, str], ReasoningStep]) -> tuple[str, str]:
     """The first key whose name holds the step's, or is held by it."""
     name = f" {normalised_target(step.target)} "
     for kind, target in keys:
         if kind == step.kind and name.strip() and (name in f" {target} " or f" {target} " in name):
             return kind, target
-    return step.key
+    return step_key(step)
 
 
-def _is_right(step: Step, key: Step, size: tuple[int, int], limit_px: float) -> bool:
+def _is_right(
+    step: ReasoningStep, key: ReasoningStep, size: tuple[int, int], limit_px: float
+) -> bool:
     """Whether a step says what is annotated."""
     if not step.is_well_formed or len(step.value) != len(key.value):
         return False

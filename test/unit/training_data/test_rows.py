@@ -10,9 +10,9 @@ import pytest
 from lookalike import turns
 
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.pointing.prompts import REASONING_SUFFIX
 from roborefer_ros.training.data.defects import Defect, form_mismatch, is_malformed, is_runaway
 from roborefer_ros.training.data.rows import (
-    REASONING_SUFFIX,
     Pair,
     Rules,
     ThinkMode,

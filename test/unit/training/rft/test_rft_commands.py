@@ -15,7 +15,7 @@ from rft_golden import GOLDEN, TINY, golden_prompts
 
 from roborefer_ros.cli.rft import main
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.training.data.rows import REASONING_SUFFIX
+from roborefer_ros.pointing.prompts import REASONING_SUFFIX
 from roborefer_ros.training.rft.filtering import mixed, success_rates
 from roborefer_ros.training.rft.prompts import Mask, read_prompts
 from roborefer_ros.training.rft.rewards import RewardRules

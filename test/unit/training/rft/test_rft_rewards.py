@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from roborefer_ros.pointing.reasoning import PERCEPTIONS, Step, parse_line, read_steps
+from roborefer_ros.pointing.reasoning import PERCEPTIONS, parse_line, read_steps
 from roborefer_ros.training.rft.rewards import (
     Annotation,
     RewardRules,
@@ -26,6 +26,7 @@ from roborefer_ros.training.rft.rewards import (
     score,
     thought_steps,
 )
+from roborefer_ros.types import ReasoningStep as Step
 
 TABLE = json.loads(
     (Path(__file__).resolve().parents[3] / "data/golden/training/rewards.json").read_text()
