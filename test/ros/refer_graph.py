@@ -29,7 +29,8 @@ from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.refer_node import EXECUTOR_THREADS, ReferNode
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.pointer import PointerAnswer
-from roborefer_ros.types import Mode
+from roborefer_ros.pointing.reasoning import read_steps
+from roborefer_ros.types import Mode, Think
 
 WIDTH, HEIGHT, FOCAL = 160, 120, 150.0
 CAMERA_FRAME = "camera_color_optical_frame"
@@ -45,6 +46,8 @@ class ScriptedPointer:
         error: raised instead.
         token_s, tokens: how long it pretends to decode; it polls between tokens as models do.
         running: set while it decodes.
+        thought: What it thinks before.
+        think: Whether it was asked to, of each call.
     """
 
     name = "scripted"
@@ -57,6 +60,8 @@ class ScriptedPointer:
         self.uses_depth = True
         self.running = threading.Event()
         self.closed = 0
+        self.thought = ""
+        self.think: list[Think] = []
         self.calls: list[tuple[str, Mode]] = []
 
     def point(
@@ -70,8 +75,10 @@ class ScriptedPointer:
         deadline: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         on_text: Callable[[str], None] = lambda _: None,
+        think: Think = Think.AUTO,
     ) -> PointerAnswer:
         """Answer the script."""
+        self.think.append(think)
         assert rgb.shape[2] == 3
         assert relative_depth is None or relative_depth.dtype == np.uint8
         self.calls.append((instruction, mode))
@@ -83,13 +90,21 @@ class ScriptedPointer:
                 if deadline is not None and time.monotonic() > deadline:
                     raise DeadlineExceededError("too late between tokens")
                 time.sleep(self.token_s)
-                on_text("token " * (number + 1))
+                thought = f"<think>{self.thought}</think>" if self.thought else ""
+                on_text(thought + "token " * (number + 1))
             if self.error is not None:
                 raise self.error
         finally:
             self.running.clear()
         text = str(list(self.points))
-        return PointerAnswer(text, self.points, self.confidences, timings_s={"decode": 0.001})
+        return PointerAnswer(
+            text,
+            self.points,
+            self.confidences,
+            timings_s={"decode": 0.001},
+            reasoning=self.thought,
+            steps=read_steps(self.thought),
+        )
 
     def close(self) -> None:
         """Count."""

@@ -31,7 +31,7 @@ from roborefer_ros.lifting import quaternion_xyzw
 from roborefer_ros.nodes import visualization
 from roborefer_ros.nodes.conversions import rgb_from_message
 from roborefer_ros.ros_compat import tf2_ros
-from roborefer_ros.types import Mode
+from roborefer_ros.types import Mode, Think
 
 Make = Callable[..., Graph]
 
@@ -123,6 +123,41 @@ def test_every_topic_shows_the_answer_in_the_target_frame(graph: Make) -> None:
     colours = data[:, 3].view(np.uint32)
     assert set(colours.tolist()) == {90 << 16 | 120 << 8 | 150}
     del broadcaster
+
+
+def test_steps_of_a_reasoning_are_in_the_result_the_picture_and_space(graph: Make) -> None:
+    pointer = ScriptedPointer()
+    pointer.thought = "I see it.\n[Position] [the lamp]: [(0.250, 0.500)]\n[Size] [the lamp]: 0.300"
+    g = graph(pointer=pointer)
+    broadcaster = with_transform(g)
+    watcher = Watcher(g, markers=MarkerArray, annotated_image=Image)
+    result = g.refer("the red mug", target_frame="base_link", think=1)
+    assert result.error_code == 0, result.error_msg
+    assert pointer.think[-1] == Think.ON
+    assert result.reasoning == pointer.thought
+    position, size = result.steps
+    assert (position.type, position.target) == (position.POSITION, "the lamp")
+    assert list(position.value) == [0.25, 0.5]
+    assert (size.type, list(size.value)) == (size.SIZE, [0.3])
+    assert any(len(feedback.steps) == 2 for feedback in g.feedback)
+
+    wait_until(watcher.all_seen)
+    markers, picture = (topic[-1] for topic in watcher.seen.values())
+    (ball,) = [m for m in markers.markers if m.ns == "steps"]
+    assert ball.header.frame_id == "base_link"
+    assert ball.pose.position.z == pytest.approx(WALL_M + OFFSET_M[2], abs=0.005)
+    (name,) = [m.text for m in markers.markers if m.ns == "step names"]
+    assert name == "1 the lamp"
+    pixels = rgb_from_message(picture).astype(int)
+    row, column = HEIGHT // 2, WIDTH // 4
+    near = pixels[row - 8 : row + 8, column - 8 : column + 8].reshape(-1, 3)
+    assert np.abs(near - [51, 178, 255]).sum(axis=1).min() < 60
+    del broadcaster
+
+
+def test_a_goal_that_says_something_else_about_thinking_is_refused(graph: Make) -> None:
+    result = graph().refer("the red mug", think=7)
+    assert (result.error_code, "think 7" in result.error_msg) == (2503, True)
 
 
 def test_nothing_is_drawn_for_nobody(graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,17 @@ def test_points_that_could_not_be_lifted_are_told_apart(echo: Served, image: str
     assert good["confidence"] == good["geometry_confidence"] > 0.0
 
 
+def test_steps_of_a_reasoning_come_with_the_reply(echo: Served, image: str) -> None:
+    said = "<think>[Position] [the lamp]: [(0.1, 0.2)]</think> <answer>[(0.5, 0.5)]</answer>"
+    reply = point(echo, image=image, instruction=said, think="on").json()
+    assert reply["steps"] == [{"type": "position", "target": "the lamp", "value": [0.1, 0.2]}]
+    assert reply["reasoning"] == "[Position] [the lamp]: [(0.1, 0.2)]"
+    assert len(reply["points"]) == 1
+    plain = point(echo, image=image, instruction="[(0.5, 0.5)]").json()
+    assert (plain["reasoning"], plain["steps"]) == ("", [])
+    assert point(echo, image=image, instruction=said, think="loudly").status_code == 422
+
+
 def test_the_region_and_the_limits_of_a_request(echo: Served, image: str) -> None:
     asked = {"image": image, "instruction": "[(0.2, 0.5), (0.8, 0.5)]"}
     reply = point(echo, **asked, region=[0.5, 0.0, 1.0, 1.0]).json()
