@@ -28,6 +28,7 @@ from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibra
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
+from roborefer_ros.pointing.reasoning import moved_steps
 from roborefer_ros.pointing.region import Crop
 from roborefer_ros.types import (
     Mode,
@@ -290,14 +291,8 @@ class ReferPipeline:
 
 def _over_the_whole(answer: PointerAnswer, crop: Crop) -> PointerAnswer:
     """What a model said of a part of the image, over the whole image."""
-    steps = []
-    for step in answer.steps:
-        if step.kind == "Position":
-            x, y = step.value
-            step = replace(step, value=crop.to_whole((x, y)))
-        steps.append(step)
     points = tuple(crop.to_whole(point) for point in answer.points)
-    return replace(answer, points=points, steps=tuple(steps))
+    return replace(answer, points=points, steps=moved_steps(answer.steps, crop.to_whole))
 
 
 def lift_answer(

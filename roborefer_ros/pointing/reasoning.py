@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from roborefer_ros.types import ReasoningStep
 
@@ -77,6 +78,23 @@ def read_steps(text: str) -> tuple[ReasoningStep, ...]:
         if step.is_well_formed and len(steps) < MAX_STEPS:
             steps.append(step)
     return tuple(steps)
+
+
+def moved_steps(
+    steps: Iterable[ReasoningStep], to_whole: Callable[[tuple[float, float]], tuple[float, float]]
+) -> tuple[ReasoningStep, ...]:
+    """Steps about a part of an image, with positions over the whole image.
+
+    Args:
+        steps: Of a model that saw the part.
+        to_whole: Maps a normalised point of the part to one of the whole image.
+    """
+    return tuple(
+        replace(step, value=to_whole((step.value[0], step.value[1])))
+        if step.kind == "Position" and step.is_well_formed
+        else step
+        for step in steps
+    )
 
 
 def step_key(step: ReasoningStep) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from roborefer_ros.pointing.bundled import calibration_of
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import read_instruction
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
+from roborefer_ros.pointing.reasoning import moved_steps
 from roborefer_ros.server import pictures
 from roborefer_ros.server.clients import Client
 from roborefer_ros.server.decoding import DecodePool, Decoder
@@ -178,7 +179,9 @@ class Service:
             timings["model"] = time.perf_counter() - asked
             started = time.perf_counter()
             if crop := policy.crop(width, height):
-                answer = replace(answer, points=tuple(crop.to_whole(p) for p in answer.points))
+                points = tuple(crop.to_whole(point) for point in answer.points)
+                steps = moved_steps(answer.steps, crop.to_whole)
+                answer = replace(answer, points=points, steps=steps)
             model = self.scheduler.engine.name
             found = await self._in_pool(
                 lambda: located(

@@ -56,6 +56,9 @@ def test_steps_of_a_reasoning_come_with_the_reply(echo: Served, image: str) -> N
     assert reply["steps"] == [{"type": "position", "target": "the lamp", "value": [0.1, 0.2]}]
     assert reply["reasoning"] == "[Position] [the lamp]: [(0.1, 0.2)]"
     assert len(reply["points"]) == 1
+    part = {"region": [0.5, 0.0, 1.0, 0.5], "crop_to_region": True}
+    (step,) = point(echo, image=image, instruction=said, **part).json()["steps"]
+    assert step["value"] == pytest.approx([0.55, 0.1]), "over the whole image"
     plain = point(echo, image=image, instruction="[(0.5, 0.5)]").json()
     assert (plain["reasoning"], plain["steps"]) == ("", [])
     assert point(echo, image=image, instruction=said, think="loudly").status_code == 422
