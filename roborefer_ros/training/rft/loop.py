@@ -189,11 +189,11 @@ class RftRun(Run):
             yield from open_loader(self.prompts, order, collator, recipe.workers)
             position = self.sampler.start(position.epoch + 1)
 
-    def _export(self) -> None:
+    def _export(self, name: str = "export") -> None:
         """The checkpoint, which says whether it was trained to reason."""
-        super()._export()
+        super()._export(name)
         if self.group.is_first and self.recipe.suffix != "none":
-            path = self.output / "export" / "config.json"
+            path = self.output / name / "config.json"
             config = read_json(path)
             write_text(path, json.dumps({**config, REASONING_KEY: True}, indent=2) + "\n")
         self.group.wait()

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
+from roborefer_ros.pointing.roborefer import learned_to_reason
 from roborefer_ros.training.rft.loop import RftRun, draw_seed
 from roborefer_ros.training.rft.recipe import RftRecipe, load_recipe
 from roborefer_ros.training.rft.rewards import Annotation, Rewards
@@ -114,6 +115,8 @@ def test_the_export_answers_and_every_part_learned(whole: Path) -> None:
         "llm", "vision_tower", "mm_projector", "depth_tower", "depth_projector",
     }  # fmt: skip
     load_roborefer(whole / "export")
+    assert not learned_to_reason(TINY)
+    assert learned_to_reason(whole / "export")
 
 
 def test_the_log_tells_terms_spread_and_examples(whole: Path) -> None:
