@@ -21,6 +21,8 @@ sim = ["open3d>=0.19", "matplotlib>=3.7", "tqdm>=4.66"]
 datagen = [*sim, "shapely>=2.1"]
 train = [*vlm, "tensorboard>=2.16", "peft>=0.17", "matplotlib>=3.7"]
 serve = [*remote, "fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus_client>=0.20"]
+# rosbags reads saved goals without a ROS 2
+label = [*serve, "rosbags>=0.10"]
 ray = [*serve, "ray[data,serve,train]>=2.52"]
 arm = ["mujoco>=3.3", "mink>=1.0", "open3d>=0.19", "tqdm>=4.66"]
 evaluate = ["pyarrow>=15", "jinja2>=3.1", "matplotlib>=3.7", "tqdm>=4.66", "huggingface_hub>=0.30"]
@@ -30,6 +32,7 @@ dev = [
     *test,
     "pytest-xdist>=3.6",
     "pytest-cov>=5",
+    "rosbags>=0.10",
     "schemathesis>=4",
     "playwright>=1.45",
     "ray[data,serve,train]>=2.52",
@@ -58,6 +61,7 @@ setup(
             "py.typed",
             "evaluation/*.html",
             "training/data/*.html",
+            "training/label/*.html",
             "server/*.html",
             "demo_checkpoint/*",
             "demo_checkpoint/*/*",
@@ -86,12 +90,13 @@ setup(
         "train": train,
         "datagen": datagen,
         "serve": serve,
+        "label": label,
         "ray": ray,
         "eval": evaluate,
         "arm": arm,
         "test": test,
         "dev": dev,
-        "all": vlm + remote + datagen + serve + evaluate + arm,
+        "all": vlm + remote + datagen + label + evaluate + arm,
     },
     zip_safe=False,
     entry_points={

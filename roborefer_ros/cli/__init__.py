@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "whether a checkpoint computes and answers as published",
     ),
     "dataset": ("roborefer_ros.cli.dataset", "unpack, check and look at training data"),
+    "label": ("roborefer_ros.cli.label", "label your own pictures on a local page"),
     "sft": ("roborefer_ros.cli.sft", "align depth, or fine-tune RoboRefer on RGB-D data"),
     "rft": ("roborefer_ros.cli.rft", "learn by rewards for points and reasoning steps (GRPO)"),
     "train": ("roborefer_ros.training.tabletop.train", "train a network on a data set"),

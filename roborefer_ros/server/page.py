@@ -13,13 +13,21 @@ import base64
 import hashlib
 import importlib.resources
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 _FILE = importlib.resources.files("roborefer_ros.server") / "ui.html"
 
 
-def page() -> tuple[str, dict[str, str]]:
-    """The page and the headers that let it run its own script and style, and nothing else."""
-    text = _FILE.read_text(encoding="utf-8")
+def page(file: Traversable = _FILE) -> tuple[str, dict[str, str]]:
+    """The page and the headers that let it run its own script and style, and nothing else.
+
+    Args:
+        file: One HTML file with one script and one style in it.
+    """
+    text = file.read_text(encoding="utf-8")
     policy = "; ".join(
         [
             "default-src 'none'",

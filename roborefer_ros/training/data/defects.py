@@ -113,7 +113,9 @@ def is_malformed(text: str) -> bool:
 
 
 def answer_form(answer: str) -> str:
-    """``point``, ``choice``, ``yes-no``, ``number`` (text with one) or ``text``."""
+    """``point``, ``nothing`` (an empty list), ``choice``, ``yes-no``, ``number`` or ``text``."""
+    if answer.strip() == "[]":
+        return "nothing"
     if _CHOICE_ANSWER.match(answer):
         return "choice"
     if answer.lstrip()[:1] in ("[", "(", "<") and _POINTS.search(answer):
@@ -132,7 +134,7 @@ def form_mismatch(question: str, form: str) -> Defect | None:
     """
     asks_choice = _CHOICES.search(question) is not None
     asks_point = not asks_choice and _ASKS_POINT.search(question) is not None
-    if asks_point and form != "point":
+    if asks_point and form not in ("point", "nothing"):
         return Defect.TEXT_FOR_POINT
     if form == "point" and not asks_point and (asks_choice or _ASKS_TEXT.match(question)):
         return Defect.POINT_FOR_TEXT

@@ -43,7 +43,7 @@ from roborefer_ros.training.data.rows import Row, Rules, read_row
 LOG = logging.getLogger(__name__)
 
 #: of the files' layout and of the rules by which rows are judged
-VERSION = 1
+VERSION = 2
 
 #: bit of ``flags``: the row has not as many depth pictures as pictures
 DEPTH_COUNT = 1
