@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "roborefer_ros.cli.verify",
         "whether a checkpoint computes and answers as published",
     ),
+    "compare": ("roborefer_ros.cli.compare", "a benchmark before and after a fine-tuning"),
     "dataset": ("roborefer_ros.cli.dataset", "unpack, check and look at training data"),
     "label": ("roborefer_ros.cli.label", "label your own pictures on a local page"),
     "sft": ("roborefer_ros.cli.sft", "align depth, or fine-tune RoboRefer on RGB-D data"),
