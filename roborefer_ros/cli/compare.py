@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from roborefer_ros.arguments import (
@@ -104,7 +105,8 @@ def _evaluate(arguments: argparse.Namespace, model: str, out: Path) -> int:
         command += [f"--{name}", str(getattr(arguments, name))]
     if arguments.splits:
         command += ["--splits", *arguments.splits]
-    return evaluate(command)
+    with redirect_stdout(sys.stderr):  # stdout is for the comparison
+        return evaluate(command)
 
 
 def _score(benchmark: Benchmark, folder: Path) -> Results:

@@ -155,7 +155,11 @@ def verdict(comparison: Comparison, most_fall: float) -> str:
     change = comparison.changes[0]
     moved = "fell" if comparison.fall > 0 else "rose" if comparison.fall < 0 else "did not change"
     by = f" by {percent(abs(comparison.fall))} points" if comparison.fall else ""
-    sure = "" if change.is_certain else "; the interval holds 0, so this may be chance"
+    sure = (
+        ""
+        if change.is_certain or not comparison.fall
+        else "; the interval holds 0, so this may be chance"
+    )
     if comparison.fall > most_fall:
         limit = f"more than the {percent(most_fall)} points that are accepted"
     else:

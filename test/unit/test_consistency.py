@@ -34,7 +34,15 @@ ROSDEP_KEYS = {
     "yaml": "python3-yaml",
 }
 #: from pip, in extras: rosdep has no keys, or the distributions' versions are too old
-FROM_PIP = {"torch", "transformers", "tokenizers", "safetensors", "huggingface_hub", "open3d"}
+FROM_PIP = {
+    "rosbags",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "huggingface_hub",
+    "open3d",
+}
 FROM_PIP |= {"httpx", "fastapi", "uvicorn", "pyarrow", "jinja2", "tqdm", "matplotlib", "shapely"}
 FROM_PIP |= {
     "simplejpeg",

@@ -86,8 +86,8 @@ def test_the_interval_is_of_the_difference_question_by_question(
 def test_a_change_that_may_be_chance_is_called_so(
     tmp_path: Path, benchmark: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, after = [RIGHT] * 9 + [WRONG], [WRONG, *[RIGHT] * 9]
-    assert compared(tmp_path, benchmark, before, after) == 0
+    before, after = [RIGHT] * 9 + [WRONG], [WRONG, WRONG, *[RIGHT] * 8]
+    assert compared(tmp_path, benchmark, before, after) == FELL
     assert "may be chance" in capsys.readouterr().out
 
 
