@@ -28,7 +28,6 @@ NEEDED = {
     "datagen": ("--source", "simulation", "--out", "x"),
     "sft": ("--model", "x"),
     "rft": ("--model", "x", "--data", "x", "--output", "y"),
-    "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 
 WRONG = [
@@ -56,8 +55,8 @@ WRONG = [
     ("verify", "--batch", "0"),
     ("rft", "--group", "1"),
     ("rft", "--temperature", "0"),
-    ("train", "--minutes", "nan"),
-    ("train", "--device", "abacus"),
+    ("sft", "--threads", "-1"),
+    ("sft", "--overfit", "0"),
 ]
 
 
