@@ -5,7 +5,9 @@
     python -m benchmarks.demo_brain [--scenes 100] [--model roborefer:demo] [--json]
 
 Every question goes through the whole pipeline (network, parser, lifting) on the noisy depth of the
-simulated D435; ROS 2 is not needed.
+simulated D435; ROS 2 is not needed.  Then the network alone is asked again without depth, in other
+words, and for what is not there (``benchmarks.demo_goals``; ``--plain`` leaves that out).  Exits 1
+where one of the goals is not reached.
 """
 
 from __future__ import annotations
@@ -14,20 +16,26 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.demo_goals import Goal, Reply, ask_again, goals_of
 from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.demo.scoring import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.pipeline import ReferPipeline
+from roborefer_ros.pointing.bundled import calibration_of
+from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.simulation.held_out import HeldOutScene, held_out_scene
 from roborefer_ros.simulation.sensor_noise import d435_depth
 from roborefer_ros.types import DepthImage, Mode, RGBDFrame
+
+PACKAGE = files("roborefer_ros")
 
 #: what the lifted point may be off the right surface, metres
 LIMIT_M = 0.015
@@ -37,7 +45,8 @@ LIMIT_M = 0.015
 class Outcome:
     """One question: its kind and mode, whether the pixel is right, how far off the 3D point is.
 
-    ``confidence`` is the model's own, from the probabilities of its coordinates.
+    ``confidence`` is the model's own, from the probabilities of its coordinates, ``overall`` that
+    of the point, calibrated and with the geometry's.
     """
 
     kind: str
@@ -46,6 +55,7 @@ class Outcome:
     off_m: float
     error_code: int
     confidence: float = float("nan")
+    overall: float = float("nan")
 
 
 def camera_frame(scene: HeldOutScene) -> RGBDFrame:
@@ -77,8 +87,8 @@ def ask(pipeline: ReferPipeline, scene: HeldOutScene) -> Iterator[Outcome]:
         world = pose[:3, :3] @ point.position_m + pose[:3, 3]
         off_m = surface_distance_m(scene, question, world)
         inside = is_inside(question, point.pixel)
-        confidence = float("nan") if point.model_confidence is None else point.model_confidence
-        yield Outcome(question.kind, question.mode, inside, off_m, 0, confidence)
+        model = float("nan") if point.model_confidence is None else point.model_confidence
+        yield Outcome(question.kind, question.mode, inside, off_m, 0, model, point.confidence)
 
 
 def summarise(outcomes: list[Outcome]) -> dict[str, dict[str, float]]:
@@ -148,20 +158,30 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first scene")
     parser.add_argument("--questions", type=int, default=8, help="per scene, at most")
     parser.add_argument("--model", default="roborefer:demo", help="spec of the pointing model")
+    parser.add_argument("--plain", action="store_true", help="only the questions as they are")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--reliability", type=Path, help="draw a reliability diagram there")
     arguments = parser.parse_args(argv)
-    pipeline = ReferPipeline(open_pointer(arguments.model))
+    calibration = calibration_of(arguments.model)
+    pipeline = ReferPipeline(open_pointer(arguments.model), calibration=calibration)
     outcomes: list[Outcome] = []
+    replies: list[Reply] = []
     numbers = range(arguments.first, arguments.first + arguments.scenes)
     for number in tqdm(numbers, unit="scene", file=sys.stderr):
-        outcomes += ask(pipeline, held_out_scene(number, 640, 480, arguments.questions))
+        scene = held_out_scene(number, 640, 480, arguments.questions)
+        outcomes += ask(pipeline, scene)
+        if not arguments.plain:
+            depth = relative_depth_from_metric(camera_frame(scene).depth.metres())
+            replies += ask_again(pipeline.pointer, scene, depth)
     rows = summarise(outcomes)
+    goals = _goals(outcomes, replies, arguments.model)
+    missed = [goal for goal in goals if not goal.met]
     if arguments.reliability:
         draw_reliability(reliability(outcomes), arguments.reliability)
     if arguments.json:
-        print(json.dumps(rows, indent=1))
-        return 0
+        told = {goal.name: {**asdict(goal), "met": goal.met} for goal in goals}
+        print(json.dumps({"kinds": rows, "goals": told}, indent=1))
+        return 1 if missed else 0
     print(f"{'kind':<18}{'questions':>10}{'inside':>9}{'<= 15 mm':>10}{'median':>9}{'errors':>8}")
     for name, row in rows.items():
         print(
@@ -171,7 +191,19 @@ def main(argv: list[str] | None = None) -> int:
         )
     error = calibration_error(reliability(outcomes))
     print(f"expected calibration error of the model's confidence: {error:.2f}")
-    return 0
+    for goal in goals:
+        print(goal.row())
+    return 1 if missed else 0
+
+
+def _goals(outcomes: list[Outcome], replies: list[Reply], model: str) -> list[Goal]:
+    """What is to be reached; nothing where only the plain questions were asked."""
+    if not replies:
+        return []
+    overall = [replace(o, confidence=o.overall) for o in outcomes]
+    source = model.partition(":")[2].partition("?")[0]
+    weights = Path(str(PACKAGE / "demo_checkpoint")) if source == "demo" else Path(source)
+    return goals_of(replies, calibration_error(reliability(overall)), weights)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Sequence
@@ -28,7 +29,6 @@ from roborefer_ros.errors import (
     RoboReferError,
 )
 from roborefer_ros.files import read_yaml
-from roborefer_ros.private_ray import ONE_MACHINE, prepare_ray
 from roborefer_ros.server.clients import Client
 from roborefer_ros.server.engine import Done, EngineAnswer, Query
 
@@ -44,6 +44,10 @@ _ATTEMPTS = 5
 _STAYS_HERE = {"deadline", "cancel", "on_text"}
 
 _logger = logging.getLogger(__name__)
+
+
+#: "0": a cluster of this machine alone, on the loopback
+_ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Replica:
         from roborefer_ros.server.options import parse_arguments
         from roborefer_ros.server.scheduler import Scheduler
 
-        if os.environ.get(ONE_MACHINE) == "0":
+        if os.environ.get(_ONE_MACHINE) == "0":
             _listen_on_loopback()
         options = parse_arguments(arguments)
         self._scheduler = Scheduler(
@@ -160,8 +164,16 @@ class RayEngine:
     max_batch = 1  # the replicas batch
 
     def __init__(self, options: RayOptions, arguments: Sequence[str]) -> None:
+        # Before the import, which reads them.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._owns_cluster = not options.address
-        prepare_ray(self._owns_cluster)
+        if self._owns_cluster:
+            # A cluster of one machine, as Ray makes it by default on macOS and Windows: all of its
+            # services and exporters listen on the loopback.  Elsewhere only this variable tells.
+            os.environ.setdefault(_ONE_MACHINE, "0")
+            # Other users of this machine lack the token.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         try:
             import ray
             from ray import serve

@@ -28,6 +28,7 @@ NEEDED = {
     "datagen": ("--source", "simulation", "--out", "x"),
     "sft": ("--model", "x"),
     "rft": ("--model", "x", "--data", "x", "--output", "y"),
+    "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 
 WRONG = [
@@ -55,8 +56,8 @@ WRONG = [
     ("verify", "--batch", "0"),
     ("rft", "--group", "1"),
     ("rft", "--temperature", "0"),
-    ("sft", "--threads", "-1"),
-    ("sft", "--overfit", "0"),
+    ("train", "--minutes", "nan"),
+    ("train", "--device", "abacus"),
 ]
 
 

@@ -21,6 +21,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
+from roborefer_ros.training.data.rows import REASONING_SUFFIX
 
 #: in the order of Qwen2 and of the reference (ids follow the learned vocabulary)
 SPECIAL_TOKENS = (
@@ -39,7 +40,7 @@ SPECIAL_TOKENS = (
 REQUESTS = (POINT_SUFFIX, POINT_SUFFIX.replace("], where", "],  where"))
 
 #: asks a small network for its steps before the answer; behind the request for points
-THINK_REQUEST = "<think_request>"
+THINK_REQUEST = REASONING_SUFFIX
 
 #: Qwen2's pre-tokenisation (tokenizer.json of Qwen/Qwen2-1.5B)
 QWEN2_SPLIT = (
