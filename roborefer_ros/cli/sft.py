@@ -29,6 +29,7 @@ from roborefer_ros.training.sft.engine import processes
 from roborefer_ros.training.sft.recipe import (
     OBJECTIVES,
     SftRecipe,
+    descriptions,
     imported,
     load_recipe,
     recipe_class,
@@ -136,9 +137,13 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add_source_arguments(parser.add_argument_group("data (or --mixture)"))
     group = parser.add_argument_group("values of the recipe")
-    for entry in fields(_recipe_class(arguments)):
+    kind = _recipe_class(arguments)
+    told = descriptions(kind)
+    for entry in fields(kind):
         name = "--" + entry.name.replace("_", "-")
-        group.add_argument(name, dest=f"recipe_{entry.name}", metavar="VALUE")
+        group.add_argument(
+            name, dest=f"recipe_{entry.name}", metavar="VALUE", help=told.get(entry.name)
+        )
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]

@@ -40,6 +40,10 @@ _CHOICE = re.compile(r"\s*(\([A-Za-z]\))")
 _YES_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 
 
+#: answer to a question about what is not there
+_NOTHING = "[]"
+
+
 @dataclass(frozen=True)
 class QuestionSet:
     """Questions, and how they are put to a network.
@@ -86,7 +90,9 @@ def benchmark_set(source: str, most: int, seed: int) -> QuestionSet:
 
 
 def held_out_set(samples: Sequence[Sample], most: int) -> QuestionSet | None:
-    """Questions of rows with one picture whose answers can be judged: points, choices, yes and no.
+    """Questions of rows with one picture whose answers can be judged.
+
+    These are points, nothing (``[]``), choices, yes and no.
 
     Args:
         samples: That no training sees; each gives its first question before one its second.
@@ -134,6 +140,8 @@ def _question(sample: Sample, pair: Pair) -> BenchmarkQuestion | None:
     form, expected, mask = answer_form(pair.answer), "", None
     if points := points_of(pair.answer) if form == "point" else []:
         kind = pair.question_type or "point"
+    elif pair.answer.strip() == _NOTHING:
+        kind, expected = pair.question_type or "absent", _NOTHING
     elif match := (_CHOICE if form == "choice" else _YES_NO).match(pair.answer):
         kind, expected = pair.question_type or form, match[1].lower()
     else:

@@ -8,7 +8,9 @@ Typed values, from YAML files and the command line.
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -275,6 +277,22 @@ def recipe_class(objective: str) -> type[SftRecipe]:
         )
     found: type[SftRecipe] = imported(OBJECTIVES[objective][0])
     return found
+
+
+def descriptions(kind: type[TrainingRecipe]) -> dict[str, str]:
+    """What each value means, from the docstrings of a recipe's class and those above it.
+
+    Args:
+        kind: Class of the recipe.
+    """
+    found: dict[str, str] = {}
+    for own in reversed(kind.__mro__):
+        text = inspect.getdoc(own) or ""
+        entries = re.findall(r"^ {4}(\w[\w, ]*): (.+(?:\n {8}.+)*)", text, re.MULTILINE)
+        for names, meaning in entries:
+            plain = " ".join(meaning.replace("``", "").split()).replace("%", "%%")
+            found.update({name.strip(): plain for name in names.split(",")})
+    return {name: text for name, text in found.items() if name in kind.__dataclass_fields__}
 
 
 def imported(where: str) -> Any:

@@ -23,7 +23,7 @@ from roborefer_ros.training.data.dataset import LoadedSample, Sample
 from roborefer_ros.training.data.registry import DatasetSpec
 from roborefer_ros.training.data.rows import Pair, Row
 from roborefer_ros.training.sft.batches import Collator, open_loader, with_geometry
-from roborefer_ros.training.sft.recipe import SftRecipe, load_recipe, recipe_names
+from roborefer_ros.training.sft.recipe import SftRecipe, descriptions, load_recipe, recipe_names
 
 INPUTS = str(GOLDEN / "inputs")
 DATA = ["--data", f"{INPUTS}/train.json", "--images", INPUTS, "--depth", INPUTS]
@@ -91,6 +91,12 @@ def test_every_value_of_the_recipe_is_an_option() -> None:
     for name in chosen:
         options += [f"--{name.replace('_', '-')}", "answers" if name == "objective" else "1"]
     assert parse_arguments([*TINY, "--output", "x", *options]).recipe_lora_alpha == "1"
+
+
+@pytest.mark.parametrize("name", ["tiny", "tabletop"])
+def test_every_value_of_a_recipe_says_what_it_is(name: str) -> None:
+    kind = type(load_recipe(name))
+    assert descriptions(kind).keys() == {entry.name for entry in fields(kind)}
 
 
 def test_without_a_recipe_stage_and_checkpoint_choose_it() -> None:

@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 import torch
-from own_rows import own_benchmark, own_rows
+from own_rows import POINT, own_benchmark, own_rows
 from sft_golden import GOLDEN
 
 from roborefer_ros.cli.score import main as score
 from roborefer_ros.cli.sft import main
+from roborefer_ros.evaluation.scoring import AnswerReader, score_answer
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions
 from roborefer_ros.training.data.held_out import held_out_samples, is_held_out, scene_of
 from roborefer_ros.training.data.mixtures import Part
 from roborefer_ros.training.data.registry import own_dataset
 from roborefer_ros.training.sft.averaging import WeightAverage
+from roborefer_ros.training.sft.questions import held_out_set
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -214,3 +216,31 @@ def test_an_average_weighs_every_step_and_leaves_the_weights() -> None:
         assert layer.weight.tolist() == [[wanted, wanted]]
     assert layer.weight.tolist() == [[9.0, 9.0]]
     assert math.isclose(float(average.state()["count"]), 3.0)
+
+
+def test_points_choices_and_what_is_not_there_are_asked_and_free_text_is_not(
+    tmp_path: Path,
+) -> None:
+    own_rows(tmp_path, 1)
+    answers = [POINT, "[]", "(B) no", "Yes, it is.", "About 2 meters."]
+    turns = [
+        {"from": speaker, "value": text}
+        for number, answer in enumerate(answers)
+        for speaker, text in (("human", f"Question {number}?"), ("gpt", answer))
+    ]
+    row = {"id": "0", "image": "scene_0.png", "depth": "scene_0.png", "conversations": turns}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    spec = own_dataset(tmp_path / "rows.json", tmp_path / "images", tmp_path / "depth")
+    samples = held_out_samples(MixtureDataset([Part(spec)]), 1.0, 9, 0)
+    asked = held_out_set(samples, 9)
+    assert asked is not None
+    questions = asked.benchmark.questions
+    assert [q.extra["kind"] for q in questions] == ["point", "absent", "choice", "yes-no"]
+    reader = AnswerReader.of("RoboRefer")
+    right = [score_answer(q, a, reader).strict for q, a in zip(questions, answers, strict=False)]
+    wrong = [score_answer(q, "[(0.9, 0.1)]", reader).strict for q in questions]
+    assert right == [1.0] * 4
+    assert wrong == [0.0] * 4
+    depth = asked.depth(questions[0], questions[0].rgb())
+    assert depth is not None
+    assert depth.shape == (40, 60, 3)
