@@ -192,7 +192,7 @@ class RftRun(Run):
     def _export(self, name: str = "export") -> None:
         """The checkpoint, which says whether it was trained to reason."""
         super()._export(name)
-        if self.group.is_first and self.recipe.suffix != "none":
+        if self.group.is_first and self.recipe.suffix in ("append", "replace"):
             path = self.output / name / "config.json"
             config = read_json(path)
             write_text(path, json.dumps({**config, REASONING_KEY: True}, indent=2) + "\n")

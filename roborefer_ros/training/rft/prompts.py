@@ -31,7 +31,7 @@ from roborefer_ros.files import open_regular, parse_json, write_text
 from roborefer_ros.image_files import open_picture
 from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
-from roborefer_ros.pointing.prompts import POINT_SUFFIX, REASONING_SUFFIX
+from roborefer_ros.pointing.prompts import POINT_SUFFIX, REASONING_SUFFIX, roborefer_prompt
 from roborefer_ros.pointing.reasoning import PERCEPTIONS
 from roborefer_ros.training.data.defects import Defect
 from roborefer_ros.training.data.pictures import (
@@ -107,10 +107,12 @@ class Prompt:
         """What the model is asked.
 
         Args:
-            suffix: ``append``, ``replace`` or ``none``; see ``RftRecipe``.
+            suffix: ``append``, ``replace``, ``point`` or ``none``; see ``RftRecipe``.
         """
-        if suffix == "none":
+        if suffix == "none" or (suffix == "point" and POINT_SUFFIX in self.question):
             return self.question
+        if suffix == "point":
+            return roborefer_prompt(self.question)
         question = self.question
         if suffix == "replace":
             question = question.replace(POINT_SUFFIX, "").strip()

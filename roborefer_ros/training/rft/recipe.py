@@ -34,7 +34,8 @@ class RftRecipe(TrainingRecipe):
         temperature: Of the draws; 1 draws from the model as it is.
         max_new_tokens: Longest answer, tokens.
         suffix: What follows a question: ``append`` adds the request for reasoning, ``replace`` puts
-            it in the place of the released request for points, ``none`` leaves the question.
+            it in the place of the released request for points, ``point`` adds the latter where it
+            is missing, ``none`` leaves the question.
         require_steps: Whether prompts without key steps are left out.
         answer_form, format_rule, accuracy_rule, process_rule, target_rule: See ``RewardRules``.
         format_weight, point_weight, process_weight, accuracy_weight: See ``RewardRules``.
@@ -58,7 +59,7 @@ class RftRecipe(TrainingRecipe):
     mask_truncated: bool = False
     temperature: float = 1.0
     max_new_tokens: int = 512
-    suffix: Literal["append", "replace", "none"] = "append"
+    suffix: Literal["append", "replace", "point", "none"] = "append"
     require_steps: bool = False
     answer_form: Literal["tags", "text"] = "tags"
     format_rule: Literal["strict", "r1v"] = "strict"

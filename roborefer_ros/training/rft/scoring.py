@@ -65,7 +65,7 @@ def score_command(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, help="rewards of every completion, JSON lines")
     for entry in fields(RewardRules):
         parser.add_argument("--" + entry.name.replace("_", "-"), metavar="VALUE")
-    parser.add_argument("--suffix", default="append", help="append, replace or none")
+    parser.add_argument("--suffix", default="append", help="append, replace, point or none")
     options = parser.parse_args(list(arguments))
     if (options.file is None) == (options.model is None):
         raise ConfigurationError("name a FILE of completions, or a --model to ask")

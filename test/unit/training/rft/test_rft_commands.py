@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rft_golden import GOLDEN, TINY, golden_prompts
 
 from roborefer_ros.cli.rft import main
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.pointing.prompts import REASONING_SUFFIX
+from roborefer_ros.pointing.prompts import POINT_SUFFIX, REASONING_SUFFIX
 from roborefer_ros.training.rft.filtering import mixed, success_rates
 from roborefer_ros.training.rft.prompts import Mask, read_prompts
 from roborefer_ros.training.rft.rewards import RewardRules
@@ -97,6 +98,10 @@ def test_the_question_is_asked_as_sft_has_it(folder: Path) -> None:
     prompt = read_prompts(folder / "out/prompts.jsonl").prompt(0)
     assert prompt.text("append") == f"Point to the cup by the lamp. {REASONING_SUFFIX}"
     assert prompt.text("none") == "Point to the cup by the lamp."
+    with_request = replace(prompt, question=prompt.text("point"))
+    assert with_request.question == f"Point to the cup by the lamp. {POINT_SUFFIX}"
+    assert with_request.text("point") == with_request.question
+    assert with_request.text("replace") == prompt.text("append")
 
 
 def test_scenes_make_prompts_whose_answers_lie_in_their_masks(tmp_path: Path) -> None:
