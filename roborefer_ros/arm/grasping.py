@@ -23,12 +23,18 @@ Array = npt.NDArray[np.float64]
 WIDEST_M = 0.074
 #: how far the fingertips go below the top, at most and into a rim, metres
 _DEPTH_M, _RIM_DEPTH_M = 0.045, 0.024
+#: the palm is 45 mm above the fingertips: what is held reaches no higher than this above them
+_UNDER_PALM_M = 0.036
 #: fingertips stay so far above the support, metres
 _LEAST_HEIGHT_M = 0.008
 #: readings of the top: within this of the highest, metres
 _TOP_M = 0.012
 #: fewer readings than this in the way are noise
 _FEW = 6
+#: the floor of a vessel is lower than this, and its rim within this of a point on it, metres
+_FLOOR_M, _VESSEL_RADIUS_M = 0.02, 0.07
+#: readings of a thing are told from those around it by cubes of this side, metres
+_CELL_M = 0.015
 #: the jaw's directions that are tried
 _DIRECTIONS = 24
 
@@ -63,6 +69,31 @@ class Grasp:
         return pose
 
 
+def thing_and_others(
+    segment: npt.ArrayLike, around: npt.ArrayLike, point_m: npt.ArrayLike, support_z_m: float = 0.0
+) -> tuple[Array, Array]:
+    """Readings of a thing, and those of what stands around it.
+
+    Args:
+        segment: ``[N, 3]`` what was grown from the point, z up, metres.
+        around: ``[M, 3]`` all readings nearby.
+        point_m: ``[3]`` the point.
+        support_z_m: Height of what the thing stands on.
+
+    Returns:
+        ``[K, 3]`` and ``[L, 3]``. A point on the floor of a mug or a bowl, which is level with the
+        support, takes the readings around it for the thing.
+    """
+    thing = np.asarray(segment, dtype=np.float64).reshape(-1, 3)
+    others = np.asarray(around, dtype=np.float64).reshape(-1, 3)
+    if not len(thing) or thing[:, 2].max() < support_z_m + _FLOOR_M:
+        near = np.linalg.norm(others[:, :2] - np.asarray(point_m)[:2], axis=1) < _VESSEL_RADIUS_M
+        thing = others[near & (others[:, 2] > support_z_m + 0.5 * _FLOOR_M)]
+    cells = {tuple(cell) for cell in np.floor(thing / _CELL_M).astype(int)}
+    keep = [tuple(cell) not in cells for cell in np.floor(others / _CELL_M).astype(int)]
+    return thing, others[np.array(keep, dtype=bool)]
+
+
 def plan_grasps(
     points: npt.ArrayLike, camera_m: npt.ArrayLike, support_z_m: float = 0.0
 ) -> list[Grasp]:
@@ -93,7 +124,9 @@ def plan_grasps(
     if rim is not None:
         centre, radius = rim
     depth = min(_DEPTH_M, 0.5 * height + 0.008)
-    tip_z = max(top_z - depth, support_z_m + _LEAST_HEIGHT_M)
+    # what tapers, such as a cone, is higher than most of its top
+    peak_z = float(np.percentile(cloud[:, 2], 99.7))
+    tip_z = max(top_z - depth, peak_z - _UNDER_PALM_M, support_z_m + _LEAST_HEIGHT_M)
     slab = cloud[cloud[:, 2] > min(tip_z + 0.004, top_z - top_band_m)][:, :2]
     camera = np.asarray(camera_m, dtype=np.float64)
     found = []
@@ -101,7 +134,8 @@ def plan_grasps(
         around = float(np.percentile(np.linalg.norm(cloud[:, :2] - middle, axis=1), 98))
         found.append(Grasp(np.array([*middle, tip_z]), closing, width, middle, around, False))
     fitting = [grasp for grasp in found if grasp.width_m <= WIDEST_M]
-    if fitting:
+    # of a vessel that is half hidden the readings are narrower than it is
+    if fitting and (rim is None or 2.0 * radius <= WIDEST_M):
         return fitting
     if rim is None:
         raise OutOfWorkspaceError(

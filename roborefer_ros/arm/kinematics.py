@@ -18,6 +18,8 @@ Array = npt.NDArray[np.float64]
 #: accuracy of a solution, metres and radians
 _POSITION_M, _ROTATION_RAD = 0.001, 0.01
 _ITERATIONS = 80
+#: of a joint that leaves where it was, and of one that leaves the plane of the arm
+_POSTURE_COST, _PLANE_COST = 1e-4, 0.05
 #: distance of the points of a straight path, metres
 _SPACING_M = 0.02
 #: time to full speed, and distance of a trajectory's points, seconds
@@ -63,7 +65,12 @@ class Kinematics:
         self._configuration = mink.Configuration(model)
         self._index = np.array([model.joint(name).qposadr[0] for name in robot.joints])
         self._tip = mink.FrameTask(TIP, "site", position_cost=1.0, orientation_cost=0.3)
-        self._posture = mink.PostureTask(model, cost=1e-4)
+        cost = np.full(model.nv, _POSTURE_COST)
+        self._free = mink.PostureTask(model, cost=cost)
+        for name in robot.in_plane:
+            cost[model.joint(name).dofadr[0]] = _PLANE_COST
+        self._plane = mink.PostureTask(model, cost=cost)
+        self._plane_index = [model.joint(name).qposadr[0] for name in robot.in_plane]
         self._limits = [mink.ConfigurationLimit(model)]
         self._site = model.site(TIP).id
 
@@ -77,20 +84,25 @@ class Kinematics:
         moved: Array = np.linalg.inv(self._base_T_world) @ pose
         return moved
 
-    def solve(self, target: Array, start: npt.ArrayLike) -> Array:
+    def solve(self, target: Array, start: npt.ArrayLike, in_plane: bool = False) -> Array:
         """Joint positions for a pose of the fingertips.
 
         Args:
             target: ``[4, 4]`` in the world, z along the approach, y where the jaw closes.
             start: Joint positions to start from.
+            in_plane: With the elbow over the forearm (``Robot.in_plane``): between two such
+                solutions the hand stays upright, whatever it carries.
 
         Raises:
             OutOfWorkspaceError: none found within the joints' limits.
         """
-        goal = self._base_T_world @ target
+        posture = self._plane if in_plane else self._free
         self._set(start)
-        self._posture.set_target(self._configuration.q)
-        self._tip.set_target(self._mink.SE3.from_matrix(goal))
+        wanted = np.array(self._configuration.q)
+        if in_plane:
+            wanted[self._plane_index] = 0.0
+        posture.set_target(wanted)
+        self._tip.set_target(self._mink.SE3.from_matrix(self._base_T_world @ target))
         for _ in range(_ITERATIONS):
             error = self._tip.compute_error(self._configuration)
             if (
@@ -99,7 +111,7 @@ class Kinematics:
             ):
                 return np.array(self._configuration.q[self._index])
             velocity = self._mink.solve_ik(
-                self._configuration, [self._tip, self._posture], 0.1, "daqp",
+                self._configuration, [self._tip, posture], 0.1, "daqp",
                 damping=1e-4, limits=self._limits,
             )  # fmt: skip
             self._configuration.integrate_inplace(np.clip(velocity, -8.0, 8.0), 0.1)
@@ -111,20 +123,29 @@ class Kinematics:
         )
 
     def starts(self, target: Array) -> list[Array]:
-        """Joint positions to look for a solution from: the arm turned towards a pose."""
+        """Joint positions to look for a solution from: the arm turned towards a pose, best first.
+
+        The hand is turned as the pose is, for one that points down.
+        """
         ready = np.array(self.robot.ready)
         if self.robot.name != "panda":
             return [ready]
         base = self._base_T_world @ target
+        here = self._base_T_world @ self.tip(ready)
         ready[0] = np.arctan2(base[1, 3], base[0, 3])
-        return [ready + [0, 0, 0, 0, 0, 0, turn] for turn in (0.0, 1.4, -1.4)]
+        yaw = np.arctan2(base[1, 1], base[0, 1]) - np.arctan2(here[1, 1], here[0, 1])
+        turn = float(np.mod(ready[0] - yaw + np.pi, 2 * np.pi) - np.pi)
+        return [ready + [0, 0, 0, 0, 0, 0, part] for part in (turn, 0.0, 1.4, -1.4)]
 
-    def line(self, start: npt.ArrayLike, targets: list[Array]) -> list[Array]:
+    def line(
+        self, start: npt.ArrayLike, targets: list[Array], in_plane: bool = False
+    ) -> list[Array]:
         """Joint positions along straight lines of the fingertips, the start included.
 
         Args:
             start: Joint positions at its start.
             targets: ``[4, 4]`` poses to go through, one after the other.
+            in_plane: See ``solve``.
 
         Raises:
             OutOfWorkspaceError: the arm does not reach a point of it without a jump.
@@ -136,7 +157,7 @@ class Kinematics:
             length = float(np.linalg.norm(target[:3, 3] - here[:3, 3]))
             count = max(1, int(np.ceil(max(length / _SPACING_M, turn / 0.2))))
             for part in np.linspace(0.0, 1.0, count + 1)[1:]:
-                following = self.solve(_between(here, target, float(part)), q)
+                following = self.solve(_between(here, target, float(part)), q, in_plane)
                 if np.max(np.abs(following - q)) > _LARGEST_STEP:
                     x, y, z = target[:3, 3]
                     raise OutOfWorkspaceError(

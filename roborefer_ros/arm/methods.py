@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.arm.grasping import thing_and_others
 from roborefer_ros.arm.trial import Target
 from roborefer_ros.errors import NoDepthAtPointError
 from roborefer_ros.lifting import LiftingOptions
@@ -29,8 +30,6 @@ Array = npt.NDArray[np.float64]
 _DOWN = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 #: how far around its point a method without segments takes readings for the thing's, metres
 _CROP_M = 0.08
-#: the floor of a vessel is lower, and its rim within this of a point on it, metres
-_INNER_FLOOR_M, _INNER_RADIUS_M = 0.02, 0.07
 #: how far around a thing the hand must have room, metres
 _AROUND_M = 0.25
 
@@ -59,12 +58,8 @@ class Ours:
         others = around.astype(np.float64)
         if question.mode == Mode.OBJECT:
             segment = grow_segment(frame, pixel, float(lifted.position_m[2]), options)
-            thing = segment.cloud.moved(pose).points_m.astype(np.float64)
-            if segment.is_support or thing[:, 2].max() < _INNER_FLOOR_M:
-                # the floor of a mug or a bowl, level with the table: the thing stands around it
-                near = np.linalg.norm(others[:, :2] - position[:2], axis=1) < _INNER_RADIUS_M
-                thing = others[near & (others[:, 2] > 0.01)]
-            others = _without(others, thing)
+            grown = np.zeros((0, 3)) if segment.is_support else segment.cloud.moved(pose).points_m
+            thing, others = thing_and_others(grown, others, position)
         confidence = lifted.confidence
         if self.pipeline is not None:
             calibration = self.pipeline.calibration
@@ -137,13 +132,3 @@ def _point(
 
 _MOST_ANSWERS = 64
 _ANSWERS: dict[tuple[int, int, str, Mode], tuple[tuple[float, float], float | None]] = {}
-
-
-def _without(cloud: Array, thing: Array) -> Array:
-    """Readings that are farther than 1.5 cm from a thing's."""
-    if not len(thing):
-        return cloud
-
-    cells = {tuple(cell) for cell in np.floor(thing / 0.015).astype(int)}
-    keep = [tuple(cell) not in cells for cell in np.floor(cloud / 0.015).astype(int)]
-    return cloud[np.array(keep, dtype=bool)]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,9 @@ def plan_pick(
         grasps: Where to close, the best first.
         pre_offset_m: Height of the pre-grasp pose over the grasp, metres.
 
+    Returns:
+        The grasp as the hand is turned in it, and the steps.
+
     Raises:
         OutOfWorkspaceError: the arm reaches none.
     """
@@ -68,6 +71,8 @@ def plan_pick(
         except OutOfWorkspaceError as error:
             failure = failure or error
             continue
+        if arm.tip(rows[0])[:2, 1] @ grasp.closing < 0.0:
+            grasp = replace(grasp, closing=-grasp.closing)  # turned: what is held is, too
         return grasp, _steps(arm, q, rows, pre_offset_m, ("grasp", "lift"), 0.0)
     raise failure or OutOfWorkspaceError("there is no grasp to reach")
 
@@ -91,14 +96,13 @@ def plan_place(
     """
     tip_from_middle = np.array([*(grasp.tip_m[:2] - grasp.centre_m), grasp.tip_m[2] + _DROP_M])
     poses = []
-    for yaw in (0.0, 0.6, -0.6, 1.2, -1.2, 2.4, -2.4):
+    for yaw in (0.0, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.1, -2.1, 2.6, -2.6, np.pi):
         c, s = np.cos(yaw), np.sin(yaw)
         about_z = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        for turned in (False, True):
-            pose = grasp.pose(0.0, turned)
-            pose[:3, :3] = about_z @ pose[:3, :3]
-            pose[:3, 3] = place_m + about_z @ tip_from_middle
-            poses.append(pose)
+        pose = grasp.pose()
+        pose[:3, :3] = about_z @ pose[:3, :3]
+        pose[:3, 3] = place_m + about_z @ tip_from_middle
+        poses.append(pose)
     return _steps(arm, q, _down_to(arm, poses), pre_offset_m, ("lower", "release"), OPEN_M)
 
 
@@ -106,17 +110,18 @@ def _down_to(arm: Kinematics, poses: list[Array]) -> list[Array]:
     """Joint positions from the first pose that the arm reaches straight up to over it.
 
     Raises:
-        OutOfWorkspaceError: it reaches none.
+        OutOfWorkspaceError: it reaches none; of the first pose.
     """
     failure: OutOfWorkspaceError | None = None
-    for pose in poses:
-        over = pose.copy()
-        over[2, 3] += _TALLEST_M
-        for start in arm.starts(pose):
-            try:
-                return arm.line(arm.solve(pose, start), [over])
-            except OutOfWorkspaceError as error:
-                failure = failure or error
+    for in_plane in (True, False):
+        for pose in poses:
+            over = pose.copy()
+            over[2, 3] += _TALLEST_M
+            for start in arm.starts(pose)[: 1 if in_plane else None]:
+                try:
+                    return arm.line(arm.solve(pose, start, in_plane), [over], in_plane)
+                except OutOfWorkspaceError as error:
+                    failure = failure or error
     assert failure is not None
     raise failure
 

@@ -47,6 +47,12 @@ _PANDA_TORQUE = (87.0,) * 4 + (12.0,) * 3
 #: folded, hand beside the base and away from the table
 _PANDA_HOME = (2.4, -0.9, 0.0, -2.6, 0.0, 1.75, 0.785)
 _PANDA_READY = (0.0, 0.1, 0.0, -2.2, 0.0, 2.3, 0.785)
+#: middle of a pad in the tip's frame, and half its width and length, metres
+_PAD_Z_M, _PAD_HALF_M = -0.0115, 0.0085
+#: impedance of a pad's contacts (MuJoCo's solimp): softer ones creep under a load
+_PAD_SOLIMP = [0.99, 0.999, 0.001, 0.5, 2.0]
+#: time constant of a low pass before each joint's controller, seconds
+_SMOOTHING_S = 0.03
 #: force of the fingers, N: well below the 70 N of the real hand
 GRIP_N = 30.0
 
@@ -64,6 +70,8 @@ class Robot:
         ready: Position of each joint with the hand over the middle of the table, from which
             solutions are looked for.
         speed: Largest speed of each joint, rad/s or m/s.
+        in_plane: Joints that turn the elbow and the wrist out of the plane through the base; where
+            they are 0 the hand's tilt is the sum of the others.
     """
 
     name: str
@@ -73,6 +81,7 @@ class Robot:
     home: tuple[float, ...]
     ready: tuple[float, ...]
     speed: tuple[float, ...]
+    in_plane: tuple[str, ...] = ()
 
 
 def import_mujoco() -> Any:
@@ -162,7 +171,10 @@ def _panda(side: float) -> Robot:
     for geom in hand.geoms:
         if geom.name.endswith("pad_collision"):
             geom.friction = [PAD_FRICTION, 0.005, 0.0001]
-            geom.condim = 4
+            geom.condim, geom.priority = 4, 1
+            geom.solref, geom.solimp = [0.01, 1.0], _PAD_SOLIMP
+            # the rubber reaches the finger's end, as on the real hand: what tapers is held there
+            geom.pos[2], geom.size[0], geom.size[2] = _PAD_Z_M, _PAD_HALF_M, _PAD_HALF_M
         elif geom.name.startswith("finger"):
             geom.friction = [0.4, 0.005, 0.0001]
     for actuator in hand.actuators:
@@ -182,6 +194,7 @@ def _panda(side: float) -> Robot:
     return Robot(
         "panda", spec, joints, ("hand_finger_joint1", "hand_finger_joint2"),
         (side * _PANDA_HOME[0], *_PANDA_HOME[1:]), _PANDA_READY, (1.2,) * 7,
+        ("joint3", "joint5"),
     )  # fmt: skip
 
 
@@ -250,6 +263,9 @@ def _position_actuator(spec: Any, joint: str, kp: float, kv: float, limit: float
         biasprm=[0.0, -kp, -kv] + [0.0] * 7,
         forcerange=[-limit, limit],
         forcelimited=True,
+        # targets come in steps; passed on as such they would shake what is held out of the hand
+        dyntype=mujoco.mjtDyn.mjDYN_FILTEREXACT,
+        dynprm=[_SMOOTHING_S] + [0.0] * 9,
     )
 
 

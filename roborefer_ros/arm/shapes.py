@@ -99,7 +99,8 @@ def _bottle(spec: Any, body: Any, name: str, item: SceneObject) -> None:
     neck = 0.38 * r
     profile = [(0, 0), (r, 0), (r, 0.55 * h), (0.8 * r, 0.68 * h), (neck, 0.78 * h), (0, 0.78 * h)]
     _hull(spec, body, f"{name}_hull", profile)
-    _geom(body, "cylinder", [neck, 0.11 * h, 0], _DENSITY_SOLID, pos=[0, 0, 0.89 * h])
+    # a capsule has an exact contact with the flat pads of a hand; that of a cylinder wanders
+    _geom(body, "capsule", [neck, 0, 0], _DENSITY_SOLID, fromto=[0, 0, 0.70 * h, 0, 0, h - neck])
 
 
 def _mug(_spec: Any, body: Any, _name: str, item: SceneObject) -> None:

@@ -217,7 +217,7 @@ def _place(
     """Put it on a free spot; None where no spot can be spoken of."""
     world = trial.world
     view = view_of(world)
-    question = _place_question(trial, view, number)
+    question = _place_question(trial, view, number, grasp)
     if question is None:
         return None
     started_s = time.perf_counter()
@@ -262,8 +262,10 @@ def _place(
     return _done("place", question, target, seconds)
 
 
-def _place_question(trial: TrialScene, view: RenderedView, number: int) -> Question | None:
-    """A free spot that has room for the thing in the hand and that the arm reaches."""
+def _place_question(
+    trial: TrialScene, view: RenderedView, number: int, grasp: Grasp
+) -> Question | None:
+    """A free spot that has room for the thing and that the arm reaches as it holds it."""
     world = trial.world
     held = world.scene.objects[number]
     # the thing in the hand is not on the table; its instance stays that of the picture
@@ -283,10 +285,8 @@ def _place_question(trial: TrialScene, view: RenderedView, number: int) -> Quest
         ]
         if min(gaps, default=1.0) < held.footprint_m + _ROOM_M:
             continue
-        tip = np.array([spot[0], spot[1], 0.6 * held.height])
-        hand = Grasp(tip, np.array([1.0, 0.0]), 0.05, tip[:2], held.radius, False)
         try:
-            plan_place(trial.arm, world.q, hand, np.array([spot[0], spot[1], 0.0]))
+            plan_place(trial.arm, world.q, grasp, np.array([spot[0], spot[1], 0.0]))
         except RoboReferError:
             continue
         return question

@@ -25,6 +25,8 @@ Array = npt.NDArray[np.float64]
 
 #: of physics, seconds
 STEP_S = 0.002
+#: of physics: walls of vessels are many boxes, and a hand in one makes hundreds of contacts
+_MEMORY_BYTES = 64 << 20
 #: place of the robot's base on the table's middle line, and from it, metres
 BASE_X_M, BASE_Y_M = 0.60, 0.53
 
@@ -59,6 +61,7 @@ class ArmWorld:
         self._finger_ctrl = [self._actuator(name) for name in self.robot.fingers]
         self.data.qpos[self._qpos] = self.robot.home
         self.data.ctrl[self._arm_ctrl] = self.robot.home
+        self.data.act[self.model.actuator_actadr[self._arm_ctrl]] = self.robot.home
         self.data.qpos[self._finger_qpos] = (OPEN_M / 2, -OPEN_M / 2)
         self.grip(OPEN_M)
         self.mujoco.mj_forward(self.model, self.data)
@@ -67,10 +70,10 @@ class ArmWorld:
     def _compile(self) -> Any:
         mujoco = self.mujoco
         spec = mujoco.MjSpec()
+        spec.memory = _MEMORY_BYTES
         spec.option.timestep = STEP_S
         spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-        spec.option.impratio = 10.0
-        spec.option.noslip_iterations = 6  # else what is held creeps out of the fingers
+        spec.option.impratio = 100.0  # else what is held creeps out of the fingers
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         spec.compiler.degree = False
         spec.visual.headlight.ambient = [0.35] * 3

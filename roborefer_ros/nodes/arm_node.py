@@ -4,8 +4,9 @@
 
 The camera's topics are those of ``sim_camera_node``.  The arm takes joint positions on
 ``/joint_command`` and tells its own on ``/joint_states`` (sensor_msgs/JointState, the topics of
-topic_based_ros2_control and Isaac Sim), the fingers among them.  Physics follows the node's clock
-and stands still while a picture is made, so a slow machine makes it slow, not wrong.
+topic_based_ros2_control and Isaac Sim), the fingers among them.  Physics follows the computer's
+clock and stands still while a picture is made; its time is on ``/clock``, so a slow machine makes
+everything slow, not wrong: nodes beside it run with ``use_sim_time``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import time
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 
@@ -46,7 +49,10 @@ class ArmNode(Node):
     Parameters:
         scene: number of the tabletop, as the trials of ``benchmarks.pick_and_place`` count them.
         view: View of the camera: 0 is the scene's own, 1 and 2 are turned to either side.
+        camera_on: whether pictures are sent; false is a camera that stopped.
         robot: ``panda``, ``gripper`` or ``auto``; read once.
+        clock: stamps are the time of physics, which is published on /clock; false: this node's
+            own clock; read once.
         rate_hz: pictures per second at most; read once.
     """
 
@@ -56,7 +62,12 @@ class ArmNode(Node):
         read_once = ParameterDescriptor(read_only=True)
         self._robot = str(self.declare_parameter("robot", "auto", read_once).value)
         self._period_s = 1.0 / declare_rate(self, 3.0)
+        self._clock_time = bool(self.declare_parameter("clock", True, read_once).value)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 1)
+        self._camera_on = bool(self.declare_parameter("camera_on", True).value)
+        self._earlier_s = 0.0
         self._tf = tf2_ros.TransformBroadcaster(self)
+        self._static_tf = tf2_ros.StaticTransformBroadcaster(self)
         self._states = self.create_publisher(JointState, "/joint_states", 10)
         self._camera_view = self._declare_number("view", 8)
         self._load(self._declare_number("scene", 2**31 - 1))
@@ -77,14 +88,28 @@ class ArmNode(Node):
         self._seen: tuple[np.ndarray, int, RenderedView] | None = None
         robot = self.world.robot
         self._names = [name.removeprefix("arm/") for name in (*robot.joints, *robot.fingers)]
+        self._send_base()
         self.get_logger().info(f"scene {number}, {robot.name}")
+
+    def _send_base(self) -> None:
+        header = Header(stamp=self._stamp(), frame_id=WORLD_FRAME)
+        base = TransformStamped(header=header, child_frame_id=BASE_FRAME)
+        pose = self.world.world_T_base
+        move, turn = base.transform.translation, base.transform.rotation
+        move.x, move.y, move.z = (float(value) for value in pose[:3, 3])
+        turn.x, turn.y, turn.z, turn.w = (float(v) for v in quaternion_xyzw(pose[:3, :3]))
+        self._static_tf.sendTransform(base)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             if parameter.name == "scene":
+                self._earlier_s += self.world.time_s  # time goes on with another scene
                 self._load(int(parameter.value))
             elif parameter.name == "view":
                 self._camera_view = int(parameter.value)
+                self._wait_s = 0.0
+            elif parameter.name == "camera_on":
+                self._camera_on = bool(parameter.value)
         return SetParametersResult(successful=True)
 
     def _on_command(self, message: JointState) -> None:
@@ -103,28 +128,31 @@ class ArmNode(Node):
         now_s = time.monotonic()
         self.world.run(min(max(now_s - self._ticked_s, 0.002), 2 * _TICK_S))
         self._ticked_s = now_s
-        stamp = self.get_clock().now().to_msg()
+        stamp = self._stamp()
+        if self._clock_time:
+            self._clock_publisher.publish(Clock(clock=stamp))
         half = self.world.opening_m / 2
         position = [*(float(value) for value in self.world.q), half, -half]
         self._states.publish(
             JointState(header=Header(stamp=stamp), name=self._names, position=position)
         )
-        if now_s - self._sent_s >= self._wait_s:
+        if self._camera_on and now_s - self._sent_s >= self._wait_s:
             self._send_picture()
             self._sent_s = self._ticked_s = time.monotonic()
             # most of the time is for physics, also where pictures take long
-            self._wait_s = max(self._period_s, 4.0 * (self._sent_s - now_s))
+            self._wait_s = max(self._period_s, 2.0 * (self._sent_s - now_s))
+
+    def _stamp(self) -> Time:
+        if not self._clock_time:
+            return self.get_clock().now().to_msg()
+        seconds, part = divmod(round(1e9 * (self._earlier_s + self.world.time_s)), 1_000_000_000)
+        return Time(sec=seconds, nanosec=part)
 
     def _send_picture(self) -> None:
-        stamp = self.get_clock().now().to_msg()
+        stamp = self._stamp()
         view = self._view()
         header = Header(stamp=stamp, frame_id=WORLD_FRAME)
-        base = TransformStamped(header=header, child_frame_id=BASE_FRAME)
-        pose = self.world.world_T_base
-        move, turn = base.transform.translation, base.transform.rotation
-        move.x, move.y, move.z = (float(value) for value in pose[:3, 3])
-        turn.x, turn.y, turn.z, turn.w = (float(v) for v in quaternion_xyzw(pose[:3, :3]))
-        self._tf.sendTransform([camera_transform(view, header, CAMERA_FRAME), base])
+        self._tf.sendTransform(camera_transform(view, header, CAMERA_FRAME))
         depth = d435_depth(
             view.depth_m, self._rng, normals=view.normals, focal_px=view.intrinsics.fx
         )

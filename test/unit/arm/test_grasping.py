@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from roborefer_ros.arm.grasping import Grasp, clear_grasps, plan_grasps
+from roborefer_ros.arm.grasping import Grasp, clear_grasps, plan_grasps, thing_and_others
 from roborefer_ros.errors import NoDepthAtPointError, OutOfWorkspaceError
 
 CAMERA = (0.0, 0.0, 0.6)
@@ -76,3 +76,30 @@ def test_the_pose_of_a_grasp_points_down_and_is_a_rotation() -> None:
         assert abs(rotation[:2, 1] @ direction) == pytest.approx(1.0)
         assert np.linalg.det(rotation) == pytest.approx(1.0)
     assert grasp.pose(0.1)[:3, 3] == pytest.approx([0.5, 0.0, 0.2])
+
+
+def test_a_vessel_that_is_half_hidden_is_held_by_its_rim_in_its_true_place() -> None:
+    seen = rim_readings(0.062, 0.057)
+    seen = seen[seen[:, 0] > 0.59]  # 72 mm wide, which would fit the jaw
+    for grasp in plan_grasps(seen, CAMERA):
+        assert grasp.is_rim
+        assert grasp.centre_m == pytest.approx([0.6, 0.0], abs=0.003)
+
+
+def test_what_is_held_stays_under_the_palm_also_where_it_tapers() -> None:
+    z = np.repeat(np.linspace(0.0, 0.10, 80), 40)
+    angle = np.tile(np.linspace(0.0, 2 * np.pi, 40, endpoint=False), 80)
+    radius = 0.04 * (1.0 - z / 0.10)
+    cone = np.column_stack([0.6 + radius * np.cos(angle), radius * np.sin(angle), z])
+    for grasp in plan_grasps(cone, CAMERA):
+        assert 0.10 - grasp.tip_m[2] < 0.040  # the palm is 45 mm above the tips
+
+
+def test_a_point_on_the_floor_of_a_vessel_takes_the_wall_around_it_for_the_thing() -> None:
+    wall = rim_readings(0.05, 0.06)
+    floor = np.column_stack([np.full(20, 0.6), np.linspace(-0.01, 0.01, 20), np.full(20, 0.004)])
+    far = wall + [0.2, 0.0, 0.0]
+    thing, others = thing_and_others(floor, np.vstack([wall, floor, far]), (0.6, 0.0, 0.004))
+    assert len(thing) == len(wall)
+    assert others[:, 0].min() > 0.59
+    assert (others[:, 2] > 0.05).sum() == len(far)

@@ -11,7 +11,9 @@ pytest.importorskip("mujoco", reason="the extra [arm] is not installed")
 pytest.importorskip("mink", reason="the extra [arm] is not installed")
 
 from roborefer_ros.arm.camera import view_of
+from roborefer_ros.arm.grasping import Grasp
 from roborefer_ros.arm.methods import Ours
+from roborefer_ros.arm.plans import plan_pick, plan_place
 from roborefer_ros.arm.robot import have_panda, open_robot
 from roborefer_ros.arm.trial import TrialScene, run_trial
 from roborefer_ros.arm.world import ArmWorld, tilt_rad
@@ -76,6 +78,39 @@ def test_the_camera_sees_the_things_where_physics_has_them_and_not_the_one_left_
     seen = view.points_world()[view.instance == FIRST_OBJECT]
     assert np.median(seen[:, :2], axis=0) == pytest.approx([0.55, 0.02], abs=0.04)
     assert not np.any(view_of(world, without=0).instance == FIRST_OBJECT)
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_what_is_carried_stays_upright_and_high(robot: str) -> None:
+    world = ArmWorld(sample_scene(np.random.default_rng(3)), robot)
+    for x, y in ((0.5, 0.1), (0.7, -0.1), (0.8, 0.2)):
+        grasp = Grasp(
+            np.array([x, y, 0.05]), np.array([1.0, 0.0]), 0.04, np.array([x, y]), 0.03, False
+        )
+        _, steps = plan_pick(world.arm, world.q, [grasp])
+        poses = [world.arm.tip(q) for q in steps[-1].trajectory.q[::5]]
+        assert min(-pose[2, 2] for pose in poses) > np.cos(np.radians(6.0))
+        heights = [pose[2, 3] for pose in poses]
+        top = int(np.argmax(np.array(heights) > 0.25))
+        assert min(heights[top:]) > 0.25  # over everything, once it is
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+@pytest.mark.parametrize("closing", [(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-0.6, 0.8)])
+def test_what_is_held_by_its_rim_is_set_down_with_its_middle_on_the_spot(
+    robot: str, closing: tuple[float, float]
+) -> None:
+    world = ArmWorld(sample_scene(np.random.default_rng(3)), robot)
+    direction, middle = np.array(closing), np.array([0.65, 0.05])
+    tip = np.array([*(middle + 0.04 * direction), 0.08])
+    grasp, picking = plan_pick(
+        world.arm, world.q, [Grasp(tip, direction, 0.01, middle, 0.04, True)]
+    )
+    held = np.linalg.inv(world.arm.tip(picking[1].trajectory.q[-1])) @ [*middle, 0.0, 1.0]
+    spot = np.array([0.55, -0.10, 0.0])
+    placing = plan_place(world.arm, picking[-1].trajectory.q[-1], grasp, spot)
+    set_down = world.arm.tip(placing[1].trajectory.q[-1]) @ held
+    assert set_down[:2] == pytest.approx(spot[:2], abs=0.003)
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
