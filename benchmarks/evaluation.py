@@ -18,15 +18,17 @@ import time
 from pathlib import Path
 
 from roborefer_ros.arguments import ArgumentParser
-from roborefer_ros.cli.evaluate import open_asker
-from roborefer_ros.evaluation.askers import Asker, benchmark_depth
+from roborefer_ros.cli.evaluate import model_options
+from roborefer_ros.evaluation.depth_sources import benchmark_depth
 from roborefer_ros.evaluation.instructions import reference_instruction
+from roborefer_ros.evaluation.model_answers import model_answers
 from roborefer_ros.evaluation.questions import BenchmarkQuestion
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.scoring import AnswerReader, score_answer
 from roborefer_ros.evaluation.simulated import make_benchmark
 from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.pointer import Pointer
 
 TINY = "roborefer:" + str(Path(__file__).parents[1] / "test/data/golden/tiny-2b-style")
 
@@ -35,10 +37,12 @@ def _text_of(question: BenchmarkQuestion) -> str:
     return reference_instruction(question, FAMILIES["tuples"])
 
 
-def timed(asker: Asker, questions: list[BenchmarkQuestion]) -> tuple[float, list[str]]:
+def timed(pointer: Pointer, questions: list[BenchmarkQuestion]) -> tuple[float, list[str]]:
     """Seconds, and what was answered."""
     started = time.perf_counter()
-    texts = [str(outcome) for _, outcome in asker.answers(questions, benchmark_depth, _text_of)]
+    texts = [
+        str(outcome) for _, outcome in model_answers(pointer, questions, benchmark_depth, _text_of)
+    ]
     return time.perf_counter() - started, texts
 
 
@@ -62,17 +66,18 @@ def main() -> int:
         questions = list(open_benchmark(folder).questions)
         pictures = len({q.cluster for q in questions})
         print(f"{arguments.model}: {len(questions)} questions, {pictures} pictures")
-        askers: dict[str, Asker] = {
-            "one at a time": Asker([open_pointer(arguments.model, max_new_tokens=tokens)], batch=1)
+        pointers: dict[str, Pointer] = {
+            "one at a time": open_pointer(arguments.model, max_new_tokens=tokens, max_batch=1)
         }
         for batch in arguments.batch:
             name_of = f"batch {batch}, pictures encoded once"
-            askers[name_of] = open_asker(arguments.model, batch=batch, max_new_tokens=tokens)
+            options = model_options(arguments.model, batch=batch, max_new_tokens=tokens)
+            pointers[name_of] = open_pointer(options)
         best: dict[str, float] = {}
         texts: dict[str, list[str]] = {}
         for number in range(arguments.rounds + 1):
-            for key, asker in askers.items():
-                duration, texts[key] = timed(asker, questions)
+            for key, pointer in pointers.items():
+                duration, texts[key] = timed(pointer, questions)
                 if number:
                     best[key] = min(duration, best.get(key, duration))
         base = best["one at a time"]

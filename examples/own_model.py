@@ -18,7 +18,7 @@ import numpy as np
 from roborefer_ros import CameraIntrinsics, DepthImage, ReferPipeline, RGBDFrame
 from roborefer_ros.inference.model import Completion, Outcome, Request
 from roborefer_ros.pointing.families import FAMILIES
-from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.pointing.pointer import Pointer
 
 
 class ReddestSpot:
@@ -54,7 +54,7 @@ def main() -> int:
         frame_id="camera_color_optical_frame",
     )
     # "tuples" is RoboRefer's way to be asked and to answer: [(x, y)], normalised.
-    pipeline = ReferPipeline(ModelPointer(ReddestSpot(), FAMILIES["tuples"]))
+    pipeline = ReferPipeline(Pointer(ReddestSpot(), FAMILIES["tuples"]))
     result = pipeline.refer(frame, "the red square")
     u, v = result.points[0].pixel
     print(f"pixel ({u:.0f}, {v:.0f}), position {np.round(result.points[0].position_m, 3)} m")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from roborefer_ros.answer_policy import AnswerPolicy, check_2d, check_confidence, check_up
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     DepthNetworkRequiredError,
     InstructionTooLongError,
@@ -27,7 +27,8 @@ from roborefer_ros.pointing.bundled import is_bundled
 from roborefer_ros.pointing.calibration import JUST_BELOW, UNCALIBRATED, Calibration
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
-from roborefer_ros.pointing.pointer import Pointer, PointerAnswer, check_interrupts
+from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.pointing.prediction import Prediction
 from roborefer_ros.pointing.reasoning import moved_steps
 from roborefer_ros.pointing.region import Crop
 from roborefer_ros.types import (
@@ -128,9 +129,8 @@ class ReferPipeline:
         reading: InstructionReading | None = None,
         lifting: LiftingOptions = LiftingOptions(),  # noqa: B008 (frozen)
         policy: AnswerPolicy = AnswerPolicy(),  # noqa: B008 (frozen)
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_text: Callable[[str], None] = lambda _: None,
+        cancellation: Cancellation = Cancellation(),  # noqa: B008 (frozen)
+        on_text: Callable[[str], None] | None = None,
         on_stage: Callable[[str], None] = lambda _: None,
         think: Think = Think.AUTO,
     ) -> ReferResult:
@@ -143,8 +143,7 @@ class ReferPipeline:
             reading: What the words ask for, where they have been read already; wins over ``mode``.
             lifting: Thresholds of the lifting to 3D, with the direction of gravity where known.
             policy: Rules that the points must meet.
-            deadline: ``time.monotonic()`` value after which to give up.
-            cancelled: Polled between stages and between tokens.
+            cancellation: Deadline and cancel flag; looked at between stages and between tokens.
             on_text: Receives the model's text as it grows.
             on_stage: Receives each stage's name (see ``STAGES``) as it begins.
             think: Whether the model is asked to reason; AUTO is as it was opened.
@@ -165,8 +164,7 @@ class ReferPipeline:
                 reading,
                 lifting,
                 policy,
-                deadline=deadline,
-                cancelled=cancelled,
+                cancellation=cancellation,
                 on_text=on_text,
                 on_stage=on_stage,
                 think=think,
@@ -183,16 +181,15 @@ class ReferPipeline:
         lifting: LiftingOptions,
         policy: AnswerPolicy,
         *,
-        deadline: float | None,
-        cancelled: Callable[[], bool],
-        on_text: Callable[[str], None],
+        cancellation: Cancellation,
+        on_text: Callable[[str], None] | None,
         on_stage: Callable[[str], None],
         think: Think,
     ) -> ReferResult:
         """See ``refer``; the mode is known."""
 
         def enter(stage: str) -> float:
-            check_interrupts(deadline, cancelled)
+            cancellation.check()
             on_stage(stage)
             return time.perf_counter()
 
@@ -207,18 +204,14 @@ class ReferPipeline:
         timings["depth"] = time.perf_counter() - started
 
         enter("infer")
-        # A model that knows nothing of reasoning need not know the word.
-        more: dict[str, Any] = {"think": think} if think else {}
         answer = self.pointer.point(
             rgb,
             relative_depth,
             instruction,
-            reading.mode,
             max_points=policy.max_points,
-            deadline=deadline,
-            cancelled=cancelled,
+            cancellation=cancellation,
             on_text=on_text,
-            **more,
+            think=think,
         )
         timings.update(answer.timings_s)
         self._check_depth(answer)
@@ -256,7 +249,7 @@ class ReferPipeline:
         """Free the model."""
         self.pointer.close()
 
-    def _check_depth(self, answer: PointerAnswer) -> None:
+    def _check_depth(self, answer: Prediction) -> None:
         """Refuse what a server answered from RGB alone although depth was asked for.
 
         Raises:
@@ -289,7 +282,7 @@ class ReferPipeline:
         return relative_depth_from_metric(register_depth(frame, lifting)[window]), "sensor"
 
 
-def _over_the_whole(answer: PointerAnswer, crop: Crop) -> PointerAnswer:
+def _over_the_whole(answer: Prediction, crop: Crop) -> Prediction:
     """What a model said of a part of the image, over the whole image."""
     points = tuple(crop.to_whole(point) for point in answer.points)
     return replace(answer, points=points, steps=moved_steps(answer.steps, crop.to_whole))
@@ -297,7 +290,7 @@ def _over_the_whole(answer: PointerAnswer, crop: Crop) -> PointerAnswer:
 
 def lift_answer(
     frame: RGBDFrame,
-    answer: PointerAnswer,
+    answer: Prediction,
     reading: InstructionReading,
     *,
     lifting: LiftingOptions,

@@ -121,9 +121,7 @@ def _point(
         if len(_ANSWERS) >= _MOST_ANSWERS:
             _ANSWERS.clear()
         depth = relative_depth_from_metric(frame.depth.metres())
-        answer = pipeline.pointer.point(
-            frame.rgb, depth, question.instruction, question.mode, max_points=1
-        )
+        answer = pipeline.pointer.point(frame.rgb, depth, question.instruction, max_points=1)
         confidence = answer.confidences[0] if answer.confidences else None
         _ANSWERS[key] = answer.points[0], confidence
     point, confidence = _ANSWERS[key]

@@ -11,10 +11,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from roborefer_ros.arguments import (
     DTYPES,
@@ -27,9 +25,7 @@ from roborefer_ros.arguments import (
 )
 from roborefer_ros.cli.score import check_data, reader_for, show, write_report
 from roborefer_ros.errors import ConfigurationError, RoboReferError
-from roborefer_ros.evaluation.askers import (
-    MAX_NEW_TOKENS,
-    Asker,
+from roborefer_ros.evaluation.depth_sources import (
     DepthSource,
     benchmark_depth,
     no_depth,
@@ -42,10 +38,14 @@ from roborefer_ros.evaluation.results import answers_files, score_files
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
 from roborefer_ros.evaluation.scoring import AnswerReader
 from roborefer_ros.files import write_text
+from roborefer_ros.inference.options import ModelOptions
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.pointing.factory import open_pointer
 
-#: schemes whose pointers load weights
+#: longest answer, tokens; a longer one is cut off
+MAX_NEW_TOKENS = 512
+
+#: schemes whose models load weights
 _IN_PROCESS = ("roborefer", "transformers")
 
 
@@ -150,17 +150,19 @@ def _run(
     arguments: argparse.Namespace, benchmark: Benchmark, reader: AnswerReader, out: Path
 ) -> RunReport:
     depth, depth_name = _depth_source(arguments)
-    asker = open_asker(
-        arguments.model,
-        batch=arguments.batch,
-        workers=arguments.workers,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        max_new_tokens=arguments.max_new_tokens,
+    pointer = open_pointer(
+        model_options(
+            arguments.model,
+            batch=arguments.batch,
+            workers=arguments.workers,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            max_new_tokens=arguments.max_new_tokens,
+        )
     )
     try:
         return run(
-            asker,
+            pointer,
             benchmark,
             out,
             model_id=arguments.model,
@@ -176,10 +178,10 @@ def _run(
             show_progress=not arguments.json,
         )
     finally:
-        asker.close()
+        pointer.close()
 
 
-def open_asker(
+def model_options(
     spec: str,
     *,
     batch: int = 1,
@@ -187,20 +189,19 @@ def open_asker(
     device: str = "auto",
     dtype: str = "auto",
     max_new_tokens: int = MAX_NEW_TOKENS,
-) -> Asker:
-    """Open a model for a run.
+) -> ModelOptions:
+    """What the model of a run is opened with.
 
     Args:
-        spec: see ``open_pointer``.
-        batch: questions that a RoboRefer checkpoint in this process answers together.
-        workers: requests at a time, for models behind a server.
-        device: Device of a model in this process, see ``open_pointer``.
-        dtype: Floating-point type of its weights, see ``open_pointer``.
-        max_new_tokens: a longer answer is cut off.
+        spec: Model, see ``open_pointer``.
+        batch: Number of questions that a RoboRefer checkpoint in this process answers together.
+        workers: Number of requests at a time, for models behind a server.
+        device: See ``ModelOptions``.
+        dtype: See ``ModelOptions``.
+        max_new_tokens: Greatest length of an answer, tokens.
 
     Raises:
-        BenchmarkError: batches of another kind of model.
-        RoboReferError: what ``open_pointer`` raises.
+        BenchmarkError: Batches of another kind of model, or workers for one of this process.
     """
     if batch > 1 and not spec.startswith("roborefer:"):
         raise BenchmarkError(f"--batch is for roborefer:<checkpoint>; for {spec!r} use --workers")
@@ -211,18 +212,14 @@ def open_asker(
             f"--workers is for models behind a server; {spec!r} runs in this process, where each "
             "worker would load the checkpoint once more: use --batch"
         )
-    more: dict[str, Any] = {}
-    if spec.partition(":")[0] != "roborefer-http":  # its contract has no field for it
-        more["max_new_tokens"] = max_new_tokens
-    if spec.startswith("roborefer:"):
-        more |= {"max_batch": batch, "cache_bytes": (256 * 2**20, 512 * 2**20)}
-    with ExitStack() as stack:
-        pointers = []
-        for _ in range(workers):
-            pointers.append(open_pointer(spec, device=device, dtype=dtype, **more))
-            stack.callback(pointers[-1].close)
-        stack.pop_all()
-    return Asker(pointers, batch)
+    return ModelOptions(
+        spec,
+        device=device,
+        dtype=dtype,
+        max_new_tokens=max_new_tokens,
+        max_batch=max(batch, workers),
+        cache_bytes=(256 * 2**20, 512 * 2**20),
+    )
 
 
 def _tokens(arguments: argparse.Namespace) -> int | str:

@@ -35,12 +35,12 @@ from roborefer_ros.arguments import (
 from roborefer_ros.errors import ConfigurationError, InvalidPointerSpecError, RoboReferError
 from roborefer_ros.files import read_bytes
 from roborefer_ros.image_files import FILE_LIMIT
+from roborefer_ros.inference.http_session import HttpLimits, HttpSession, api_key, parse_json
 from roborefer_ros.pipeline import pixel_from_normalised
+from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.families import thoughts_of
-from roborefer_ros.pointing.http_session import HttpLimits, HttpSession, api_key, parse_json
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
 from roborefer_ros.pointing.reasoning import read_steps
-from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
 from roborefer_ros.server.pictures import decode_grey, decode_rgb
 from roborefer_ros.server.settings import DEFAULT_PORT
 from roborefer_ros.types import Mode, Think
@@ -160,7 +160,7 @@ def _ask(options: argparse.Namespace, rgb: npt.NDArray[np.uint8]) -> tuple[str, 
             f"{options.depth} is {grey.shape[1]}x{grey.shape[0]}, {options.image} "
             f"{rgb.shape[1]}x{rgb.shape[0]}; the depth picture must be aligned with the image"
         )
-    pointer = RoboReferHttpPointer(_source(options, grey is not None))
+    pointer = open_pointer(f"roborefer-http:{_source(options, grey is not None)}")
     try:
         think = Think[options.think.upper()]
         answer = pointer.point(rgb, grey, options.instruction, think=think)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import argparse
 import functools
 import logging
 import socket
@@ -15,8 +14,10 @@ from typing import Any
 
 from roborefer_ros.arguments import exit_status
 from roborefer_ros.errors import DependencyMissingError, RoboReferError
-from roborefer_ros.server.engine_factory import open_depth_estimator, open_engine
-from roborefer_ros.server.options import parse_arguments, read_settings
+from roborefer_ros.models.depth_network import open_depth_network
+from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.server.options import ServeOptions, read_options
 from roborefer_ros.server.settings import Settings
 
 _logger = logging.getLogger("roborefer_ros.server")
@@ -25,7 +26,7 @@ _logger = logging.getLogger("roborefer_ros.server")
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    options = parse_arguments(arguments)
+    options = read_options(arguments)
     logging.basicConfig(
         level=logging.WARNING if options.quiet else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -35,8 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # httpx tells the URL of every request, which can hold a key.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        settings = read_settings(options)
-        return _serve(options, settings, arguments)
+        return _serve(options)
     except RoboReferError as error:
         print(f"roborefer serve: {error}", file=sys.stderr)
         return exit_status(error)
@@ -59,7 +59,7 @@ def _check_address(settings: Settings) -> None:
         ) from error
 
 
-def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[str]) -> int:
+def _serve(options: ServeOptions) -> int:
     try:
         import uvicorn
 
@@ -71,9 +71,15 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
             "pip install 'roborefer_ros[serve]'"
         ) from error
 
+    settings = options.settings
     _check_address(settings)
-    engine = open_engine(options) if options.ray is None else _ray_engine(options, arguments)
-    app = build_app(settings, engine, depth_estimator=open_depth_estimator(options))
+    pointer, workers = _opened(options)
+    estimator = None
+    if options.depth_network is not None:
+        estimator = open_depth_network(
+            options.depth_network, options.model.device, tell=_logger.info
+        )
+    app = build_app(settings, pointer, depth_estimator=estimator, workers=workers)
 
     class Server(uvicorn.Server):
         """Tells the application when it is asked to stop."""
@@ -110,19 +116,32 @@ def _serve(options: argparse.Namespace, settings: Settings, arguments: Sequence[
     )
     _logger.info(
         "%s on http%s://%s:%d (page: /ui), %s, batches of up to %d",
-        engine.name,
+        pointer.name,
         "s" if options.tls_certificate else "",
         settings.host,
         settings.port,
         "with a token" if settings.token else "without a token",
-        engine.max_batch,
+        pointer.model.max_batch,
     )
     server = Server(config)
     server.run()
     return 0 if server.started else 1
 
 
-def _ray_engine(options: argparse.Namespace, arguments: Sequence[str]) -> Any:
-    from roborefer_ros.server.ray_engine import RayEngine, read_options
+def _opened(options: ServeOptions) -> tuple[Pointer, int]:
+    """The model, and the number of threads that call it."""
+    if options.ray is None:
+        return open_pointer(options.model, think=options.think), 1
+    from roborefer_ros.server.ray_model import open_ray_pointer
+    from roborefer_ros.server.ray_model import read_options as read_ray_options
 
-    return RayEngine(read_options(options.ray), arguments)
+    ray = read_ray_options(options.ray)
+    settings = options.settings
+    pointer = open_ray_pointer(
+        ray,
+        options.model,
+        max_queued=settings.max_queued,
+        batch_wait_s=settings.batch_wait_s,
+        think=options.think,
+    )
+    return pointer, ray.concurrency

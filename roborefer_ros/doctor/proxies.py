@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from roborefer_ros.doctor.check import Check
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.pointing.proxies import checked_proxy
+from roborefer_ros.inference.proxies import checked_proxy
 
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 

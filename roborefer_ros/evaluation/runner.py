@@ -15,8 +15,9 @@ from pathlib import Path
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.answers_file import AnswersFile, answer_record
-from roborefer_ros.evaluation.askers import Asker, DepthSource, Outcome, no_depth
+from roborefer_ros.evaluation.depth_sources import DepthSource, no_depth
 from roborefer_ros.evaluation.instructions import Instruction, reference_instruction
+from roborefer_ros.evaluation.model_answers import Answered, model_answers
 from roborefer_ros.evaluation.questions import (
     Benchmark,
     BenchmarkError,
@@ -24,6 +25,7 @@ from roborefer_ros.evaluation.questions import (
 )
 from roborefer_ros.files import read_json, write_text
 from roborefer_ros.pointing.families import Family
+from roborefer_ros.pointing.pointer import Pointer
 
 #: this many failures in a row end the run: the server is gone, the GPU is full
 MAX_FAILURES_IN_A_ROW = 5
@@ -53,7 +55,7 @@ class RunReport:
 
 
 def run(
-    asker: Asker,
+    pointer: Pointer,
     benchmark: Benchmark,
     folder: Path,
     *,
@@ -68,7 +70,7 @@ def run(
     """Ask every question that has no answer yet.
 
     Args:
-        asker: of the model.
+        pointer: Model that is asked, with its family.
         benchmark: Questions to ask.
         folder: ``<split>.jsonl`` are written there, and ``run.json``.
         model_id: stands in every line.
@@ -102,7 +104,9 @@ def run(
                 disable=not show_progress, dynamic_ncols=True,
             )
         )  # fmt: skip
-        answers = asker.answers(open_questions, depth, lambda question: instruct(question, family))
+        answers = model_answers(
+            pointer, open_questions, depth, lambda question: instruct(question, family)
+        )
         for question, text in _unbroken(answers, report):
             bar.update()
             if text is not None:
@@ -113,7 +117,7 @@ def run(
 
 
 def _unbroken(
-    outcomes: Iterable[tuple[BenchmarkQuestion, Outcome]], report: RunReport
+    outcomes: Iterable[tuple[BenchmarkQuestion, Answered]], report: RunReport
 ) -> Iterator[tuple[BenchmarkQuestion, str | None]]:
     """Count questions and failures (None); too many failures in a row are raised."""
     in_a_row = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -50,11 +51,13 @@ class SamplingParams:
         max_tokens: Greatest number of new tokens; None leaves the limit to the model.
         temperature: 0 takes the most likely token, a larger value samples.
         seed: Seed of the samples; None draws one.
+        skip_special_tokens: Whether special tokens are left out of the text.
     """
 
     max_tokens: int | None = None
     temperature: float = 0.0
     seed: int | None = None
+    skip_special_tokens: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,7 @@ class Completion:
     """What a model said to one request.
 
     Attributes:
-        text: Text of the answer, special tokens removed unless the model was opened to keep them.
+        text: Text of the answer.
         reasoning: Thoughts that the model told apart from the text.
         token_logprobs: Natural log probability of each new token; empty where it is not told.
         token_ends: Length of the text that ends with each new token, characters; as long as
@@ -137,7 +140,7 @@ class Model(Protocol):
         """Answer requests, each as soon as its answer is complete.
 
         Args:
-            requests: Prompts to answer together.
+            requests: Prompts, any number; at most ``max_batch`` are answered together.
 
         Yields:
             Index of a request and its completion, or the numbered error that ended it; one pair
@@ -148,18 +151,23 @@ class Model(Protocol):
         """Free the model's memory and connections; it is unusable afterwards."""
 
 
-def one_by_one(
-    requests: Sequence[Request], complete: Callable[[Request], Completion], name: str
+def side_by_side(
+    requests: Sequence[Request],
+    complete: Callable[[Request], Completion],
+    name: str,
+    workers: int = 1,
 ) -> Iterator[tuple[int, Outcome]]:
-    """``Model.complete`` of a model that answers one request at a time about one RGB image.
+    """``Model.complete`` of a model that answers each request, about one RGB image, by itself.
 
     Args:
         requests: Prompts.
         complete: Answers one of them; what it raises is the outcome of this request alone.
         name: Name of the model, for messages.
+        workers: Number of requests that are answered at the same time; with 1 they are answered
+            in the calling thread, one after the other.
     """
-    for index, request in enumerate(requests):
-        outcome: Outcome
+
+    def outcome_of(request: Request) -> Outcome:
         try:
             request.cancellation.check()
             if len(request.images) != 1 or len(request.depths) > 1:
@@ -167,10 +175,22 @@ def one_by_one(
                     f"{name} answers questions about one image with at most one depth picture, "
                     f"not about {len(request.images)} with {len(request.depths)}"
                 )
-            outcome = complete(request)
+            return complete(request)
         except Exception as error:
-            outcome = numbered(error, "close other programs, or use a smaller model")
-        yield index, outcome
+            return numbered(error, "close other programs, or use a smaller model")
+
+    if workers == 1 or len(requests) == 1:
+        for index, request in enumerate(requests):
+            yield index, outcome_of(request)
+        return
+    with ThreadPoolExecutor(workers, "roborefer-request") as pool:
+        futures = {pool.submit(outcome_of, r): index for index, r in enumerate(requests)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:  # whoever asks may want no more
+            for future in futures:
+                future.cancel()
 
 
 class CacheStats(Protocol):
@@ -197,10 +217,8 @@ class KeepsPictures(Protocol):
 
 
 def complete_all(model: Model, requests: Sequence[Request]) -> list[Outcome]:
-    """Outcomes in the order of the requests, which are put to the model in batches it can take."""
+    """Outcomes in the order of the requests."""
     outcomes: list[Outcome] = [ModelFailedError("the model gave no answer")] * len(requests)
-    size = max(1, model.max_batch)
-    for start in range(0, len(requests), size):
-        for index, outcome in model.complete(requests[start : start + size]):
-            outcomes[start + index] = outcome
+    for index, outcome in model.complete(requests):
+        outcomes[index] = outcome
     return outcomes

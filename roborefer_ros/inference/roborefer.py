@@ -192,6 +192,12 @@ class RoboReferModel:
     @torch.inference_mode()
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """See ``Model.complete``."""
+        for start in range(0, len(requests), self.max_batch):
+            batch = requests[start : start + self.max_batch]
+            for index, outcome in self._batch(batch):
+                yield start + index, outcome
+
+    def _batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         waiting = {index: _Work(index, request) for index, request in enumerate(requests)}
         failure = yield from self._attempt(waiting)
         if isinstance(failure, ModelOutOfMemoryError) and len(waiting) > 1:
@@ -274,7 +280,8 @@ class RoboReferModel:
         if self.draft is not None:
             row.draft = self.draft
         if (on_text := request.on_text) is not None:
-            row.on_token = lambda ids: on_text(self._decode(ids))
+            skip = sampling.skip_special_tokens
+            row.on_token = lambda ids: on_text(self._decode(ids, skip))
         return row
 
     # --- what was read before ----------------------------------------------------------------
@@ -490,15 +497,19 @@ class RoboReferModel:
 
     # --- answers -----------------------------------------------------------------------------
 
-    def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self.processor.tokenizer.decode(list(ids), skip_special_tokens=True)
+    def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        tokenizer = self.processor.tokenizer
+        text: str = tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
         return text
 
     def _completion(self, work: _Work, row: Row) -> Completion:
+        skip = work.request.sampling.skip_special_tokens
         return Completion(
-            text=self._decode(row.ids),
+            text=self._decode(row.ids, skip),
             token_logprobs=tuple(row.logprobs),
-            token_ends=tuple(len(self._decode(row.ids[: n + 1])) for n in range(len(row.ids))),
+            token_ends=tuple(
+                len(self._decode(row.ids[: n + 1], skip)) for n in range(len(row.ids))
+            ),
             digit_probabilities=tuple(map(tuple, row.tracked)),
             finish_reason=row.finish_reason,
             prompt_tokens=len(work.prompt),

@@ -32,7 +32,7 @@ from roborefer_ros.nodes.process import spin_through_failures
 from roborefer_ros.nodes.refer_goal import ReferGoal
 from roborefer_ros.nodes.transforms import Transforms
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.echo import EchoPointer
+from roborefer_ros.pointing.factory import open_pointer
 
 #: instruction that the pointer without a model answers with the middle of the image
 _MIDDLE = "[(0.5, 0.5)]"
@@ -170,7 +170,7 @@ def _check_goal(
     node: Node, camera: CameraSubscriber, transforms: Transforms, timeout_s: float
 ) -> Check:
     """A goal at the middle of the image, without a model."""
-    parts = NodeParts(camera, transforms, ReferPipeline(EchoPointer()))
+    parts = NodeParts(camera, transforms, ReferPipeline(open_pointer("echo")))
     now_ns = int(node.get_clock().now().nanoseconds)
     request = ReferPoint.Goal(instruction=_MIDDLE, mode=ReferPoint.Goal.MODE_OBJECT)
     options = replace(read_options(node), frame_timeout_s=timeout_s)

@@ -32,6 +32,7 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import NodeFaultError
 from roborefer_ros.nodes.arrival_clock import ArrivalClock
 from roborefer_ros.nodes.camera_health import CameraHealth
@@ -47,7 +48,6 @@ from roborefer_ros.nodes.camera_topics import (
 from roborefer_ros.nodes.dedicated_node import create_side_node
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.nodes.transforms import frame_name
-from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.ros_compat import message_filters
 
 try:
@@ -152,8 +152,7 @@ class CameraSubscriber:
         self,
         not_before_ns: int,
         timeout_s: float,
-        deadline: float | None,
-        cancelled: Callable[[], bool],
+        cancellation: Cancellation,
         *,
         after_stamp_ns: int | None = None,
         max_offset_s: float = 0.5,
@@ -164,8 +163,7 @@ class CameraSubscriber:
             not_before_ns: Oldest moment, nanoseconds. A frame was taken when its stamp says, and
                 at the latest when it arrived.
             timeout_s: Longest wait, seconds (the parameter ``frame_timeout_s``).
-            deadline: ``time.monotonic()`` value after which to give up.
-            cancelled: Polled while waiting.
+            cancellation: Deadline and cancel flag; looked at while waiting.
             after_stamp_ns: Stamp that the frame's must exceed, nanoseconds.
             max_offset_s: How far stamps may lie in the future, seconds (``max_clock_offset_s``).
 
@@ -192,7 +190,7 @@ class CameraSubscriber:
                         break
                     if self.fault is not None:
                         raise NodeFaultError(str(self.fault))
-                    check_interrupts(deadline, cancelled)
+                    cancellation.check()
                     if time.monotonic() >= give_up_s:
                         raise self.health.why_no_frame(
                             not_before_ns, timeout_s, counts, max_offset_s

@@ -43,7 +43,6 @@ from roborefer_ros.nodes.transforms import (
 )
 from roborefer_ros.pipeline import ReferPipeline, check_instruction
 from roborefer_ros.pointing.mode import InstructionReading, read_instruction
-from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.pointing.region import Region
 from roborefer_ros.types import Mode, ReferResult, RGBDFrame, Think
 
@@ -189,7 +188,7 @@ class GoalRunner:
         failed = moved.failure(policy.accept_partial)
         if failed is not None:
             raise failed
-        check_interrupts(goal.deadline, goal.is_cancelled)
+        goal.cancellation.check()
         kept = {point.index for point in moved.points}
         camera = replace(found, points=tuple(p for p in found.points if p.index in kept))
         return Answer(frame, camera, moved, request.instruction, options, pose)
@@ -210,8 +209,7 @@ class GoalRunner:
                 reading=reading,
                 lifting=lifting,
                 policy=policy,
-                deadline=goal.deadline,
-                cancelled=goal.is_cancelled,
+                cancellation=goal.cancellation,
                 on_text=goal.on_text,
                 on_stage=goal.enter,
                 think=Think(goal.request.think),
@@ -276,8 +274,7 @@ class GoalRunner:
         messages = self._parts.camera.wait_for_frame(
             goal.stamp_ns - round(options.frame_tolerance_s * 1e9),
             options.frame_timeout_s,
-            goal.deadline,
-            goal.is_cancelled,
+            goal.cancellation,
             max_offset_s=options.max_clock_offset_s,
         )
         received_s = time.perf_counter()
@@ -305,8 +302,7 @@ class GoalRunner:
             messages = self._parts.camera.wait_for_frame(
                 goal.stamp_ns - round(options.frame_tolerance_s * 1e9),
                 options.frame_timeout_s,
-                goal.deadline,
-                goal.is_cancelled,
+                goal.cancellation,
                 after_stamp_ns=frame.stamp_ns,
                 max_offset_s=options.max_clock_offset_s,
             )
@@ -379,8 +375,7 @@ class GoalRunner:
                 depth_frame,
                 stamp_ns(messages.depth.header.stamp),
                 timeout_s=self._options.transform_timeout_s,
-                deadline=self._goal.deadline,
-                cancelled=self._goal.is_cancelled,
+                cancellation=self._goal.cancellation,
             )
         except (TransformUnavailableError, TransformExtrapolationError) as error:
             raise FrameMismatchError(
@@ -398,8 +393,7 @@ class GoalRunner:
             frame.frame_id,
             frame.stamp_ns,
             timeout_s=self._options.transform_timeout_s,
-            deadline=self._goal.deadline,
-            cancelled=self._goal.is_cancelled,
+            cancellation=self._goal.cancellation,
         )
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import numpy as np
 import rclpy.logging
@@ -15,36 +14,14 @@ from roborefer_ros.errors import (
     NoPointInAnswerError,
     PointOutsideImageError,
 )
+from roborefer_ros.inference.options import ModelOptions
 from roborefer_ros.models.depth_network import open_depth_network
 from roborefer_ros.nodes.parameters import NodeOptions
 from roborefer_ros.pipeline import DepthEstimator, ReferPipeline
 from roborefer_ros.pointing.bundled import BUNDLED, calibration_of, is_bundled
-from roborefer_ros.pointing.pointer import Pointer, PointerAnswer
 from roborefer_ros.types import Think
 
 _WARM_UP_SIZE = (480, 640)
-
-
-class RgbOnlyPointer:
-    """A pointer that is never given depth (``depth_source: none``)."""
-
-    uses_depth = False
-
-    def __init__(self, pointer: Pointer) -> None:
-        self._pointer = pointer
-
-    @property
-    def name(self) -> str:
-        """The spec of the pointer behind it."""
-        return self._pointer.name
-
-    def point(self, rgb: Any, relative_depth: Any, *args: Any, **kwargs: Any) -> PointerAnswer:
-        """See ``Pointer.point``; the depth is dropped."""
-        return self._pointer.point(rgb, None, *args, **kwargs)
-
-    def close(self) -> None:
-        """See ``Pointer.close``."""
-        self._pointer.close()
 
 
 def open_pipeline(options: NodeOptions) -> ReferPipeline:
@@ -56,18 +33,24 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
     """
     from roborefer_ros.pointing.factory import open_pointer
 
-    pointer: Pointer = open_pointer(
-        _model_spec(options),
-        device=options.device,
-        dtype=options.dtype,
-        max_new_tokens=options.max_new_tokens,
+    source = _depth_source(options)
+    pointer = open_pointer(
+        ModelOptions(
+            _model_spec(options),
+            device=options.device,
+            dtype=options.dtype,
+            max_new_tokens=options.max_new_tokens,
+            # Where depth is required, a model that has a use for it is refused below.
+            use_depth=source != "none" or options.require_depth,
+        ),
         think=Think[options.think.upper()],
     )
     try:
-        source = _depth_source(options)
-        if source == "none":
-            _check_depth(pointer, options)
-            pointer = RgbOnlyPointer(pointer)
+        if source == "none" and pointer.uses_depth:
+            raise DepthNetworkRequiredError(
+                f"{options.model} takes a depth picture, and depth_source is 'none'; set it to "
+                "'sensor' or 'model', or require_depth to false"
+            )
         needs_estimator = source == "model" and pointer.uses_depth
         estimator: DepthEstimator | None = None
         depth_name = ""
@@ -90,19 +73,6 @@ def open_pipeline(options: NodeOptions) -> ReferPipeline:
         pointer.close()
         raise
     return pipeline
-
-
-def _check_depth(pointer: Pointer, options: NodeOptions) -> None:
-    """Refuse to show RGB alone to a model that was trained with depth.
-
-    Raises:
-        DepthNetworkRequiredError: ``require_depth`` is set, and nothing makes the depth picture.
-    """
-    if options.require_depth and pointer.uses_depth:
-        raise DepthNetworkRequiredError(
-            f"{options.model} takes a depth picture, and depth_source is 'none'; set it to "
-            "'sensor' or 'model', or require_depth to false"
-        )
 
 
 def _model_spec(options: NodeOptions) -> str:

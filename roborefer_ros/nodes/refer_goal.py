@@ -13,6 +13,7 @@ from typing import Any
 from rclpy.action.server import ServerGoalHandle
 
 from roborefer_ros.answer_policy import AnswerPolicy
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
@@ -102,6 +103,11 @@ class ReferGoal:
     def shut_down(self, reason: str) -> None:
         """The node cannot answer any more."""
         self._shutting_down = reason
+
+    @property
+    def cancellation(self) -> Cancellation:
+        """Deadline and cancel flag, for whatever works on this goal."""
+        return Cancellation(self.deadline, self.is_cancelled)
 
     def is_cancelled(self) -> bool:
         """Whether work on this goal must stop, for whatever reason."""

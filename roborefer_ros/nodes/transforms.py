@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     InvalidTransformError,
     RoboReferError,
@@ -25,7 +25,6 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.lifting.orientation import quaternion_xyzw, rotation_matrix
 from roborefer_ros.nodes.dedicated_node import SpinThread, create_side_node
-from roborefer_ros.pointing.pointer import check_interrupts
 from roborefer_ros.ros_compat import tf2_ros
 from roborefer_ros.ros_compat.transform_tree import invalid_pose
 from roborefer_ros.types import ReferredPoint
@@ -130,8 +129,7 @@ class Transforms:
         stamp_ns: int,
         *,
         timeout_s: float,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancellation: Cancellation = Cancellation(),  # noqa: B008 (frozen)
     ) -> Array:
         """``target_T_source`` ``[4, 4]`` at a stamp; waits for it in the calling thread.
 
@@ -140,8 +138,7 @@ class Transforms:
             source: Frame to transform from; leading slashes are ignored.
             stamp_ns: Moment, nanoseconds of the ROS clock; 0 is the latest.
             timeout_s: Longest wait, seconds.
-            deadline: ``time.monotonic()`` value after which to give up.
-            cancelled: Polled while waiting.
+            cancellation: Deadline and cancel flag; looked at while waiting.
 
         Raises:
             TransformUnavailableError: The frames are not connected.
@@ -157,7 +154,7 @@ class Transforms:
                 return matrix_of(self._buffer.lookup_transform(target, source, stamp))
             except tf2_ros.TransformException as error:
                 failure = error
-            check_interrupts(deadline, cancelled)
+            cancellation.check()
             if time.monotonic() >= give_up_s:
                 raise self._explain(failure, target, source, stamp_ns, timeout_s) from failure
             time.sleep(_POLL_S)

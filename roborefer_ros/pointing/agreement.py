@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from roborefer_ros.pointing.pointer import NormalisedPoint
+from roborefer_ros.pointing.prediction import NormalisedPoint
 
 #: points this close count as the same, as a share of the image's diagonal
 SAME_PLACE = 0.05

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 
+from roborefer_ros.models.bundled import BUNDLED_FOLDER, DEMO
 from roborefer_ros.pointing.calibration import (
     FILE_NAME,
     UNCALIBRATED,
@@ -15,13 +15,13 @@ from roborefer_ros.pointing.calibration import (
 )
 
 #: spec of the network that comes with the package
-BUNDLED = "roborefer:demo"
+BUNDLED = f"roborefer:{DEMO}"
 
 
 def is_bundled(spec: str) -> bool:
     """Whether a model is the bundled network, by its name or by its folder."""
     folder = _checkpoint_folder(spec)
-    return folder is not None and folder.resolve() == _bundled_folder().resolve()
+    return folder is not None and folder.resolve() == BUNDLED_FOLDER.resolve()
 
 
 def calibration_of(spec: str) -> Calibration:
@@ -46,8 +46,4 @@ def _checkpoint_folder(spec: str) -> Path | None:
     place = source.partition("?")[0]
     if scheme != "roborefer" or not place:
         return None
-    return _bundled_folder() if place == "demo" else Path(place).expanduser()
-
-
-def _bundled_folder() -> Path:
-    return Path(str(importlib.resources.files("roborefer_ros") / "demo_checkpoint"))
+    return BUNDLED_FOLDER if place == DEMO else Path(place).expanduser()

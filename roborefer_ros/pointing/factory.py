@@ -1,68 +1,100 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Opening a Pointer from a spec string."""
+"""Opening a pointer: the model that a spec names, and the family in whose way it points."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import DependencyMissingError, InvalidPointerSpecError
-from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.inference.options import ModelOptions
+from roborefer_ros.pointing.families import ECHO, FAMILIES, Family, family_named, family_of
+from roborefer_ros.pointing.formats import parse_pixels
+from roborefer_ros.pointing.images import on_qwen_grid
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.types import Think
 
 
-def _roborefer(source: str, **options: Any) -> ModelPointer:
+def _roborefer(options: ModelOptions) -> Pointer:
     try:
-        from roborefer_ros.pointing.roborefer import RoboReferPointer
+        from roborefer_ros.inference.loading import (
+            learned_to_reason,
+            open_roborefer,
+            roborefer_folder,
+            roborefer_options,
+        )
     except ImportError as error:
         raise DependencyMissingError(
             f"the RoboRefer model needs torch and transformers ({error}); install them with "
             "`pip install roborefer_ros[model]`"
         ) from error
-    return RoboReferPointer(source, **options)
+    samples = roborefer_options(options.source).get("samples", 0)
+    pointer = Pointer(open_roborefer(options), FAMILIES["tuples"], samples)
+    pointer.learned_to_reason = learned_to_reason(roborefer_folder(options))
+    return pointer
 
 
-def _transformers(source: str, **options: Any) -> ModelPointer:
+def _transformers(options: ModelOptions) -> Pointer:
     try:
-        from roborefer_ros.pointing.transformers_vlm import TransformersPointer
+        from roborefer_ros.inference.transformers_vlm import (
+            Checkpoint,
+            PromptFraming,
+            TransformersModel,
+        )
     except ImportError as error:
         raise DependencyMissingError(
             f"models in this process need torch, transformers and a torchvision that matches torch "
             f"({error}); pip install 'roborefer_ros[vlm]'"
         ) from error
-    return TransformersPointer(source, **options)
+    checkpoint = Checkpoint.of(options.source)
+    named = checkpoint.options.get("family")
+    family = family_named(named) if named else family_of(checkpoint.place, checkpoint.model_type)
+    if family is None:
+        raise InvalidPointerSpecError(
+            f"how a model of type {checkpoint.model_type!r} points is not known; name its format "
+            f"with ?family=, one of {', '.join(FAMILIES)}"
+        )
+    framing = PromptFraming(family.uses_chat_template, family.image_token, family.prompt(""))
+    model = TransformersModel(options, checkpoint, framing)
+    return Pointer(model, family, checkpoint.options.get("samples", 0))
 
 
-def _openai(source: str, **options: Any) -> ModelPointer:
-    from roborefer_ros.pointing.openai_http import OpenAIPointer
+def _openai(options: ModelOptions) -> Pointer:
+    from roborefer_ros.inference.openai_http import OpenAIModel
 
-    return OpenAIPointer(source, **_without_device(options))
+    model = OpenAIModel(options)
+    named = family_named(model.options["family"]) if "family" in model.options else None
 
+    def family(cancellation: Cancellation) -> Family:
+        # Unknown names get RoboRefer's prompt, which says in full what is wanted.
+        found = named or family_of(model.model_name(cancellation)) or FAMILIES["tuples"]
+        if found.parse is parse_pixels:
+            # The server does not tell the size of the picture that its model sees.
+            return replace(found, prepare=on_qwen_grid)
+        return found
 
-def _roborefer_http(source: str, **options: Any) -> ModelPointer:
-    from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
-
-    # The contract has no field for the length of the answer.
-    options.pop("max_new_tokens", None)
-    return RoboReferHttpPointer(source, **_without_device(options))
-
-
-def _without_device(options: dict[str, Any]) -> dict[str, Any]:
-    """The server chooses its device itself."""
-    return {name: value for name, value in options.items() if name not in ("device", "dtype")}
+    return Pointer(model, family, model.options.get("samples", 0))
 
 
-def _echo(source: str, **_options: Any) -> ModelPointer:
-    from roborefer_ros.pointing.echo import EchoPointer
+def _roborefer_http(options: ModelOptions) -> Pointer:
+    from roborefer_ros.inference.roborefer_http import RoboReferHttpModel
 
-    if source:
-        raise InvalidPointerSpecError(f"'echo' takes no source, not {source!r}")
-    return EchoPointer()
+    return Pointer(RoboReferHttpModel(options), FAMILIES["tuples"])
 
 
-#: scheme of the spec string -> opener of what follows the colon
-_OPENERS: dict[str, Callable[..., ModelPointer]] = {
+def _echo(options: ModelOptions) -> Pointer:
+    from roborefer_ros.inference.echo import EchoModel
+
+    if options.source:
+        raise InvalidPointerSpecError(f"'echo' takes no source, not {options.source!r}")
+    return Pointer(EchoModel(), ECHO)
+
+
+#: scheme of the spec string -> opener
+_OPENERS: dict[str, Callable[[ModelOptions], Pointer]] = {
     "roborefer": _roborefer,
     "transformers": _transformers,
     "openai": _openai,
@@ -72,36 +104,32 @@ _OPENERS: dict[str, Callable[..., ModelPointer]] = {
 
 
 def open_pointer(
-    spec: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    think: Think = Think.AUTO,
-    **options: Any,
-) -> ModelPointer:
+    model: str | ModelOptions, *, think: Think = Think.AUTO, **options: Any
+) -> Pointer:
     """Open a pointing model.
 
     Args:
-        spec: ``roborefer:<folder or hub id>``; ``roborefer:demo`` is the bundled network.
-            ``echo`` answers with the points that the instruction itself holds.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
-        dtype: ``auto``, ``float32``, ``float16`` or ``bfloat16``.
+        model: Spec or all options.  ``roborefer:<folder or hub id>`` is a RoboRefer checkpoint,
+            ``roborefer:demo`` the bundled network; ``echo`` answers with the points that the
+            instruction itself holds; see docs/models.md.
         think: Whether the model is asked to reason where a request does not say it; AUTO asks
             those for it that say that they were trained to.
-        **options: Options of the backend, e.g. ``max_new_tokens``.
+        **options: Fields of ``ModelOptions``, such as ``device`` or ``max_new_tokens``.
 
     Raises:
-        InvalidPointerSpecError: unknown form.
-        DependencyMissingError: a package of the backend is not installed.
-        RoboReferError: what the backend raises when it cannot open.
+        InvalidPointerSpecError: Unknown form.
+        DependencyMissingError: A package of the backend is not installed.
+        RoboReferError: What the backend raises when it cannot open.
     """
-    scheme, _, source = spec.partition(":")
-    if scheme not in _OPENERS or (not source and scheme != "echo"):
+    if isinstance(model, str):
+        model = ModelOptions(model)
+    opened = replace(model, **options)
+    if opened.scheme not in _OPENERS or (not opened.source and opened.scheme != "echo"):
         raise InvalidPointerSpecError(
-            f"{spec!r} names no model; known forms: roborefer:<folder or hub id> (e.g. "
+            f"{opened.spec!r} names no model; known forms: roborefer:<folder or hub id> (e.g. "
             "roborefer:demo or roborefer:Zhoues/RoboRefer-2B-SFT), transformers:<folder or hub "
             "id>, openai://host[:port]/v1?model=NAME, roborefer-http://host[:port], echo"
         )
-    pointer = _OPENERS[scheme](source, device=device, dtype=dtype, **options)
+    pointer = _OPENERS[opened.scheme](opened)
     pointer.think = think
     return pointer

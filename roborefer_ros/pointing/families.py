@@ -10,12 +10,14 @@ model's name (fine-tunes share their base's ``model_type`` but not its format), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from roborefer_ros.errors import InvalidPointerSpecError, RoboReferError
+from roborefer_ros.inference.model import Completion
 from roborefer_ros.pointing import formats, prompts
 from roborefer_ros.pointing.answers import (
     MAX_ANSWER_CHARACTERS,
@@ -23,7 +25,7 @@ from roborefer_ros.pointing.answers import (
     split_reasoning,
 )
 from roborefer_ros.pointing.confidence import place_confidences
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.prediction import Prediction
 from roborefer_ros.pointing.reasoning import read_steps
 
 
@@ -39,6 +41,8 @@ class Family:
         uses_chat_template: else the prompt goes to the processor as it is.
         image_token: what stands before such a prompt.
         reasoning: asks for reasoning steps, behind the prompt; empty where that is not learned.
+        prepare: Maker of the picture that is sent, ``[H, W, 3]`` uint8 from the same, where points
+            are pixels and the model does not tell the size that it sees; None sends it as it is.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Family:
     uses_chat_template: bool = True
     image_token: str = ""
     reasoning: str = ""
+    prepare: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]] | None = None
 
 
 _ROWS = (
@@ -85,6 +90,9 @@ _ROWS = (
 
 #: name -> family
 FAMILIES: dict[str, Family] = {family.name: family for family in _ROWS}
+
+#: no model at all: the instruction itself holds the points
+ECHO = Family("echo", prompts.bare_prompt, formats.parse_echo)
 
 #: a model's name -> family; the first pattern that is found counts
 _BY_NAME: tuple[tuple[str, str], ...] = (
@@ -159,54 +167,44 @@ def thoughts_of(text: str, reasoning: str = "") -> str:
     return "\n".join(part for part in parts if part)
 
 
-def answer_from_text(
-    family: Family,
-    text: str,
-    size: formats.ImageSize,
-    *,
-    max_points: int = 0,
-    token_ends: Sequence[int] = (),
-    logprobs: Sequence[float] = (),
-    digit_probabilities: Sequence[Sequence[float]] = (),
-    timings_s: dict[str, float] | None = None,
-    reasoning: str = "",
-) -> PointerAnswer:
-    """Parse a model's text into the answer of a pointer.
+def prediction_from_text(
+    family: Family, completion: Completion, size: formats.ImageSize, max_points: int = 0
+) -> Prediction:
+    """Read the points of a completion.
 
     Args:
-        family: how the model answers.
-        text: its whole text.
-        size: ``(width, height)`` of the image as the model saw it, pixels.
-        max_points: keep at most this many; 0 keeps all.
-        token_ends: End of each generated token in the text, characters, or empty.
-        logprobs: Log probability of each generated token (see ``point_confidences``), or empty.
-        digit_probabilities: Probabilities of the digits in each token's place, ``[T, 10]``, for
-            models that tell them (see ``place_confidences``), or empty.
-        timings_s: seconds per stage.
-        reasoning: thoughts that came apart from the text.
+        family: How the model answers.
+        completion: What it said; its ``image_size`` wins over ``size``.
+        size: ``(width, height)`` of the image that it was asked about, pixels.
+        max_points: Greatest number of points that are kept; 0 keeps all.
 
     Raises:
-        NoPointInAnswerError, PointOutsideImageError: with the text as ``answer``.
+        NoPointInAnswerError, PointOutsideImageError: With the text as ``answer``.
     """
-    thoughts = thoughts_of(text, reasoning)
+    text, logprobs = completion.text, completion.token_logprobs
+    thoughts = thoughts_of(text, completion.reasoning)
     try:
-        matches = family.parse(text, size)
+        matches = family.parse(text, completion.image_size or size)
     except RoboReferError as error:
         error.answer = text.strip()
         raise
     if max_points:
         matches = matches[:max_points]
     confidences: tuple[float, ...] = ()
-    if digit_probabilities:
-        confidences = place_confidences(text, matches, token_ends, logprobs, digit_probabilities)
+    if completion.digit_probabilities:
+        confidences = place_confidences(
+            text, matches, completion.token_ends, logprobs, completion.digit_probabilities
+        )
     elif logprobs:
-        confidences = point_confidences(matches, token_ends, logprobs)
-    return PointerAnswer(
+        confidences = point_confidences(matches, completion.token_ends, logprobs)
+    return Prediction(
         text=text.strip(),
         points=tuple(match.point for match in matches),
         confidences=confidences,
         token_logprobs=np.asarray(logprobs, np.float32) if logprobs else None,
-        timings_s=timings_s or {},
+        timings_s=completion.timings_s,
         reasoning=thoughts,
         steps=read_steps(thoughts),
+        model=completion.model,
+        depth_used=completion.depth_used,
     )

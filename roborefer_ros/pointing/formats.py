@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from roborefer_ros.errors import NoPointInAnswerError
 from roborefer_ros.pointing.answers import (
     BLANKS,
     MAX_POINTS,
@@ -26,6 +27,7 @@ from roborefer_ros.pointing.answers import (
     inside_image,
     no_point,
     parse_tuples,
+    shortened,
 )
 from roborefer_ros.pointing.point_lists import answer_list, corners_of
 
@@ -347,3 +349,14 @@ def _points_of_run(values: Sequence[float], span: tuple[int, int]) -> list[Tuple
         return [TupleMatch((values[0], values[1]), span)]
     boxes = zip(values[0::4], values[1::4], values[2::4], values[3::4], strict=False)
     return [TupleMatch(((a + c) / 2, (b + d) / 2), span) for a, b, c, d in boxes]
+
+
+def parse_echo(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
+    """``[(x, y)]`` in [0, 1] that an instruction itself holds."""
+    try:
+        return parse_tuples(text)
+    except NoPointInAnswerError as error:
+        raise NoPointInAnswerError(
+            f"{shortened(text)!r} holds no point, and model 'echo' understands nothing "
+            'else; write "[(0.5, 0.5)]", or choose a model'
+        ) from error

@@ -1,10 +1,9 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures on their way to a remote model."""
+"""The grid of Qwen's processors, for models that answer in pixels of the picture they saw."""
 
 from __future__ import annotations
 
-import base64
 import math
 
 import cv2
@@ -15,27 +14,6 @@ import numpy.typing as npt
 QWEN2_FACTOR_PX = 28
 QWEN2_MIN_PIXELS = 56 * 56
 QWEN2_MAX_PIXELS = 12_845_056
-
-_JPEG_QUALITY = 95
-
-
-def encode_base64(picture: npt.NDArray[np.uint8], image_format: str = "png") -> str:
-    """Encode a picture as base64 text.
-
-    Args:
-        picture: ``[H, W, 3]`` RGB or ``[H, W]`` grey, uint8; grey becomes three equal channels,
-            which is what models read.
-        image_format: ``png`` (the pixels arrive as they are) or ``jpeg`` (quality 95).
-    """
-    code = cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR
-    bgr = cv2.cvtColor(np.ascontiguousarray(picture), code)
-    if image_format == "jpeg":
-        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    else:
-        done, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not done:
-        raise ValueError(f"a picture of shape {picture.shape} could not be encoded")
-    return base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def qwen2_size(width: int, height: int) -> tuple[int, int]:
@@ -65,3 +43,9 @@ def resized(rgb: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np
     shrinks = size[0] < rgb.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(rgb, size, interpolation=method), np.uint8)
+
+
+def on_qwen_grid(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture as Qwen2.5-VL's processor leaves it alone, so that its pixels are known."""
+    height, width = rgb.shape[:2]
+    return resized(rgb, qwen2_size(width, height))

@@ -102,6 +102,11 @@ def bins_prompt(instruction: str) -> str:
     return f"Point to {phrase(instruction)}."
 
 
+def bare_prompt(instruction: str) -> str:
+    """The instruction as it is."""
+    return instruction
+
+
 def phrase_prompt(instruction: str) -> str:
     """The thing alone, for models whose point skill takes a noun phrase (Moondream)."""
     return phrase(instruction)

@@ -17,9 +17,9 @@ import roborefer_ros
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.inference.model import KeepsPictures
 from roborefer_ros.pipeline import DepthEstimator
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.server import chat
 from roborefer_ros.server.clients import Client, client_of
-from roborefer_ros.server.engine import Engine, ModelEngine
 from roborefer_ros.server.metrics import Metrics
 from roborefer_ros.server.openapi import complete_document
 from roborefer_ros.server.page import page
@@ -64,26 +64,35 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
 
 def build_app(
     settings: Settings,
-    engine: Engine,
+    pointer: Pointer,
     *,
     metrics: Metrics | None = None,
     depth_estimator: DepthEstimator | None = None,
+    workers: int = 1,
 ) -> FastAPI:
-    """The application around an engine, which it closes at its end.
+    """The application around a model, which it closes at its end.
+
+    Args:
+        settings: Limits and times.
+        pointer: Model that answers, with its family.
+        metrics: Counters; new ones by default.
+        depth_estimator: Maker of the model's depth pictures from RGB where none is sent.
+        workers: Number of threads that call the model; more than one for replicas only.
 
     ``app.state.service`` is the service; ``app.state.draining`` set to True makes ``/readyz``
     say so.
     """
     metrics = metrics or Metrics()
     scheduler = Scheduler(
-        engine,
+        pointer.model,
         max_queued=settings.max_queued,
         batch_wait_s=settings.batch_wait_s,
         metrics=metrics,
+        workers=workers,
     )
-    if isinstance(engine, ModelEngine) and isinstance(engine.model, KeepsPictures):
-        metrics.watch_pictures(engine.model.vision)
-    service = Service(settings, scheduler, metrics, depth_estimator)
+    if isinstance(pointer.model, KeepsPictures):
+        metrics.watch_pictures(pointer.model.vision)
+    service = Service(settings, pointer, scheduler, metrics, depth_estimator)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -153,7 +162,7 @@ def _add_reference_routes(app: FastAPI, service: Service) -> None:
         answer, used = await service.query(body, _client(request), _gone(request))
         more: dict[str, Any] = {} if used is None else {"depth_used": used}
         if body.tell_model == 1:
-            more["model"] = service.scheduler.engine.name
+            more["model"] = service.pointer.name
         return JSONResponse({"result": 1, "answer": answer, **more})
 
 
@@ -170,7 +179,7 @@ def _add_typed_routes(app: FastAPI, service: Service) -> None:
 
 
 def _add_openai_routes(app: FastAPI, service: Service) -> None:
-    model = service.scheduler.engine.name
+    model = service.pointer.name
     row = {"id": model, "object": "model", "created": 0, "owned_by": "roborefer_ros"}
 
     @app.get("/v1/models", tags=["openai"])
@@ -199,7 +208,7 @@ def _add_openai_routes(app: FastAPI, service: Service) -> None:
     )
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         """Image and text in, text out, at once or streamed."""
-        chat.check_supported(body, service.scheduler.engine.can_sample)
+        chat.check_supported(body, service.pointer.model.can_sample)
         if body.model and body.model != model:
             raise HttpError(404, f"this server serves {model} only", param="model")
         client, gone = _client(request), _gone(request)

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.inference.model import Completion, SamplingParams
 from roborefer_ros.server.clients import Client
-from roborefer_ros.server.engine import EngineAnswer
 from roborefer_ros.server.replies import HttpError, error_body
 from roborefer_ros.server.schemas import ChatRequest
-from roborefer_ros.server.service import Disconnected, Service, Turn
+from roborefer_ros.server.service import ChatTurn, Disconnected, Service
 
 
 def check_supported(body: ChatRequest, can_sample: bool) -> None:
@@ -39,7 +39,7 @@ def check_supported(body: ChatRequest, can_sample: bool) -> None:
         raise _unsupported("tools", "the model calls no tools")
 
 
-def single_turn(body: ChatRequest, new_tokens: int) -> Turn:
+def single_turn(body: ChatRequest, new_tokens: int) -> ChatTurn:
     """The only turn of a conversation, its answer of ``new_tokens`` unless it asks for less.
 
     Raises:
@@ -60,22 +60,24 @@ def single_turn(body: ChatRequest, new_tokens: int) -> Turn:
                 texts.append(part.text)
             else:
                 images.append(part.image_url.url)
-    return Turn(
+    return ChatTurn(
         text="\n".join(text for text in texts if text),
         images=images,
-        max_new_tokens=body.max_completion_tokens or body.max_tokens or new_tokens,
-        temperature=body.temperature or 0.0,
-        seed=body.seed,
+        sampling=SamplingParams(
+            max_tokens=body.max_completion_tokens or body.max_tokens or new_tokens,
+            temperature=body.temperature or 0.0,
+            seed=body.seed,
+        ),
     )
 
 
-def completion(model: str, answer: EngineAnswer) -> dict[str, Any]:
+def completion(model: str, answer: Completion) -> dict[str, Any]:
     """The reply that is not streamed."""
     choice = {
         "index": 0,
-        "message": {"role": "assistant", "content": answer.text},
+        "message": {"role": "assistant", "content": answer.text.strip()},
         "logprobs": None,
-        "finish_reason": "length" if answer.cut_off else "stop",
+        "finish_reason": answer.finish_reason,
     }
     return {**_head(model, "chat.completion"), "choices": [choice], "usage": _usage(answer)}
 
@@ -120,8 +122,7 @@ async def stream(
             return
         if answer.text.startswith(sent) and len(answer.text) > len(sent):
             yield _event({**head, "choices": [_delta({"content": answer.text[len(sent) :]})]})
-        reason = "length" if answer.cut_off else "stop"
-        yield _event({**head, "choices": [{**_delta({}), "finish_reason": reason}]})
+        yield _event({**head, "choices": [{**_delta({}), "finish_reason": answer.finish_reason}]})
         if body.stream_options is not None and body.stream_options.include_usage:
             yield _event({**head, "choices": [], "usage": _usage(answer)})
         yield "data: [DONE]\n\n"
@@ -131,7 +132,7 @@ async def stream(
 
 async def answer_at_once(
     service: Service, body: ChatRequest, client: Client, gone: Disconnected
-) -> EngineAnswer:
+) -> Completion:
     """The whole answer.
 
     Raises:
@@ -140,7 +141,7 @@ async def answer_at_once(
     return await service.chat(_turn(service, body), client, gone)
 
 
-def _turn(service: Service, body: ChatRequest) -> Turn:
+def _turn(service: Service, body: ChatRequest) -> ChatTurn:
     return single_turn(body, service.settings.limits.new_tokens)
 
 
@@ -157,14 +158,14 @@ def _delta(delta: dict[str, str]) -> dict[str, Any]:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
-def _usage(answer: EngineAnswer) -> dict[str, int] | None:
+def _usage(answer: Completion) -> dict[str, int] | None:
     """Counted where the model counts; else nothing, rather than a number that is none."""
-    if answer.tokens is None or answer.prompt_tokens is None:
+    if answer.completion_tokens is None or answer.prompt_tokens is None:
         return None
     return {
         "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.tokens,
-        "total_tokens": answer.prompt_tokens + answer.tokens,
+        "completion_tokens": answer.completion_tokens,
+        "total_tokens": answer.prompt_tokens + answer.completion_tokens,
     }
 
 

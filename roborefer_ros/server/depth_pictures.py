@@ -10,7 +10,7 @@ from collections import OrderedDict
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.inference.model import Picture
 from roborefer_ros.pipeline import DepthEstimator
-from roborefer_ros.server.engine import numbered
+from roborefer_ros.server.replies import public_error
 
 
 class DepthPictures:
@@ -41,7 +41,7 @@ class DepthPictures:
                 except RoboReferError:
                     raise
                 except Exception as error:
-                    raise numbered(error) from error
+                    raise public_error(error) from error
                 self._made[image.digest] = made
                 if len(self._made) > self._capacity:
                     self._made.popitem(last=False)

@@ -60,6 +60,13 @@ class FairQueue(Generic[T]):
         names.setdefault(client.name, deque()).append(item)
         self._size += 1
 
+    def first(self) -> T | None:
+        """The item that ``get`` would take; None when nothing waits."""
+        for names in self._waiting.values():
+            for items in names.values():
+                return items[0]
+        return None
+
     def get(self) -> T | None:
         """Take the oldest item of the client whose turn it is; None when nothing waits."""
         if not self._waiting:

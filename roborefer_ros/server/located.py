@@ -4,30 +4,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from roborefer_ros.answer_policy import AnswerPolicy, check_2d, check_plain_confidence
-from roborefer_ros.errors import RoboReferError
+from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError, RoboReferError
+from roborefer_ros.inference.model import Completion
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import lift_answer, pixel_from_normalised, warnings_of
 from roborefer_ros.pointing.bundled import is_bundled
 from roborefer_ros.pointing.calibration import Calibration
+from roborefer_ros.pointing.families import thoughts_of
 from roborefer_ros.pointing.mode import InstructionReading
-from roborefer_ros.pointing.pointer import PointerAnswer
-from roborefer_ros.server.engine import EngineAnswer
+from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.pointing.prediction import Prediction
+from roborefer_ros.pointing.reasoning import moved_steps, read_steps
+from roborefer_ros.pointing.region import Crop
 from roborefer_ros.server.replies import error_body
 from roborefer_ros.types import PointFlag, ReferredPoint, RejectedPoint, RGBDFrame
 
 Row = dict[str, Any]
 
 
+def read_answer(
+    pointer: Pointer,
+    completions: Sequence[Completion],
+    size: tuple[int, int],
+    max_points: int = 0,
+    crop: Crop | None = None,
+) -> tuple[Prediction, RoboReferError | None]:
+    """The points that the model named, or why it named none.
+
+    Args:
+        pointer: Model that was asked, with its family.
+        completions: What it said to ``pointer.requests``.
+        size: ``(width, height)`` of the picture that it was shown, pixels.
+        max_points: Greatest number of points that are kept; 0 keeps all.
+        crop: What that is of the whole image, in which the points are; None for all of it.
+    """
+    try:
+        prediction = pointer.prediction(completions, size, max_points)
+        error = None
+    except (NoPointInAnswerError, PointOutsideImageError) as no_point:
+        thoughts = thoughts_of(completions[0].text, completions[0].reasoning)
+        steps = read_steps(thoughts)
+        prediction = Prediction(no_point.answer, (), reasoning=thoughts, steps=steps)
+        error = no_point
+    if crop is not None:
+        points = tuple(map(crop.to_whole, prediction.points))
+        steps = moved_steps(prediction.steps, crop.to_whole)
+        prediction = replace(prediction, points=points, steps=steps)
+    return prediction, error
+
+
 def located(
     frame: RGBDFrame | None,
     size: tuple[int, int],
-    answer: EngineAnswer,
+    said: Prediction,
+    no_point: RoboReferError | None,
     reading: InstructionReading,
     *,
     lifting: LiftingOptions,
@@ -35,12 +72,13 @@ def located(
     calibration: Calibration,
     model: str,
 ) -> Row:
-    """What the reply says of the points.
+    """What the reply says of the model's text and of the points.
 
     Args:
         frame: Observation in the camera's frame; None without depth.
         size: ``(width, height)`` of the image, pixels.
-        answer: What the model said.
+        said: What ``read_answer`` found.
+        no_point: Why it found no point.
         reading: What was asked for.
         lifting: Thresholds of the lifting, with the direction of gravity where it was sent.
         policy: Rules of the request.
@@ -48,7 +86,6 @@ def located(
         model: Its spec.
     """
     is_demo = is_bundled(model)
-    said = PointerAnswer(answer.text, answer.points, answer.confidences)
     rows: dict[int, Row] = {}
     if frame is not None:
         lifted, rejected = lift_answer(
@@ -63,10 +100,15 @@ def located(
         rows = {point.index: _lifted_row(point) for point in lifted}
     else:
         rows, rejected = _judged_2d(said, size, reading, policy, calibration, is_demo)
-    error = answer.no_point or _failure(rows, rejected, policy)
+    error = no_point or _failure(rows, rejected, policy)
     rows |= {point.index: _rejected_row(point) for point in rejected}
     warnings = warnings_of(reading, is_demo)
     return {
+        "answer": said.text,
+        "reasoning": said.reasoning,
+        "steps": [
+            {"type": s.kind.lower(), "target": s.target, "value": list(s.value)} for s in said.steps
+        ],
         "points": [rows[index] for index in sorted(rows)],
         "rejected_points": [_rejected_row(point) for point in rejected],
         "error": None if error is None else error_body(error),
@@ -89,7 +131,7 @@ def _failure(
 
 
 def _judged_2d(
-    answer: PointerAnswer,
+    answer: Prediction,
     size: tuple[int, int],
     reading: InstructionReading,
     policy: AnswerPolicy,

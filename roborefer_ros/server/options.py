@@ -8,6 +8,7 @@ import argparse
 import os
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from roborefer_ros.arguments import (
@@ -18,6 +19,7 @@ from roborefer_ros.arguments import (
     non_negative_float,
     positive_int,
 )
+from roborefer_ros.inference.options import ModelOptions
 from roborefer_ros.server.settings import (
     DEFAULT_PORT,
     MIB,
@@ -26,6 +28,7 @@ from roborefer_ros.server.settings import (
     Settings,
     is_loopback,
 )
+from roborefer_ros.types import Think
 
 #: environment variable that holds the bearer token, for the server as for its clients
 TOKEN_VARIABLE = "ROBOREFER_API_KEY"
@@ -33,17 +36,75 @@ TOKEN_VARIABLE = "ROBOREFER_API_KEY"
 _MIN_TOKEN_CHARACTERS = 16
 
 
-def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    return _parser().parse_args(arguments)
+@dataclass(frozen=True)
+class ServeOptions:
+    """What ``roborefer serve`` is asked for.
+
+    Attributes:
+        model: What the model is opened with.
+        settings: Everything but the model.
+        depth_network: Network that makes depth pictures from RGB where none came; None for none.
+        ray: Configuration of replicas on Ray Serve; None runs the model in this process.
+        tls_certificate: PEM file; None serves plain HTTP.
+        tls_key: PEM file; None where the certificate's file holds it.
+        quiet: Whether warnings only are logged.
+        think: Whether reasoning is asked for where a request does not say it.
+    """
+
+    model: ModelOptions
+    settings: Settings
+    depth_network: str | None = None
+    ray: Path | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    quiet: bool = False
+    think: Think = Think.AUTO
 
 
-def read_settings(options: argparse.Namespace) -> Settings:
-    """From the command line and the environment.
+def read_options(arguments: Sequence[str]) -> ServeOptions:
+    """Read the command line and the environment.
+
+    Args:
+        arguments: Those after ``roborefer serve``.
 
     Raises:
-        SystemExit: a server that everyone could reach would let everyone in.
+        SystemExit: An argument cannot be read, or a server that everyone could reach would let
+            everyone in.
     """
+    options = _parser().parse_args(arguments)
+    cache_bytes = (round(options.image_cache_mib * MIB), round(options.prompt_cache_mib * MIB))
+    model = ModelOptions(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        max_new_tokens=options.max_new_tokens,
+        max_batch=options.max_batch,
+        cache_bytes=cache_bytes,
+        name=served_name(options.model),
+    )
+    return ServeOptions(
+        model=model,
+        settings=_settings(options),
+        depth_network=options.depth_network,
+        ray=options.ray,
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+        quiet=options.quiet,
+        think=Think[options.think.upper()],
+    )
+
+
+def served_name(spec: str) -> str:
+    """The model's name for clients: a hub id as it is, of a path its last folder only."""
+    scheme, _, source = spec.partition(":")
+    if scheme not in ("roborefer", "transformers"):
+        return spec
+    if os.path.isabs(source) or source.count("/") > 1 or source.startswith("."):
+        source = os.path.basename(source.rstrip("/"))
+    return f"{scheme}:{source}"
+
+
+def _settings(options: argparse.Namespace) -> Settings:
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if token and (len(token) < _MIN_TOKEN_CHARACTERS or not token.isascii() or " " in token):
         raise SystemExit(

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 from roborefer_ros import errors
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.inference import device
 
 #: number -> status; what is not named here is 422 (request, camera data, lifting) or 500
 _STATUS: dict[type[RoboReferError], int] = {
@@ -60,6 +61,26 @@ def status_of(error: RoboReferError) -> int:
     if type(error) in _STATUS:
         return _STATUS[type(error)]
     return 500 if error.code < 2501 or 2540 <= error.code < 2560 else 422
+
+
+def public_error(error: Exception) -> RoboReferError:
+    """The numbered error that clients are told.
+
+    What a model raised is not repeated: it can quote what another client sent.
+    """
+    if isinstance(error, errors.ModelFailedError) and error.__cause__ is not None:
+        return errors.ModelFailedError(_failed(error.__cause__))
+    if isinstance(error, RoboReferError) or device.is_out_of_memory(error):
+        return device.numbered(
+            error,
+            "the server keeps running. Send smaller or fewer pictures, or start the server with a "
+            "smaller --max-batch",
+        )
+    return errors.ModelFailedError(_failed(error))
+
+
+def _failed(cause: BaseException) -> str:
+    return f"the model failed ({type(cause).__name__}); see the server's log"
 
 
 def error_body(error: RoboReferError) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from typing import Any
 
 from roborefer_ros.server.bodies import Bodies, BodyShare
 from roborefer_ros.server.clients import peer_of
-from roborefer_ros.server.engine import numbered
 from roborefer_ros.server.metrics import Metrics
-from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply
+from roborefer_ros.server.replies import HttpError, http_reply, numbered_reply, public_error
 from roborefer_ros.server.settings import Settings, is_loopback
 
 Message = MutableMapping[str, Any]
@@ -91,7 +90,7 @@ class RequestGuard:
         except MemoryError as error:
             error.__traceback__ = None  # its frames hold what did not fit
             if not status:
-                await numbered_reply(numbered(error))(scope, receive, watch)
+                await numbered_reply(public_error(error))(scope, receive, watch)
         except asyncio.CancelledError:
             status = status or 499
             raise

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from roborefer_ros.answer_policy import check_up
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     CanceledError,
     DeadlineExceededError,
@@ -24,24 +25,23 @@ from roborefer_ros.errors import (
     InvalidGoalError,
     SizeMismatchError,
 )
-from roborefer_ros.inference.model import Picture
+from roborefer_ros.inference.model import Completion, Picture, Request, SamplingParams
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.lifting.intrinsics import check_intrinsics, implausible_intrinsics
 from roborefer_ros.pipeline import DepthEstimator, check_instruction
 from roborefer_ros.pointing.bundled import calibration_of
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
 from roborefer_ros.pointing.mode import read_instruction
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
-from roborefer_ros.pointing.reasoning import moved_steps
 from roborefer_ros.server import pictures
 from roborefer_ros.server.clients import Client
 from roborefer_ros.server.decoding import DecodePool, Decoder
 from roborefer_ros.server.depth_pictures import DepthPictures
-from roborefer_ros.server.engine import EngineAnswer, Query
-from roborefer_ros.server.located import located, with_up
+from roborefer_ros.server.located import located, read_answer, with_up
 from roborefer_ros.server.memory_budget import MemoryBudget
 from roborefer_ros.server.metrics import Metrics
-from roborefer_ros.server.scheduler import Job, Scheduler
+from roborefer_ros.server.scheduler import Scheduler
 from roborefer_ros.server.schemas import (
     MODES,
     DepthInput,
@@ -53,7 +53,7 @@ from roborefer_ros.server.schemas import (
     policy_of,
 )
 from roborefer_ros.server.settings import Settings
-from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame, Think
+from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame, Think
 
 T = TypeVar("T")
 
@@ -61,21 +61,37 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Turn:
+class ChatTurn:
     """What ``/v1/chat/completions`` asks.
 
     Attributes:
-        text: the user's words, the system's before them.
-        images: base64 or data URIs.
-        max_new_tokens: of the answer; the server's limit holds as well.
-        temperature, seed: as in ``Query``.
+        text: Words of the user, the system's before them.
+        images: Pictures, as base64 or data URIs.
+        sampling: How tokens are chosen; the server's limit of their number holds as well.
     """
 
     text: str
     images: Sequence[str]
-    max_new_tokens: int
-    temperature: float = 0.0
-    seed: int | None = None
+    sampling: SamplingParams
+
+
+@dataclass(frozen=True)
+class _PointJob:
+    """What ``/v1/point`` asks the model, and what belongs to the answer.
+
+    Attributes:
+        requests: Requests of the instruction.
+        size: ``(width, height)`` of the whole image, pixels.
+        shown: ``(width, height)`` of what the model is shown of it, pixels.
+        frame: Observation in the camera's frame; None without intrinsics.
+        depth_used: Depth picture that the model is shown.
+    """
+
+    requests: Sequence[Request]
+    size: tuple[int, int]
+    shown: tuple[int, int]
+    frame: RGBDFrame | None
+    depth_used: DepthUsed
 
 
 #: ends when the client has gone
@@ -87,7 +103,8 @@ class Service:
 
     Args:
         settings: limits.
-        scheduler: asks the model.
+        pointer: Model that answers, with its family.
+        scheduler: Queue in front of that model.
         metrics: counts.
         depth_estimator: makes the model's depth picture from RGB, where none was sent; or None.
         lifting: thresholds of the lifting to 3D.
@@ -96,12 +113,14 @@ class Service:
     def __init__(
         self,
         settings: Settings,
+        pointer: Pointer,
         scheduler: Scheduler,
         metrics: Metrics,
         depth_estimator: DepthEstimator | None = None,
         lifting: LiftingOptions | None = None,
     ) -> None:
         self.settings = settings
+        self.pointer = pointer
         self.scheduler = scheduler
         self.metrics = metrics
         self._depths = DepthPictures(depth_estimator) if depth_estimator else None
@@ -112,7 +131,7 @@ class Service:
             min(4, max(2, os.cpu_count() or 1)), limits.pixels, limits.cpu_s
         )
         self._lifting = lifting or LiftingOptions()
-        self._calibration = calibration_of(scheduler.engine.name)
+        self._calibration = calibration_of(pointer.name)
         # One thread waits for each decoding process; lifting has threads of its own.
         self._decoders = ThreadPoolExecutor(self._decoding.size, "roborefer-decode")
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "roborefer-lift")
@@ -138,21 +157,21 @@ class Service:
         deadline = self._deadline()
         used: DepthUsed = "none"
 
-        def decode(decoder: Decoder) -> Query:
+        def decode(decoder: Decoder) -> Request:
             nonlocal used
             self._check_text(body.text, body.image_url)
             images = self._images(body.image_url, "image_url", decoder)
             depths: tuple[Picture, ...] = ()
-            if use_depth and self.scheduler.engine.uses_depth:
+            if use_depth and self.pointer.uses_depth:
                 depths, used = self._reference_depths(images, body.depth_url, decoder)
-            return self._text_query(body.text, images, depths, deadline)
+            return self._request(body.text, images, depths, deadline)
 
         async with self._decoding_of(client, gone, deadline) as run:
-            query = await run(decode)
-            answer = await self._ask(query, client, gone)
+            request = await run(decode)
+            (completion,) = await self._complete([request], client, gone)
         if use_depth:
             _logger.info("/query was answered with depth_used %s", used)
-        return answer.text, used if use_depth else None
+        return completion.text.strip(), used if use_depth else None
 
     async def point(self, body: PointRequest, client: Client, gone: Disconnected) -> PointReply:
         """``/v1/point``: points, in 3D where depth and intrinsics allow.
@@ -169,59 +188,53 @@ class Service:
             check_up(mode, lifting, policy)
         deadline = self._deadline(body.timeout_s)
         async with self._decoding_of(client, gone, deadline) as run:
-            query, frame, (width, height), depth_used = await run(
-                lambda decoder: self._point_query(body, mode, deadline, decoder)
-            )
+            job = await run(lambda decoder: self._point_job(body, deadline, decoder))
             timings["decode_image"] = time.perf_counter() - started
             asked = time.perf_counter()
-            answer = await self._ask(query, client, gone)
-            timings.update(answer.timings_s)
+            completions = await self._complete(job.requests, client, gone)
+            timings.update(completions[0].timings_s)
             timings["model"] = time.perf_counter() - asked
             started = time.perf_counter()
-            if crop := policy.crop(width, height):
-                points = tuple(crop.to_whole(point) for point in answer.points)
-                steps = moved_steps(answer.steps, crop.to_whole)
-                answer = replace(answer, points=points, steps=steps)
-            model = self.scheduler.engine.name
+            width, height = job.size
             found = await self._in_pool(
                 lambda: located(
-                    frame,
+                    job.frame,
                     (width, height),
-                    answer,
+                    *read_answer(
+                        self.pointer,
+                        completions,
+                        job.shown,
+                        body.max_points,
+                        policy.crop(width, height),
+                    ),
                     reading,
                     lifting=lifting,
                     policy=policy,
                     calibration=self._calibration,
-                    model=model,
+                    model=self.pointer.name,
                 )
             )
             timings["lift"] = time.perf_counter() - started
         return PointReply.model_validate(
             {
                 **found,
-                "answer": answer.text,
-                "reasoning": answer.reasoning,
-                "steps": [
-                    {"type": s.kind.lower(), "target": s.target, "value": list(s.value)}
-                    for s in answer.steps
-                ],
                 "mode": mode.name.lower(),
                 "mode_reason": reading.reason,
-                "model": model,
+                "model": self.pointer.name,
                 "width": width,
                 "height": height,
                 "timings_s": timings,
-                "depth_used": depth_used,
+                "depth_used": job.depth_used,
             }
         )
 
     async def chat(
         self,
-        turn: Turn,
+        turn: ChatTurn,
         client: Client,
         gone: Disconnected,
         on_text: Callable[[str], None] | None = None,
-    ) -> EngineAnswer:
+    ) -> Completion:
         """``/v1/chat/completions``: the model's text, and as it grows if ``on_text`` listens.
 
         Raises:
@@ -229,14 +242,15 @@ class Service:
         """
         deadline = self._deadline()
 
-        def decode(decoder: Decoder) -> Query:
+        def decode(decoder: Decoder) -> Request:
             self._check_text(turn.text, turn.images)
-            decoded = self._images(turn.images, "image_url", decoder)
-            query = self._text_query(turn.text, decoded, (), deadline, turn.max_new_tokens, on_text)
-            return replace(query, temperature=turn.temperature, seed=turn.seed)
+            images = self._images(turn.images, "image_url", decoder)
+            request = self._request(turn.text, images, (), deadline, turn.sampling)
+            return replace(request, on_text=on_text)
 
         async with self._decoding_of(client, gone, deadline) as run:
-            return await self._ask(await run(decode), client, gone)
+            (completion,) = await self._complete([await run(decode)], client, gone)
+            return completion
 
     # --- decoding ------------------------------------------------------------------------
 
@@ -280,31 +294,25 @@ class Service:
         elif not images:
             raise InvalidGoalError("there is neither an image nor a text")
 
-    def _text_query(
+    def _request(
         self,
         text: str,
         images: tuple[Picture, ...],
         depths: tuple[Picture, ...],
         deadline: float,
-        max_new_tokens: int | None = None,
-        on_text: Callable[[str], None] | None = None,
-    ) -> Query:
-        limits = self.settings.limits
-        return Query(
-            text=text,
+        sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
+    ) -> Request:
+        limit = self.settings.limits.new_tokens
+        return Request(
+            prompt=text,
             images=images,
             depths=depths,
-            max_new_tokens=min(max_new_tokens or limits.new_tokens, limits.new_tokens),
-            deadline=deadline,
-            on_text=on_text,
+            sampling=replace(sampling, max_tokens=min(sampling.max_tokens or limit, limit)),
+            cancellation=Cancellation(deadline),
         )
 
-    def _point_query(
-        self, body: PointRequest, mode: Mode, deadline: float, decoder: Decoder
-    ) -> tuple[Query, RGBDFrame | None, tuple[int, int], DepthUsed]:
-        """What the model is asked, the frame, width and height of the image, the depth used."""
-        limits = self.settings.limits
-        text = check_instruction(body.instruction, limits.instruction_characters)
+    def _point_job(self, body: PointRequest, deadline: float, decoder: Decoder) -> _PointJob:
+        text = check_instruction(body.instruction, self.settings.limits.instruction_characters)
         (image,) = self._images([body.image], "image", decoder)
         depth = None if body.depth is None else self._depth(body.depth, image, decoder)
         if body.depth is not None and body.intrinsics is None:
@@ -320,18 +328,15 @@ class Service:
         window = crop.slices if crop else (slice(None), slice(None))
         shown = Picture.of(image.pixels[window]) if crop else image
         depths, used = self._relative_depth(body, image, shown, window, depth, decoder)
-        query = Query(
-            text=text,
-            images=(shown,),
-            depths=depths,
-            is_instruction=True,
-            mode=mode,
-            max_points=body.max_points,
-            think=Think[body.think.upper()],
-            max_new_tokens=limits.new_tokens,
-            deadline=deadline,
+        request = self._request(text, (shown,), depths, deadline)
+        shown_height, shown_width = shown.pixels.shape[:2]
+        return _PointJob(
+            self.pointer.requests(request, Think[body.think.upper()]),
+            (width, height),
+            (shown_width, shown_height),
+            frame,
+            used,
         )
-        return query, frame, (width, height), used
 
     def _images(self, texts: Sequence[str], what: str, decoder: Decoder) -> tuple[Picture, ...]:
         limits = self.settings.limits
@@ -399,7 +404,7 @@ class Service:
             depth: Metric depth of the whole image, where it was sent.
             decoder: For what was sent.
         """
-        uses_depth = self.scheduler.engine.uses_depth
+        uses_depth = self.pointer.uses_depth
         if body.relative_depth is not None:
             (given,) = self._greys([body.relative_depth], decoder)
             if given.pixels.shape != image.pixels.shape[:2]:
@@ -432,21 +437,20 @@ class Service:
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def _ask(self, query: Query, client: Client, gone: Disconnected) -> EngineAnswer:
-        job = self.scheduler.submit(client, query)
+    async def _complete(
+        self, requests: Sequence[Request], client: Client, gone: Disconnected
+    ) -> list[Completion]:
+        job = self.scheduler.submit(client, requests)
+        assert job.deadline is not None
+        result = asyncio.wrap_future(job.result)
         try:
-            answer = await self._outcome(job, gone)
+            completions = await _first(result, gone, job.deadline, "the answer was complete")
         finally:
             self.scheduler.cancel(job)  # nothing happens if it is complete
-        self.metrics.tokens.inc(answer.tokens or 0)
-        for stage, seconds in answer.timings_s.items():
+        self.metrics.tokens.inc(sum(one.completion_tokens or 0 for one in completions))
+        for stage, seconds in completions[0].timings_s.items():
             self.metrics.stage_seconds.labels(stage).observe(seconds)
-        return answer
-
-    async def _outcome(self, job: Job, gone: Disconnected) -> EngineAnswer:
-        assert job.query.deadline is not None
-        result: asyncio.Future[EngineAnswer] = asyncio.wrap_future(job.result)
-        return await _first(result, gone, job.query.deadline, "the answer was complete")
+        return completions
 
 
 async def _first(result: asyncio.Future[T], gone: Disconnected, deadline: float, what: str) -> T:

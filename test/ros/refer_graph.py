@@ -24,20 +24,21 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 
-from roborefer_ros.errors import CanceledError, DeadlineExceededError
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.refer_node import EXECUTOR_THREADS, ReferNode
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.pointing.prediction import Prediction
 from roborefer_ros.pointing.reasoning import read_steps
-from roborefer_ros.types import Mode, Think
+from roborefer_ros.types import Think
 
 WIDTH, HEIGHT, FOCAL = 160, 120, 150.0
 CAMERA_FRAME = "camera_color_optical_frame"
 WALL_M = 1.0
 
 
-class ScriptedPointer:
+class ScriptedPointer(Pointer):
     """Stands for the model, which is not the thing under test here.
 
     Attributes:
@@ -51,53 +52,49 @@ class ScriptedPointer:
     """
 
     name = "scripted"
+    uses_depth = True
 
     def __init__(self, points: tuple[tuple[float, float], ...] = ((0.5, 0.5),)) -> None:
         self.points = points
         self.confidences: tuple[float, ...] = ()
         self.error: Exception | None = None
         self.tokens, self.token_s = 1, 0.0
-        self.uses_depth = True
         self.running = threading.Event()
         self.closed = 0
         self.thought = ""
-        self.think: list[Think] = []
-        self.calls: list[tuple[str, Mode]] = []
+        self.think: Any = []
+        self.calls: list[str] = []
 
     def point(
         self,
         rgb: Any,
         relative_depth: Any,
         instruction: str,
-        mode: Mode = Mode.AUTO,
         *,
         max_points: int = 0,
-        deadline: float | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_text: Callable[[str], None] = lambda _: None,
+        cancellation: Cancellation = Cancellation(),  # noqa: B008 (frozen)
+        on_text: Callable[[str], None] | None = None,
         think: Think = Think.AUTO,
-    ) -> PointerAnswer:
+    ) -> Prediction:
         """Answer the script."""
         self.think.append(think)
         assert rgb.shape[2] == 3
         assert relative_depth is None or relative_depth.dtype == np.uint8
-        self.calls.append((instruction, mode))
+        self.calls.append(instruction)
         self.running.set()
         try:
             for number in range(self.tokens):
-                if cancelled():
-                    raise CanceledError("cancelled between tokens")
-                if deadline is not None and time.monotonic() > deadline:
-                    raise DeadlineExceededError("too late between tokens")
+                cancellation.check()
                 time.sleep(self.token_s)
-                thought = f"<think>{self.thought}</think>" if self.thought else ""
-                on_text(thought + "token " * (number + 1))
+                if on_text is not None:
+                    thought = f"<think>{self.thought}</think>" if self.thought else ""
+                    on_text(thought + "token " * (number + 1))
             if self.error is not None:
                 raise self.error
         finally:
             self.running.clear()
         text = str(list(self.points))
-        return PointerAnswer(
+        return Prediction(
             text,
             self.points,
             self.confidences,

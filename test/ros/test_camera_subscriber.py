@@ -31,6 +31,7 @@ from refer_graph import (
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import InvalidImageError
 from roborefer_ros.nodes.camera_subscriber import CameraSubscriber
 from roborefer_ros.nodes.camera_topics import SerializedMessage, TopicState
@@ -438,7 +439,7 @@ def test_negative_clock_messages_end_nothing(ros: Any) -> None:
         time.sleep(0.02)
     driver = Camera(ros)
     try:
-        messages = camera.wait_for_frame(0, 5.0, None, lambda: False, max_offset_s=float("inf"))
+        messages = camera.wait_for_frame(0, 5.0, Cancellation(), max_offset_s=float("inf"))
         assert messages.rgb.width == WIDTH
         assert camera._thread.is_alive()
         assert camera.fault is None

@@ -20,7 +20,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.prediction import Prediction
 
 Make = Callable[..., Graph]
 Result = ReferPoint.Result
@@ -31,7 +31,7 @@ class BehindServer(ScriptedPointer):
 
     model = "roborefer:demo"
 
-    def point(self, *args: Any, **kwargs: Any) -> PointerAnswer:
+    def point(self, *args: Any, **kwargs: Any) -> Prediction:
         return replace(super().point(*args, **kwargs), model=self.model)
 
 

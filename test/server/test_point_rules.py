@@ -15,7 +15,7 @@ from serving import TOKEN, Served, base64_png  # type: ignore[import-not-found]
 
 from roborefer_ros.errors import DepthNetworkRequiredError
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
+from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.simulation.held_out import held_out_scene
 from roborefer_ros.types import CameraIntrinsics, DepthImage, PointFlag, ResultWarning, RGBDFrame
 
@@ -171,7 +171,7 @@ def test_the_bundled_network_is_flagged_behind_http(demo: Served) -> None:
     low = point(demo, **body, min_model_confidence=1.0).json()
     assert low["rejected_points"][0]["error"]["code"] == 2553
 
-    pointer = RoboReferHttpPointer(demo.url.replace("http:", ""))
+    pointer = open_pointer(demo.url.replace("http:", "roborefer-http:"))
     try:
         result = ReferPipeline(pointer).refer(frame, instruction)
     finally:
@@ -184,7 +184,7 @@ def test_the_bundled_network_is_flagged_behind_http(demo: Served) -> None:
 def test_what_a_server_saw_of_the_depth_is_told_exactly(demo: Served, echo: Served) -> None:
     """This server has no depth network: it answered from RGB alone, and a strict robot refuses."""
     frame, instruction = held_out()
-    pointer = RoboReferHttpPointer(f"{demo.url.replace('http:', '')}?depth=server")
+    pointer = open_pointer(f"{demo.url.replace('http:', 'roborefer-http:')}?depth=server")
     try:
         assert ReferPipeline(pointer).refer(frame, instruction).depth_used == "none"
         with pytest.raises(DepthNetworkRequiredError, match="--depth-network"):

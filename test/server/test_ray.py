@@ -22,7 +22,7 @@ from serving import TINY, Start  # type: ignore[import-not-found]
 pytest.importorskip("ray")
 
 from roborefer_ros.errors import ConfigurationError
-from roborefer_ros.server.ray_engine import RayOptions, read_options
+from roborefer_ros.server.ray_model import RayOptions, read_options
 
 CONFIGURATION = """
 concurrency: 8

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from roborefer_ros.errors import NoValidDepthError
+from roborefer_ros.inference.model import Completion, Outcome, Request
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, RGBDFrame
 
 COLOUR = CameraIntrinsics(320, 240, 300.0, 300.0, 159.5, 119.5)
@@ -22,14 +25,15 @@ NEAR_M, FAR_M, EDGE_M = 0.8, 1.6, 0.10
 class Watcher:
     """A model that keeps the depth picture which it is shown."""
 
-    name, uses_depth = "watcher", True
+    name, uses_depth, can_sample, max_batch = "watcher", True, False, 1
 
     def __init__(self) -> None:
         self.picture: Any = None
 
-    def point(self, rgb: Any, relative_depth: Any, *_: Any, **__: Any) -> PointerAnswer:
-        self.picture = relative_depth
-        return PointerAnswer(text="[(0.3, 0.5)]", points=((0.3, 0.5),), timings_s={})
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        for index, request in enumerate(requests):
+            self.picture = request.depths[0].pixels
+            yield index, Completion("[(0.3, 0.5)]")
 
     def close(self) -> None:
         pass
@@ -56,7 +60,7 @@ def frame(shift_m: float, *, seen: bool = True) -> RGBDFrame:
 @pytest.mark.parametrize("shift_m", [0.0, 0.06, -0.06])
 def test_near_and_far_meet_where_colour_sees_them_meet(shift_m: float) -> None:
     model = Watcher()
-    ReferPipeline(model).refer(frame(shift_m), "the wall", Mode.OBJECT)
+    ReferPipeline(Pointer(model, FAMILIES["tuples"])).refer(frame(shift_m), "the wall", Mode.OBJECT)
     assert model.picture.shape == (COLOUR.height, COLOUR.width)
     edge_px = COLOUR.fx * EDGE_M / NEAR_M + COLOUR.cx
     # what only colour sees beside the edge is filled from its neighbours: up to this many pixels

@@ -37,7 +37,7 @@ def loaded_after(code: str) -> set[str]:
     [
         "import roborefer_ros",
         "import roborefer_ros.inference.model",
-        "import roborefer_ros.pointing.model_pointer",
+        "import roborefer_ros.pointing.pointer",
         HELP,
     ],
 )
@@ -59,6 +59,6 @@ def imported_by(file: Path) -> set[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_models_know_nothing_of_their_tasks(file: Path) -> None:
     """A model completes prompts: it knows no points, no server, no benchmark and no robot."""
-    allowed = ("inference", "models", "errors", "cancellation")
+    allowed = ("inference", "models", "errors", "cancellation", "files")
     foreign = {name for name in imported_by(file) if name.split(".")[1] not in allowed}
     assert not foreign

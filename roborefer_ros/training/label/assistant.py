@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     ConfigurationError,
     NoPointInAnswerError,
@@ -22,7 +23,8 @@ from roborefer_ros.errors import (
     ShuttingDownError,
 )
 from roborefer_ros.pointing.nothing import says_nothing
-from roborefer_ros.pointing.pointer import NormalisedPoint, Pointer
+from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.pointing.prediction import NormalisedPoint
 from roborefer_ros.training.data.pictures import Picture
 
 #: questions that may wait; a page asks one at a time
@@ -114,8 +116,9 @@ class Assistant:
                 rgb,
                 depth if pointer.uses_depth else None,
                 question,
-                deadline=time.monotonic() + self._timeout_s,
-                cancelled=self._stopping.is_set,
+                cancellation=Cancellation(
+                    time.monotonic() + self._timeout_s, self._stopping.is_set
+                ),
             )
         except (NoPointInAnswerError, PointOutsideImageError) as error:
             return Proposal(error.answer, not_there=says_nothing(error.answer), remark=str(error))

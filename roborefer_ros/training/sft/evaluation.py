@@ -18,7 +18,7 @@ from typing import Any
 
 from roborefer_ros.errors import RoboReferError
 from roborefer_ros.evaluation.answers_file import answer_record
-from roborefer_ros.evaluation.askers import Asker
+from roborefer_ros.evaluation.model_answers import model_answers
 from roborefer_ros.evaluation.results import group_rows
 from roborefer_ros.evaluation.scoring import AnswerReader, AnswerScores, score_answer
 from roborefer_ros.evaluation.statistics import GroupSummary
@@ -28,7 +28,7 @@ from roborefer_ros.inference.roborefer import RoboReferModel
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.models.roborefer.processing import RoboReferProcessor
 from roborefer_ros.pointing.families import FAMILIES
-from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.training.sft.batches import Batch
 from roborefer_ros.training.sft.engine import Engine, Processes
 from roborefer_ros.training.sft.questions import QuestionSet
@@ -162,11 +162,12 @@ class Evaluator:
             "roborefer:in training", network, processor,
             max_batch=_TOGETHER, max_new_tokens=self._tokens, vision=pictures, prefixes=prefixes,
         )  # fmt: skip
-        asker = Asker([ModelPointer(model, FAMILIES["tuples"])], _TOGETHER)
+        pointer = Pointer(model, FAMILIES["tuples"])
         every = questions.benchmark.questions
         chosen = every[self._group.rank :: self._group.world]
         texts = {}
-        for question, outcome in asker.answers(chosen, questions.depth, questions.text_of):
+        answers = model_answers(pointer, chosen, questions.depth, questions.text_of)
+        for question, outcome in answers:
             failed = isinstance(outcome, RoboReferError)
             texts[question.split, question.question_id] = None if failed else outcome
         told: dict[Any, Any] = {}

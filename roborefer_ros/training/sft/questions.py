@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from roborefer_ros.arguments import check_readable
-from roborefer_ros.evaluation.askers import DepthSource, TextOf, benchmark_depth
+from roborefer_ros.evaluation.depth_sources import DepthSource, benchmark_depth
 from roborefer_ros.evaluation.instructions import reference_instruction
+from roborefer_ros.evaluation.model_answers import TextOf
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkQuestion
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.pointing.families import FAMILIES

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,16 +16,18 @@ import numpy as np
 import pytest
 
 from roborefer_ros.cli import evaluate
-from roborefer_ros.cli.evaluate import main, open_asker
+from roborefer_ros.cli.evaluate import main, model_options
 from roborefer_ros.cli.score import main as score_main
 from roborefer_ros.errors import BackendUnreachableError, ModelOutOfMemoryError
 from roborefer_ros.evaluation.answers_file import KEYS, AnswersFile
-from roborefer_ros.evaluation.askers import Asker, no_depth, predicted_depth
+from roborefer_ros.evaluation.depth_sources import no_depth, predicted_depth
 from roborefer_ros.evaluation.questions import Benchmark, BenchmarkError
 from roborefer_ros.evaluation.readers import open_benchmark
 from roborefer_ros.evaluation.runner import RunReport, output_name, run
+from roborefer_ros.inference.model import Completion, Outcome, Request, side_by_side
+from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.families import FAMILIES
-from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
 
 HIT = "[(0.600, 0.400)]"
@@ -37,11 +38,11 @@ def benchmark(tmp_path: Path) -> Benchmark:
     return open_benchmark(invented.refspatial(tmp_path / "bench", {"Location": 6, "Placement": 4}))
 
 
-def go(benchmark: Benchmark, out: Path, *models: Any, **more: Any) -> RunReport:
+def go(benchmark: Benchmark, out: Path, model: Any, **more: Any) -> RunReport:
     more.setdefault("model_id", "RoboRefer-test")
     family = more.pop("family", FAMILIES["tuples"])
-    asker = Asker([ModelPointer(model, family) for model in models])
-    return run(asker, benchmark, out, family=family, show_progress=False, **more)
+    pointer = Pointer(model, family)
+    return run(pointer, benchmark, out, family=family, show_progress=False, **more)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -150,7 +151,7 @@ def test_interrupted_by_hand(
     pointer = invented.ScriptedModel([HIT, KeyboardInterrupt()])
     monkeypatch.setattr(
         "roborefer_ros.cli.evaluate.open_pointer",
-        lambda *_, **__: ModelPointer(pointer, FAMILIES["tuples"]),
+        lambda *_, **__: Pointer(pointer, FAMILIES["tuples"]),
     )
     command = ["--model", "echo:", "--data", str(folder), "--out", str(tmp_path / "out")]
     assert main([*command, "--no-report"]) == 130
@@ -286,29 +287,31 @@ def test_depth_is_only_made_for_models_that_use_it(benchmark: Benchmark, tmp_pat
     assert all(d is not None for d in seeing.depths)
 
 
-class SlowModel(invented.ScriptedModel):
-    """Takes a while, as a server does; refuses a second call at the same time."""
+class MeetingModel:
+    """Answers only once all of its workers have a request at the same time."""
+
+    name, uses_depth, can_sample, max_batch = "meeting", False, False, 5
 
     def __init__(self) -> None:
-        super().__init__([HIT])
-        self._busy = threading.Lock()
+        self._all_here = threading.Barrier(self.max_batch, timeout=60.0)
 
-    def complete(self, requests: Any) -> Any:
-        assert self._busy.acquire(blocking=False), "one call at a time"
-        try:
-            time.sleep(0.05)
-            yield from super().complete(requests)
-        finally:
-            self._busy.release()
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        return side_by_side(requests, self._one, self.name, self.max_batch)
+
+    def _one(self, request: Request) -> Completion:
+        self._all_here.wait()
+        return Completion(f"{HIT} {request.prompt}")
+
+    def close(self) -> None:
+        pass
 
 
 def test_several_workers_share_the_questions(benchmark: Benchmark, tmp_path: Path) -> None:
-    pointers = [SlowModel() for _ in range(5)]
-    report = go(benchmark, tmp_path / "out", *pointers)
-    assert report.asked == 10
-    assert all(pointer.asked for pointer in pointers)
-    assert report.duration_s < 0.4  # one after the other takes 0.5 s
-    assert [r["question_id"] for r in lines(tmp_path / "out/Location.jsonl")] == list(range(6))
+    report = go(benchmark, tmp_path / "out", MeetingModel())
+    assert (report.asked, report.failures) == (10, [])
+    written = lines(tmp_path / "out/Location.jsonl")
+    assert [record["question_id"] for record in written] == list(range(6))
+    assert all(record["text"] == f"{HIT} {record['instruction']}" for record in written)
 
 
 def test_output_name() -> None:
@@ -347,21 +350,21 @@ def test_batches_answer_as_one_at_a_time(tmp_path: Path, batch: int) -> None:
     texts = []
     for out, size in (("one", 1), ("many", batch)):
         # Random weights never stop by themselves.
-        asker = open_asker(spec, batch=size, device="cpu", max_new_tokens=12)
-        report = run(asker, benchmark, tmp_path / out, model_id=spec,
+        pointer = open_pointer(model_options(spec, batch=size, device="cpu", max_new_tokens=12))
+        report = run(pointer, benchmark, tmp_path / out, model_id=spec,
                      family=FAMILIES["tuples"], show_progress=False)  # fmt: skip
-        asker.close()
+        pointer.close()
         assert report.failures == []
         texts.append([r["text"] for r in lines(tmp_path / out / "Location.jsonl")])
     assert texts[0] == texts[1]
     assert any(texts[0])
 
 
-def test_an_engine_is_asked_for_words_too(tmp_path: Path) -> None:
+def test_a_checkpoint_is_asked_for_words_too(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    asker = open_asker(f"roborefer:{TINY}", batch=4, device="cpu", max_new_tokens=12)
+    options = model_options(f"roborefer:{TINY}", batch=4, device="cpu", max_new_tokens=12)
     home = open_benchmark(invented.robospatial(tmp_path / "home"))
-    report = run(asker, home, tmp_path / "out", model_id="tiny",
+    report = run(open_pointer(options), home, tmp_path / "out", model_id="tiny",
                  family=FAMILIES["tuples"], depth=no_depth, show_progress=False)  # fmt: skip
     assert (report.asked, report.failures) == (4, [])
     record = lines(tmp_path / "out/Configuration.jsonl")[0]
@@ -376,7 +379,7 @@ def test_an_engine_is_asked_for_words_too(tmp_path: Path) -> None:
         (["--model", "roborefer:/nowhere"], "/nowhere"),
     ],
 )
-def test_askers_that_cannot_be(
+def test_models_that_cannot_be(
     benchmark: Benchmark, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     options: list[str], message: str,
 ) -> None:  # fmt: skip
@@ -449,7 +452,7 @@ def test_the_rest_of_a_broken_line_is_cut_off(tmp_path: Path) -> None:
 def test_checkpoints_of_this_process_are_loaded_once() -> None:
     for spec in ("roborefer:demo", "transformers:/no/such"):
         with pytest.raises(BenchmarkError, match="--batch"):
-            evaluate.open_asker(spec, workers=2)
+            model_options(spec, workers=2)
 
 
 def test_a_length_that_cannot_be_asked_for_is_refused() -> None:

@@ -23,7 +23,7 @@ import pytest
 from roborefer_ros.cli import evaluate, score
 from roborefer_ros.cli.score import reader_for
 from roborefer_ros.evaluation import simulated
-from roborefer_ros.evaluation.askers import benchmark_depth
+from roborefer_ros.evaluation.depth_sources import benchmark_depth
 from roborefer_ros.evaluation.lifted import exact_depth_m, frame_of, lift_answers, summarize_3d
 from roborefer_ros.evaluation.official_parsers import (
     parse_absolute_tuples,

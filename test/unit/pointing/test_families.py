@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import InvalidPointerSpecError, NoPointInAnswerError
+from roborefer_ros.inference.images import encode_base64
+from roborefer_ros.inference.model import Completion
 from roborefer_ros.pointing import prompts
 from roborefer_ros.pointing.agreement import agreement
 from roborefer_ros.pointing.answers import parse_tuples, point_confidences, split_reasoning
@@ -19,11 +21,11 @@ from roborefer_ros.pointing.families import (
     _BY_MODEL_TYPE,
     _BY_NAME,
     FAMILIES,
-    answer_from_text,
     family_named,
     family_of,
+    prediction_from_text,
 )
-from roborefer_ros.pointing.images import encode_base64, qwen2_size, resized
+from roborefer_ros.pointing.images import qwen2_size, resized
 
 
 @pytest.mark.parametrize(
@@ -127,11 +129,13 @@ def test_reasoning_is_split_off(text: str, reasoning: str, answer: str) -> None:
 
 def test_answers_carry_their_reasoning_and_errors_their_text() -> None:
     family = FAMILIES["tuples"]
-    answer = answer_from_text(family, "<think>so</think>[(0.1, 0.2)]", (640, 480), reasoning="hm")
+    answer = prediction_from_text(
+        family, Completion("<think>so</think>[(0.1, 0.2)]", reasoning="hm"), (640, 480)
+    )
     assert answer.reasoning == "hm\nso"
     assert answer.confidences == ()
     with pytest.raises(NoPointInAnswerError) as caught:
-        answer_from_text(family, " nothing ", (640, 480))
+        prediction_from_text(family, Completion(" nothing "), (640, 480))
     assert caught.value.answer == "nothing"
 
 

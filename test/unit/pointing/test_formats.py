@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import NoPointInAnswerError, NothingFoundError, PointOutsideImageError
+from roborefer_ros.inference.model import Completion
 from roborefer_ros.pointing import formats
 from roborefer_ros.pointing.answers import MAX_POINTS, answer_so_far, parse_tuples, split_reasoning
-from roborefer_ros.pointing.families import FAMILIES, answer_from_text
+from roborefer_ros.pointing.families import FAMILIES, prediction_from_text
 
 SIZE = (640, 480)
 NONE = NoPointInAnswerError
@@ -427,7 +428,7 @@ def test_two_fractions_are_no_percentages() -> None:
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_an_answer_that_says_no_is_an_answer(family: str, text: str) -> None:
     with pytest.raises(NothingFoundError) as caught:
-        answer_from_text(FAMILIES[family], text, (640, 480))
+        prediction_from_text(FAMILIES[family], Completion(text), (640, 480))
     assert caught.value.answer == text
 
 

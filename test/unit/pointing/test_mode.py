@@ -14,7 +14,7 @@ from roborefer_ros.errors import NoDepthAtPointError, RoboReferError
 from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing import prompts
-from roborefer_ros.pointing.echo import EchoPointer
+from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.pointing.mode import read_instruction, resolve_mode
 from roborefer_ros.simulation.held_out import held_out_scene
 from roborefer_ros.types import CameraIntrinsics, DepthImage, Mode, PointFlag, RGBDFrame
@@ -45,7 +45,7 @@ def test_the_function_returns_mode_and_reason() -> None:
 def test_the_pipeline_lifts_as_the_words_say(words: str, mode: Mode) -> None:
     """The mode of the words is the mode of the lifting, and of the result."""
     looks_down = LiftingOptions(up=(0.0, 0.0, -1.0))
-    pipeline = ReferPipeline(EchoPointer())
+    pipeline = ReferPipeline(open_pointer("echo"))
     result = pipeline.refer(_table(), f"{words} [(0.5, 0.5)]", lifting=looks_down)
     assert result.mode == mode
     assert result.mode_reason
@@ -54,13 +54,15 @@ def test_the_pipeline_lifts_as_the_words_say(words: str, mode: Mode) -> None:
 
 
 def test_a_failure_tells_the_mode() -> None:
-    result = ReferPipeline(EchoPointer()).refer(_table(valid=False), "the mug at [(0.5, 0.5)]")
+    result = ReferPipeline(open_pointer("echo")).refer(
+        _table(valid=False), "the mug at [(0.5, 0.5)]"
+    )
     failed = result.failure()
     assert failed is not None
     assert failed.mode == Mode.OBJECT
     assert failed.mode_reason
     with pytest.raises(RoboReferError) as caught:
-        ReferPipeline(EchoPointer()).refer(_table(), "put it on the mug")
+        ReferPipeline(open_pointer("echo")).refer(_table(), "put it on the mug")
     assert caught.value.mode == Mode.FREE_SPACE
     assert NoDepthAtPointError.mode == 0
 

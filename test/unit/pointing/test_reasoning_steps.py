@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from roborefer_ros.inference.model import Completion, Outcome, Request
-from roborefer_ros.pointing.families import FAMILIES, answer_from_text
-from roborefer_ros.pointing.model_pointer import ModelPointer
+from roborefer_ros.pointing.families import FAMILIES, prediction_from_text
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX, REASONING_SUFFIX
 from roborefer_ros.pointing.reasoning import MAX_STEPS, read_steps
 from roborefer_ros.types import ReasoningStep, Think
@@ -48,7 +48,7 @@ class Recording:
 
 
 def test_well_formed_steps_come_with_the_answer() -> None:
-    answer = answer_from_text(FAMILIES["tuples"], THOUGHT, (640, 480))
+    answer = prediction_from_text(FAMILIES["tuples"], Completion(THOUGHT), (640, 480))
     assert answer.points == ((0.412, 0.655),)
     assert answer.steps == STEPS
     assert "I look for the lamp." in answer.reasoning
@@ -60,8 +60,10 @@ def test_well_formed_steps_come_with_the_answer() -> None:
 
 
 def test_thoughts_that_come_apart_from_the_text_have_steps_as_well() -> None:
-    answer = answer_from_text(
-        FAMILIES["tuples"], "[(0.5, 0.5)]", (640, 480), reasoning="[Size] [it]: 0.1"
+    answer = prediction_from_text(
+        FAMILIES["tuples"],
+        Completion("[(0.5, 0.5)]", reasoning="[Size] [it]: 0.1"),
+        (640, 480),
     )
     assert answer.steps == (ReasoningStep("Size", "it", (0.1,)),)
 
@@ -85,7 +87,7 @@ def test_reasoning_is_asked_for_where_it_is_wanted(
     asked: Think, opened: Think, learned: bool, thinks: bool
 ) -> None:
     model = Recording()
-    pointer = ModelPointer(model, FAMILIES["tuples"])
+    pointer = Pointer(model, FAMILIES["tuples"])
     pointer.think, pointer.learned_to_reason = opened, learned
     answer = pointer.point(np.zeros((4, 4, 3), np.uint8), None, "the lamp", think=asked)
     assert answer.steps == STEPS
@@ -95,7 +97,7 @@ def test_reasoning_is_asked_for_where_it_is_wanted(
 
 def test_families_that_did_not_learn_it_are_not_asked_for_reasoning() -> None:
     model = Recording()
-    pointer = ModelPointer(model, FAMILIES["molmo"])
+    pointer = Pointer(model, FAMILIES["molmo"])
     request = Request("the lamp")
     assert REASONING_SUFFIX not in pointer.requests(request, think=Think.ON)[0].prompt
-    assert pointer.requests(request, verbatim=True, think=Think.ON)[0].prompt == "the lamp"
+    assert pointer.prepared(request).prompt == "the lamp"

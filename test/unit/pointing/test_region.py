@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from roborefer_ros.answer_policy import AnswerPolicy
 from roborefer_ros.errors import InvalidGoalError, PointOutsideRegionError
+from roborefer_ros.inference.model import Completion, Outcome, Request
 from roborefer_ros.pipeline import ReferPipeline, pixel_from_normalised
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.families import FAMILIES
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.pointing.region import Region
 from roborefer_ros.types import CameraIntrinsics, DepthImage, RGBDFrame
 
@@ -80,16 +82,18 @@ def test_a_pixel_of_the_crop_is_that_pixel_of_the_image(
 class _BrightestPixel:
     """Points at the brightest pixel of the picture that it is shown."""
 
-    name, uses_depth = "brightest", True
+    name, uses_depth, can_sample, max_batch = "brightest", True, False, 1
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []
 
-    def point(self, rgb: Any, relative_depth: Any, *_: Any, **__: Any) -> PointerAnswer:
-        self.seen += [rgb.shape, relative_depth.shape]
-        v, u = np.unravel_index(int(rgb[..., 0].argmax()), rgb.shape[:2])
-        place = ((float(u) + 0.5) / rgb.shape[1], (float(v) + 0.5) / rgb.shape[0])
-        return PointerAnswer("here", (place,))
+    def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
+        for index, request in enumerate(requests):
+            rgb = request.images[0].pixels
+            self.seen += [rgb.shape, request.depths[0].pixels.shape]
+            v, u = np.unravel_index(int(rgb[..., 0].argmax()), rgb.shape[:2])
+            x, y = (float(u) + 0.5) / rgb.shape[1], (float(v) + 0.5) / rgb.shape[0]
+            yield index, Completion(f"[({x:.9f}, {y:.9f})]")
 
     def close(self) -> None:
         """Nothing to free."""
@@ -107,13 +111,17 @@ def test_the_model_sees_the_crop_and_its_point_is_mapped_back() -> None:
     model = _BrightestPixel()
     region = Region.from_numbers([0.4, 0.4, 0.7, 0.7])
     policy = AnswerPolicy(region=region, crop_to_region=True)
-    result = ReferPipeline(model).refer(_frame(), "the light", policy=policy)
+    result = ReferPipeline(Pointer(model, FAMILIES["tuples"])).refer(
+        _frame(), "the light", policy=policy
+    )
     assert model.seen == [(36, 48, 3), (36, 48)]
     assert result.points[0].pixel == pytest.approx((90, 60))
 
 
 def test_without_the_crop_a_point_outside_is_rejected() -> None:
     policy = AnswerPolicy(region=Region.from_numbers([0.4, 0.4, 0.7, 0.7]))
-    result = ReferPipeline(_BrightestPixel()).refer(_frame(), "the light", policy=policy)
+    result = ReferPipeline(Pointer(_BrightestPixel(), FAMILIES["tuples"])).refer(
+        _frame(), "the light", policy=policy
+    )
     assert isinstance(result.failure(), PointOutsideRegionError)
     assert result.rejected[0].pixel == pytest.approx((20, 20))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     BackendBadReplyError,
     BackendFailedError,
@@ -27,12 +28,10 @@ from roborefer_ros.errors import (
     NoPointInAnswerError,
     RoboReferError,
 )
+from roborefer_ros.inference.http_session import HttpLimits
 from roborefer_ros.pointing.factory import open_pointer
-from roborefer_ros.pointing.http_session import HttpLimits
-from roborefer_ros.pointing.openai_http import OpenAIPointer
 from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.pointing.prompts import POINT_SUFFIX
-from roborefer_ros.pointing.roborefer_http import RoboReferHttpPointer
 
 RGB = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 DEPTH = np.tile(np.arange(64, dtype=np.uint8), (48, 1))
@@ -49,7 +48,7 @@ def remote(server: Any) -> Iterator[Open]:
 
     def open_at(mode: str, options: str = "model=roborefer", limits: HttpLimits = QUICK) -> Pointer:
         source = f"//127.0.0.1:{server.port}/{mode}/v1?{options}"
-        opened.append(OpenAIPointer(source, limits=limits))
+        opened.append(open_pointer(f"openai:{source}", http_limits=limits))
         return opened[-1]
 
     yield open_at
@@ -63,7 +62,7 @@ def remote_roborefer(server: Any) -> Iterator[Open]:
 
     def open_at(mode: str, options: str = "", limits: HttpLimits = QUICK) -> Pointer:
         source = f"//127.0.0.1:{server.port}/{mode}{options}"
-        opened.append(RoboReferHttpPointer(source, limits=limits))
+        opened.append(open_pointer(f"roborefer-http:{source}", http_limits=limits))
         return opened[-1]
 
     yield open_at
@@ -270,14 +269,14 @@ def test_nobody_listens() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    pointer = OpenAIPointer(f"//127.0.0.1:{port}/v1?model=m", limits=QUICK)
+    pointer = open_pointer(f"openai://127.0.0.1:{port}/v1?model=m", http_limits=QUICK)
     with pytest.raises(BackendUnreachableError, match="is the server running"):
         pointer.point(RGB, None, "the mug")
     pointer.close()
 
 
 def test_no_such_host() -> None:
-    pointer = OpenAIPointer("//no-such-host.invalid:80/v1?model=m", limits=QUICK)
+    pointer = open_pointer("openai://no-such-host.invalid:80/v1?model=m", http_limits=QUICK)
     with pytest.raises(BackendUnreachableError):
         pointer.point(RGB, None, "the mug")
     pointer.close()
@@ -302,7 +301,7 @@ def test_cancelling_closes_the_connection(
     timer.start()
     started = time.monotonic()
     with pytest.raises(CanceledError):
-        pointer.point(RGB, None, "the mug", cancelled=cancel.is_set)
+        pointer.point(RGB, None, "the mug", cancellation=Cancellation(cancelled=cancel.is_set))
     assert time.monotonic() - started < 1.0
     assert eventually(lambda: server.closed(mode) == before + 1)
 
@@ -312,7 +311,9 @@ def test_the_deadline_of_the_goal_holds(remote: Open, mode: str) -> None:
     started = time.monotonic()
     limits = HttpLimits(back_off_s=10.0)
     with pytest.raises((DeadlineExceededError, BackendFailedError)):
-        remote(mode, limits=limits).point(RGB, None, "the mug", deadline=time.monotonic() + 0.2)
+        remote(mode, limits=limits).point(
+            RGB, None, "the mug", cancellation=Cancellation(time.monotonic() + 0.2)
+        )
     assert time.monotonic() - started < 1.0
 
 
@@ -325,7 +326,7 @@ def test_a_server_that_drips_for_ever_times_out(remote: Open) -> None:
 def test_the_pointer_works_after_a_cancelled_goal(remote: Open) -> None:
     pointer = remote("ok")
     with pytest.raises(CanceledError):
-        pointer.point(RGB, None, "the mug", cancelled=lambda: True)
+        pointer.point(RGB, None, "the mug", cancellation=Cancellation(cancelled=lambda: True))
     assert pointer.point(RGB, None, "the mug").points
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     CanceledError,
     InstructionTooLongError,
@@ -20,9 +21,10 @@ from roborefer_ros.errors import (
     NoPointInAnswerError,
 )
 from roborefer_ros.inference.decoding import generate
+from roborefer_ros.inference.roborefer import RoboReferModel
 from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.pointing.pointer import Pointer
 from roborefer_ros.pointing.prompts import roborefer_prompt
-from roborefer_ros.pointing.roborefer import RoboReferPointer
 
 GOLDEN = Path(__file__).resolve().parents[2] / "data" / "golden"
 
@@ -41,9 +43,9 @@ LESSONS = {
 }
 
 
-def opened(spec: str) -> RoboReferPointer:
+def opened(spec: str) -> Pointer:
     pointer = open_pointer(spec, device="cpu")
-    assert isinstance(pointer, RoboReferPointer)
+    assert isinstance(pointer.model, RoboReferModel)
     return pointer
 
 
@@ -73,22 +75,20 @@ def lessons() -> dict[str, torch.Tensor]:
     return {name: value.detach() for name, value in llm.state_dict().items()}
 
 
-def taught(spec: str, lessons: dict[str, torch.Tensor]) -> RoboReferPointer:
+def taught(spec: str, lessons: dict[str, torch.Tensor]) -> Pointer:
     pointer = opened(spec)
     pointer.model.network.llm.load_state_dict(lessons)
     return pointer
 
 
 @pytest.fixture(scope="module")
-def pupil(lessons: dict[str, torch.Tensor]) -> Iterator[RoboReferPointer]:
+def pupil(lessons: dict[str, torch.Tensor]) -> Iterator[Pointer]:
     pointer = taught(TINY, lessons)
     yield pointer
     pointer.close()
 
 
-def prompt_of(
-    pointer: RoboReferPointer, instruction: str, depths: list[np.ndarray]
-) -> torch.Tensor:
+def prompt_of(pointer: Pointer, instruction: str, depths: list[np.ndarray]) -> torch.Tensor:
     """``[N, hidden]`` of the spliced prompt."""
     network, processor = pointer.model.network, pointer.model.processor
     inputs = processor(roborefer_prompt(instruction), [RGB], depths)
@@ -99,7 +99,7 @@ def prompt_of(
         return network.splice(inputs.input_ids, *rows, **processor.splice_ids)
 
 
-def plain_text(pointer: RoboReferPointer, instruction: str, depths: list[np.ndarray]) -> str:
+def plain_text(pointer: Pointer, instruction: str, depths: list[np.ndarray]) -> str:
     """The answer without anything that saves time."""
     embeds, processor = prompt_of(pointer, instruction, depths), pointer.model.processor
     llm = pointer.model.network.llm
@@ -107,7 +107,7 @@ def plain_text(pointer: RoboReferPointer, instruction: str, depths: list[np.ndar
     return str(processor.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def test_answers_are_those_of_plain_greedy_search(pupil: RoboReferPointer) -> None:
+def test_answers_are_those_of_plain_greedy_search(pupil: Pointer) -> None:
     """Questions about the same pictures, others, and without depth, in every order."""
     for instruction in [*LESSONS, "the bowl"]:
         for depth in (DEPTH, None):
@@ -118,7 +118,7 @@ def test_answers_are_those_of_plain_greedy_search(pupil: RoboReferPointer) -> No
             assert all(0.0 < c <= 1.0 for c in answer.confidences)
 
 
-def test_another_picture_is_looked_at(pupil: RoboReferPointer) -> None:
+def test_another_picture_is_looked_at(pupil: Pointer) -> None:
     """Pictures are known by their content, and those of the last question alone are kept."""
     vision = pupil.model.vision
     other = RGB.copy()
@@ -140,7 +140,7 @@ def test_another_picture_is_looked_at(pupil: RoboReferPointer) -> None:
     assert encoded(other, DEPTH) == 2
 
 
-def test_a_cancelled_goal_spoils_nothing(pupil: RoboReferPointer) -> None:
+def test_a_cancelled_goal_spoils_nothing(pupil: Pointer) -> None:
     expected = pupil.point(RGB, DEPTH, "pick the red mug")
     calls = 0
 
@@ -150,7 +150,7 @@ def test_a_cancelled_goal_spoils_nothing(pupil: RoboReferPointer) -> None:
         return calls > 5
 
     with pytest.raises(CanceledError):
-        pupil.point(RGB, None, "the bowl", cancelled=cancelled)
+        pupil.point(RGB, None, "the bowl", cancellation=Cancellation(cancelled=cancelled))
     assert pupil.point(RGB, DEPTH, "pick the red mug").text == expected.text
 
 

@@ -29,6 +29,7 @@ from tiny_checkpoints import (
     teach,
 )
 
+from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
     CanceledError,
     CheckpointInvalidError,
@@ -123,7 +124,11 @@ def test_cancelling_stops_between_tokens(taught: tuple[str, Any]) -> None:
     texts: list[str] = []
     with pytest.raises(CanceledError):
         pointer.point(
-            PICTURE, None, INSTRUCTION, cancelled=lambda: len(texts) >= 3, on_text=texts.append
+            PICTURE,
+            None,
+            INSTRUCTION,
+            cancellation=Cancellation(cancelled=lambda: len(texts) >= 3),
+            on_text=texts.append,
         )
     assert len(texts) == 3
 
@@ -135,7 +140,7 @@ def test_the_deadline_holds(taught: tuple[str, Any]) -> None:
             PICTURE,
             None,
             INSTRUCTION,
-            deadline=time.monotonic() + 0.05,
+            cancellation=Cancellation(time.monotonic() + 0.05),
             on_text=lambda _: time.sleep(0.03),
         )
 

@@ -25,7 +25,8 @@ from transformers import AutoTokenizer
 
 from roborefer_ros.errors import CheckpointInvalidError, CheckpointNotFoundError
 from roborefer_ros.models.lazy_weights import LazyTensor, lazy_weights
-from roborefer_ros.pointing.transformers_vlm import TransformersPointer
+from roborefer_ros.pointing.factory import open_pointer
+from roborefer_ros.pointing.pointer import Pointer
 
 Make = Callable[[], Path]
 
@@ -43,8 +44,8 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "qwen"))
 
 
-def opened(source: str | Path, **options: Any) -> TransformersPointer:
-    return TransformersPointer(str(source), device="cpu", **options)
+def opened(source: str | Path, **options: Any) -> Pointer:
+    return open_pointer(f"transformers:{source}", device="cpu", **options)
 
 
 def refused(folder: Path, message: str, **options: Any) -> None:

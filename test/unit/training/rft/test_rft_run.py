@@ -23,8 +23,8 @@ from rft_golden import ONE, RUN, RUN_STOPS_AFTER, TINY, by_letters, golden_promp
 from safetensors.torch import load_file
 
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.inference.loading import learned_to_reason
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
-from roborefer_ros.pointing.roborefer import learned_to_reason
 from roborefer_ros.training.rft.loop import RftRun, draw_seed
 from roborefer_ros.training.rft.recipe import RftRecipe, load_recipe
 from roborefer_ros.training.rft.rewards import Annotation, Rewards

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vision-language models of the transformers library, in this process.
 
-Whatever ``AutoModelForImageTextToText`` loads and a family of ``families`` describes: Qwen3-VL,
-Qwen2.5-VL, Molmo2, Gemma 4, InternVL, Florence-2, PaliGemma and their fine-tunes.  Code that a
-checkpoint brings along is never run, weights are read from safetensors only.
+Whatever ``AutoModelForImageTextToText`` loads: Qwen3-VL, Qwen2.5-VL, Molmo2, Gemma 4, InternVL,
+Florence-2, PaliGemma and their fine-tunes.  Code that a checkpoint brings along is never run,
+weights are read from safetensors only.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import time
@@ -22,22 +23,12 @@ import torch
 from PIL import Image
 from transformers import LogitsProcessor, StoppingCriteria
 
-from roborefer_ros.errors import (
-    InvalidGoalError,
-    InvalidPointerSpecError,
-)
+from roborefer_ros.errors import InvalidGoalError
 from roborefer_ros.inference.device import resolve_device
-from roborefer_ros.inference.model import Completion, Outcome, Request, one_by_one
-from roborefer_ros.pointing.families import (
-    FAMILIES,
-    Family,
-    family_named,
-    family_of,
-)
-from roborefer_ros.pointing.formats import ImageSize
-from roborefer_ros.pointing.model_pointer import ModelPointer
-from roborefer_ros.pointing.spec import count, positive_int, read_options
-from roborefer_ros.pointing.vlm_loading import (
+from roborefer_ros.inference.model import Completion, Outcome, Request, side_by_side
+from roborefer_ros.inference.options import ModelOptions
+from roborefer_ros.inference.spec import count, positive_int, read_options
+from roborefer_ros.inference.vlm_loading import (
     check_tokenizer,
     guarded,
     load_config,
@@ -46,7 +37,7 @@ from roborefer_ros.pointing.vlm_loading import (
     plain_generation,
     resolve_folder,
 )
-from roborefer_ros.pointing.vlm_processor import load_processor
+from roborefer_ros.inference.vlm_processor import load_processor
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "family": str,
@@ -56,72 +47,70 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class TransformersPointer(ModelPointer):
-    """A model of the transformers library, pointing in the way of its family.
+@dataclass(frozen=True)
+class PromptFraming:
+    """What stands around a prompt.
 
-    Args:
-        source: Folder or hub id, perhaps with options: ``?family=NAME&revision=R&samples=K``.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1`` ...
-        dtype: ``auto`` (bfloat16 on CUDA, float32 on CPU), ``float32``, ``float16``, ``bfloat16``.
-        max_new_tokens: Greatest length of an answer, tokens; ``max_tokens`` in the spec wins.
-
-    Raises:
-        InvalidPointerSpecError: Unknown option, or no known family and none named.
-        CheckpointNotFoundError, CheckpointInvalidError, ModelOutOfMemoryError,
-        DependencyMissingError, ModelFailedError
+    Attributes:
+        uses_chat_template: Whether the checkpoint's template frames the prompt; else it goes to
+            the processor as it is.
+        image_token: What stands before a prompt without a template.
+        own_tokens: Text whose special tokens may stand in a prompt; all others are taken out.
     """
 
-    model: TransformersModel
+    uses_chat_template: bool = True
+    image_token: str = ""
+    own_tokens: str = ""
 
-    def __init__(
-        self,
-        source: str,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        max_new_tokens: int = 512,
-    ) -> None:
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files have been looked at, before its weights are loaded.
+
+    Attributes:
+        place: Folder or hub id, as it was given.
+        options: Options of the spec; ``family`` and ``samples`` are for whoever points.
+        folder: Local folder.
+        config: Configuration.
+    """
+
+    place: str
+    options: dict[str, Any]
+    folder: Path
+    config: Any
+
+    @property
+    def model_type(self) -> str:
+        """Name of the architecture in transformers."""
+        return str(self.config.model_type)
+
+    @classmethod
+    def of(cls, source: str) -> Checkpoint:
+        """Find a checkpoint.
+
+        Args:
+            source: Folder or hub id, perhaps with options: ``?family=NAME&revision=R&samples=K``.
+
+        Raises:
+            InvalidPointerSpecError: Unknown option.
+            CheckpointNotFoundError, CheckpointInvalidError, DependencyMissingError
+        """
         place, _, query = source.partition("?")
         options = read_options(query, _READERS)
-        where = torch.device(resolve_device(device))
         folder = resolve_folder(place, options.get("revision"))
-        config = load_config(folder)
-        family = (
-            family_named(options["family"])
-            if "family" in options
-            else family_of(place, config.model_type)
-        )
-        if family is None:
-            raise InvalidPointerSpecError(
-                f"how a model of type {config.model_type!r} points is not known; name its format "
-                f"with ?family=, one of {', '.join(FAMILIES)}"
-            )
-        model = TransformersModel(
-            f"transformers:{source}",
-            folder,
-            config,
-            family,
-            device=where,
-            dtype=dtype,
-            max_new_tokens=options.get("max_tokens", max_new_tokens),
-        )
-        super().__init__(model, family, options.get("samples", 0))
+        return cls(place, options, folder, load_config(folder))
 
 
 class TransformersModel:
     """A vision-language model of the transformers library.
 
     Args:
-        name: Spec string it was opened from.
-        folder: Checkpoint.
-        config: Its configuration.
-        family: How its prompts are framed, and whether special tokens stay in its text.
-        device: Where it runs.
-        dtype: As in ``TransformersPointer``.
-        max_new_tokens: Greatest length of an answer, tokens.
+        options: What is opened, and where it runs.
+        checkpoint: Checkpoint that the spec names.
+        framing: What stands around its prompts.
 
     Raises:
-        CheckpointInvalidError, ModelOutOfMemoryError, DependencyMissingError
+        CheckpointInvalidError, ModelOutOfMemoryError, DependencyMissingError, ModelFailedError
     """
 
     uses_depth = False
@@ -130,29 +119,25 @@ class TransformersModel:
 
     def __init__(
         self,
-        name: str,
-        folder: Path,
-        config: Any,
-        family: Family,
-        *,
-        device: torch.device,
-        dtype: str,
-        max_new_tokens: int,
+        options: ModelOptions,
+        checkpoint: Checkpoint,
+        framing: PromptFraming = PromptFraming(),
     ) -> None:
-        self.name = name
-        self.max_new_tokens = max_new_tokens
-        self._device = device
-        self._family = family
+        self.name = options.name or options.spec
+        self.max_new_tokens = checkpoint.options.get("max_tokens", options.max_new_tokens)
+        self._device = torch.device(resolve_device(options.device))
+        self._framing = framing
+        folder, config = checkpoint.folder, checkpoint.config
         self.processor = guarded(folder, lambda: load_processor(folder, config))
-        self.frame = load_frame(self.processor, folder) if family.uses_chat_template else None
-        self.network = load_model(folder, config, device, dtype)
+        self.frame = load_frame(self.processor, folder) if framing.uses_chat_template else None
+        self.network = load_model(folder, config, self._device, options.dtype)
         check_tokenizer(self.processor.tokenizer, self.network, folder)
         self.generation = plain_generation(folder, self.network, self.processor.tokenizer)
         self.network.generation_config = self.generation
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """See ``Model.complete``; cancellation is looked at between tokens."""
-        return one_by_one(requests, self._one, self.name)
+        return side_by_side(requests, self._one, self.name)
 
     def close(self) -> None:
         """Free the weights."""
@@ -160,11 +145,11 @@ class TransformersModel:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def inputs(self, request: Request) -> tuple[dict[str, torch.Tensor], ImageSize]:
+    def inputs(self, request: Request) -> tuple[dict[str, torch.Tensor], tuple[int, int]]:
         """The network's inputs, and ``(width, height)`` of the image that it sees."""
         picture = Image.fromarray(np.ascontiguousarray(request.images[0].pixels))
         text = self._harmless(request.prompt)
-        text = self.frame.around(text) if self.frame else self._family.image_token + text
+        text = self.frame.around(text) if self.frame else self._framing.image_token + text
         inputs = dict(self.processor(text=[text], images=[picture], return_tensors="pt"))
         inputs.pop("labels", None)
         size = picture.size
@@ -182,9 +167,9 @@ class TransformersModel:
     def _harmless(self, prompt: str) -> str:
         """The prompt without the tokenizer's special tokens: they are the template's.
 
-        Those that the family's own request holds stay.
+        Those that the request for points itself needs stay.
         """
-        tokenizer, own = self.processor.tokenizer, self._family.prompt("")
+        tokenizer, own = self.processor.tokenizer, self._framing.own_tokens
         tokens = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
         foreign = [re.escape(token) for token in tokens if token.strip() and token not in own]
         if foreign:
@@ -201,13 +186,16 @@ class TransformersModel:
             raise InvalidGoalError(f"{self.name} has no depth branch; ask it without depth")
         inputs, size = self.inputs(request)
         prepared = time.perf_counter()
+        sampling = request.sampling
+        decode = functools.partial(
+            self.processor.tokenizer.decode, skip_special_tokens=sampling.skip_special_tokens
+        )
         progress = _Progress(
-            self._decode,
+            decode,
             request.cancellation.check,
             request.on_text or (lambda _: None),
             self._stop_ids(),
         )
-        sampling = request.sampling
         limit = min(sampling.max_tokens or self.max_new_tokens, self.max_new_tokens)
         chosen: dict[str, Any] = {"do_sample": False}
         if sampling.temperature > 0.0:
@@ -225,7 +213,7 @@ class TransformersModel:
                 **chosen,
             )
         return Completion(
-            self._decode(progress.ids),
+            decode(progress.ids),
             token_logprobs=tuple(progress.logprobs),
             token_ends=tuple(progress.ends),
             finish_reason="length" if len(progress.ids) >= limit else "stop",
@@ -240,12 +228,6 @@ class TransformersModel:
     def _stop_ids(self) -> set[int]:
         stop = self.generation.eos_token_id
         return set(stop) if isinstance(stop, (list, tuple)) else {stop}
-
-    def _decode(self, ids: list[int]) -> str:
-        text: str = self.processor.tokenizer.decode(
-            ids, skip_special_tokens=not self._family.keeps_special_tokens
-        )
-        return text
 
 
 @dataclass

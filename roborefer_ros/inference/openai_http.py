@@ -1,17 +1,13 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Any OpenAI-compatible chat server behind the Pointer protocol: vLLM, SGLang, a cloud."""
+"""Any OpenAI-compatible chat server: vLLM, SGLang, a cloud."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import (
@@ -20,24 +16,17 @@ from roborefer_ros.errors import (
     InvalidGoalError,
     InvalidPointerSpecError,
 )
-from roborefer_ros.inference.model import Completion, Outcome, Picture, Request, one_by_one
-from roborefer_ros.pointing import formats
-from roborefer_ros.pointing.chat_stream import ChatReply
-from roborefer_ros.pointing.families import (
-    FAMILIES,
-    family_named,
-    family_of,
-)
-from roborefer_ros.pointing.http_session import (
+from roborefer_ros.inference.chat_stream import ChatReply
+from roborefer_ros.inference.http_session import (
     DEFAULT_KEY_VARIABLE,
-    HttpLimits,
     HttpSession,
     api_key,
     parse_json,
 )
-from roborefer_ros.pointing.images import encode_base64, qwen2_size, resized
-from roborefer_ros.pointing.model_pointer import ModelPointer
-from roborefer_ros.pointing.spec import (
+from roborefer_ros.inference.images import encode_base64
+from roborefer_ros.inference.model import Completion, Outcome, Picture, Request, side_by_side
+from roborefer_ros.inference.options import HttpLimits, ModelOptions
+from roborefer_ros.inference.spec import (
     base_url,
     count,
     one_of,
@@ -47,7 +36,6 @@ from roborefer_ros.pointing.spec import (
     seconds,
     split_server,
 )
-from roborefer_ros.types import Think
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "model": str,
@@ -71,61 +59,17 @@ _OPTIONAL_FIELDS: dict[str, str | None] = {
 }
 
 
-class OpenAIPointer(ModelPointer):
-    """A model behind an OpenAI-compatible server, pointing in the way of its family.
-
-    The family follows from the model's name, which the server may have to be asked for.
-
-    Args:
-        source: What follows ``openai:``, see ``OpenAIModel``; with the options ``family`` and
-            ``samples`` (agreement, see ``agreement``) as well.
-        max_new_tokens: Greatest length of an answer, tokens; ``max_tokens`` in the spec wins.
-        limits: Bounds of waiting; those of the spec by default.
-
-    Raises:
-        InvalidPointerSpecError: The spec cannot be read.
-    """
-
-    model: OpenAIModel
-
-    def __init__(
-        self, source: str, *, max_new_tokens: int = 512, limits: HttpLimits | None = None
-    ) -> None:
-        model = OpenAIModel(source, max_new_tokens=max_new_tokens, limits=limits)
-        options = model.options
-        named = family_named(options["family"]) if "family" in options else None
-        self._is_named = named is not None
-        super().__init__(model, named or FAMILIES["tuples"], options.get("samples", 0))
-
-    def requests(
-        self, request: Request, verbatim: bool = False, think: Think = Think.AUTO
-    ) -> list[Request]:
-        """See ``ModelPointer.requests``."""
-        if not self._is_named:
-            # Unknown names get RoboRefer's prompt, which says in full what is wanted.
-            known = family_of(self.model.model_name(request.cancellation))
-            self.family, self._is_named = known or FAMILIES["tuples"], True
-        self.model.keeps_special_tokens = self.family.keeps_special_tokens
-        if self.family.parse is formats.parse_pixels:
-            images = tuple(Picture.of(_on_qwen_grid(p.pixels)) for p in request.images)
-            request = replace(request, images=images)
-        return super().requests(request, verbatim, think)
-
-
 class OpenAIModel:
     """A model behind an OpenAI-compatible server.
 
     Args:
-        source: ``//host[:port]/v1?model=NAME`` with the options ``timeout_s``, ``attempts``,
-            ``max_tokens``, ``image`` (png or jpeg), ``tls`` and ``key_env``.  Without ``model``
-            the server is asked, and must serve exactly one.  TLS is on without a port or with
-            443, else ``tls=true`` turns it on.
-        max_new_tokens: Greatest length of an answer, tokens; ``max_tokens`` in the spec wins.
-        limits: Bounds of waiting; those of the spec by default.
+        options: What is opened: ``openai://host[:port]/v1?model=NAME`` with the options
+            ``timeout_s``, ``attempts``, ``max_tokens``, ``image`` (png or jpeg), ``tls`` and
+            ``key_env``.  Without ``model`` the server is asked, and must serve exactly one.  TLS
+            is on without a port or with 443, else ``tls=true`` turns it on.
 
     Attributes:
-        options: All options of the spec.
-        keeps_special_tokens: Whether special tokens stay in the text.
+        options: All options of the spec; ``family`` and ``samples`` are for whoever points.
 
     Raises:
         InvalidPointerSpecError: The spec cannot be read.
@@ -133,30 +77,27 @@ class OpenAIModel:
 
     uses_depth = False
     can_sample = True
-    max_batch = 1
 
-    def __init__(
-        self, source: str, *, max_new_tokens: int = 512, limits: HttpLimits | None = None
-    ) -> None:
-        self.name = f"openai:{source}"
+    def __init__(self, options: ModelOptions) -> None:
+        self.name = options.spec
+        self.max_batch = options.max_batch or 1
         parts = split_server(self.name)
-        self.options = options = read_options(parts.query, _READERS)
-        self.keeps_special_tokens = False
-        self._model: str = options.get("model", "")
-        self._max_tokens: int = options.get("max_tokens", max_new_tokens)
-        self._image_format: str = options.get("image", "png")
+        self.options = chosen = read_options(parts.query, _READERS)
+        self._model: str = chosen.get("model", "")
+        self._max_tokens: int = chosen.get("max_tokens", options.max_new_tokens)
+        self._image_format: str = chosen.get("image", "png")
         self._left_out: set[str] = set()
-        self.server = base_url(parts, options.get("tls"))
-        limits = limits or HttpLimits(
-            total_s=options.get("timeout_s", HttpLimits.total_s),
-            attempts=options.get("attempts", HttpLimits.attempts),
+        self.server = base_url(parts, chosen.get("tls"))
+        limits = options.http_limits or HttpLimits(
+            total_s=chosen.get("timeout_s", HttpLimits.total_s),
+            attempts=chosen.get("attempts", HttpLimits.attempts),
         )
-        key = api_key(options.get("key_env", DEFAULT_KEY_VARIABLE))
+        key = api_key(chosen.get("key_env", DEFAULT_KEY_VARIABLE))
         self._session = HttpSession(self.server, key=key, limits=limits)
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """See ``Model.complete``."""
-        return one_by_one(requests, self._one, self.name)
+        return side_by_side(requests, self._one, self.name, self.max_batch)
 
     def close(self) -> None:
         """Close the connections."""
@@ -196,7 +137,7 @@ class OpenAIModel:
         }
         if sampling.temperature > 0.0 and sampling.seed is not None:
             body["seed"] = sampling.seed
-        if self.keeps_special_tokens:
+        if not sampling.skip_special_tokens:
             body["skip_special_tokens"] = False  # vLLM and SGLang
         return body
 
@@ -279,9 +220,3 @@ def completion_of(
         timings_s=timings_s,
         image_size=image_size,
     )
-
-
-def _on_qwen_grid(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The picture as Qwen's processor leaves it alone, so that its pixels are known."""
-    height, width = pixels.shape[:2]
-    return resized(pixels, qwen2_size(width, height))

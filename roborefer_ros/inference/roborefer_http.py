@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A server that speaks RoboRefer's own HTTP contract, behind the Pointer protocol.
+"""A server that speaks RoboRefer's own HTTP contract.
 
 The contract is that of the reference's ``API/api.py``: ``POST /query`` with ``image_url`` and
 ``depth_url`` (lists of base64 image files, despite the names), ``enable_depth`` (compared
@@ -15,18 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from roborefer_ros.errors import BackendBadReplyError
-from roborefer_ros.inference.model import Completion, Outcome, Request, one_by_one
-from roborefer_ros.pointing.families import FAMILIES
-from roborefer_ros.pointing.http_session import (
+from roborefer_ros.inference.http_session import (
     DEFAULT_KEY_VARIABLE,
-    HttpLimits,
     HttpSession,
     api_key,
     parse_json,
 )
-from roborefer_ros.pointing.images import encode_base64
-from roborefer_ros.pointing.model_pointer import ModelPointer
-from roborefer_ros.pointing.spec import (
+from roborefer_ros.inference.images import encode_base64
+from roborefer_ros.inference.model import Completion, Outcome, Request, side_by_side
+from roborefer_ros.inference.options import HttpLimits, ModelOptions
+from roborefer_ros.inference.spec import (
     base_url,
     one_of,
     parse_bool,
@@ -51,55 +49,40 @@ _READERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class RoboReferHttpPointer(ModelPointer):
-    """RoboRefer on another machine.
-
-    Args:
-        source: What follows ``roborefer-http:``, see ``RoboReferHttpModel``.
-        limits: Bounds of waiting; those of the spec by default.
-
-    Raises:
-        InvalidPointerSpecError: The spec cannot be read.
-    """
-
-    def __init__(self, source: str, *, limits: HttpLimits | None = None) -> None:
-        super().__init__(RoboReferHttpModel(source, limits=limits), FAMILIES["tuples"])
-
-
 class RoboReferHttpModel:
     """The contract of the reference's server, which does not stream: the text comes at once.
 
     Args:
-        source: ``//host[:port]`` (port 25547 by default) with the options ``depth`` (``given``
-            sends the depth picture, ``server`` lets the server predict one, ``none`` is RGB only),
-            ``timeout_s``, ``attempts``, ``tls`` and ``key_env`` (the key is for a proxy: the
-            reference's server asks for none).
-        limits: Bounds of waiting; those of the spec by default.
+        options: What is opened: ``roborefer-http://host[:port]`` (port 25547 by default) with the
+            options ``depth`` (``given`` sends the depth picture, ``server`` lets the server
+            predict one, ``none`` is RGB only), ``timeout_s``, ``attempts``, ``tls`` and
+            ``key_env`` (the key is for a proxy: the reference's server asks for none).  The
+            contract has no field for the length of an answer.
 
     Raises:
         InvalidPointerSpecError: The spec cannot be read.
     """
 
     can_sample = False
-    max_batch = 1
 
-    def __init__(self, source: str, *, limits: HttpLimits | None = None) -> None:
-        self.name = f"roborefer-http:{source}"
+    def __init__(self, options: ModelOptions) -> None:
+        self.name = options.spec
+        self.max_batch = options.max_batch or 1
         parts = split_server(self.name)
-        options = read_options(parts.query, _READERS)
-        self._depth: str = options.get("depth", "given")
-        self.uses_depth = self._depth == "given"
-        self.server = base_url(parts, options.get("tls", False), DEFAULT_PORT)
-        limits = limits or HttpLimits(
-            total_s=options.get("timeout_s", HttpLimits.total_s),
-            attempts=options.get("attempts", HttpLimits.attempts),
+        chosen = read_options(parts.query, _READERS)
+        self._depth: str = chosen.get("depth", "given")
+        self.uses_depth = self._depth == "given" and options.use_depth
+        self.server = base_url(parts, chosen.get("tls", False), DEFAULT_PORT)
+        limits = options.http_limits or HttpLimits(
+            total_s=chosen.get("timeout_s", HttpLimits.total_s),
+            attempts=chosen.get("attempts", HttpLimits.attempts),
         )
-        key = api_key(options.get("key_env", DEFAULT_KEY_VARIABLE))
+        key = api_key(chosen.get("key_env", DEFAULT_KEY_VARIABLE))
         self._session = HttpSession(self.server, key=key, limits=limits)
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """See ``Model.complete``."""
-        return one_by_one(requests, self._one, self.name)
+        return side_by_side(requests, self._one, self.name, self.max_batch)
 
     def close(self) -> None:
         """Close the connections."""

@@ -7,19 +7,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import BackendBadReplyError, BackendFailedError, NoPointInAnswerError
-from roborefer_ros.inference.model import Picture
-from roborefer_ros.pointing.chat_stream import ChatReply
-from roborefer_ros.pointing.echo import EchoModel
+from roborefer_ros.inference.chat_stream import ChatReply
+from roborefer_ros.inference.echo import EchoModel
+from roborefer_ros.inference.http_session import HttpSession
+from roborefer_ros.inference.openai_http import completion_of
 from roborefer_ros.pointing.families import FAMILIES
-from roborefer_ros.pointing.http_session import HttpSession
-from roborefer_ros.pointing.model_pointer import ModelPointer
-from roborefer_ros.pointing.openai_http import completion_of
+from roborefer_ros.pointing.pointer import Pointer
 
 STREAM = "text/event-stream"
 
@@ -175,7 +173,6 @@ def test_refused_and_cut_answers_tell_why(events: bytes, said: str) -> None:
     reply.feed(events, STREAM)
     reply.finish()
     assert said in reply.why_nothing()
-    pointer = ModelPointer(EchoModel(), FAMILIES["tuples"])
-    picture = Picture.of(np.zeros((48, 64, 3), np.uint8))
+    pointer = Pointer(EchoModel(), FAMILIES["tuples"])
     with pytest.raises(NoPointInAnswerError, match=said):
-        pointer.answer([completion_of(reply, (64, 48), {})], picture)
+        pointer.prediction([completion_of(reply, (64, 48), {})], (64, 48))

@@ -38,7 +38,8 @@ from roborefer_ros.errors import (
     InvalidPointerSpecError,
     RoboReferError,
 )
-from roborefer_ros.pointing.proxies import is_loopback, proxy_for, shown
+from roborefer_ros.inference.options import HttpLimits
+from roborefer_ros.inference.proxies import is_loopback, proxy_for, shown
 
 try:
     import httpx
@@ -65,27 +66,6 @@ _PERMANENT_5XX = {501, 505}
 _T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class HttpLimits:
-    """What a call may take.
-
-    Attributes:
-        total_s: the whole call, all attempts and waits, seconds.
-        connect_s: until the connection is there, seconds.
-        silence_s: without a single byte from the server, seconds.
-        reply_bytes: of one reply.
-        attempts: tries in all; only what cannot have delivered text is repeated.
-        back_off_s: wait before the second attempt; doubles each time, with jitter.
-    """
-
-    total_s: float = 120.0
-    connect_s: float = 5.0
-    silence_s: float = 60.0
-    reply_bytes: int = 8 * 1024 * 1024
-    attempts: int = 3
-    back_off_s: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roborefer_ros.errors import BackendUnreachableError, ConfigurationError
-from roborefer_ros.pointing.http_session import HttpLimits, HttpSession
-from roborefer_ros.pointing.proxies import proxy_for, shown
+from roborefer_ros.inference.http_session import HttpLimits, HttpSession
+from roborefer_ros.inference.proxies import proxy_for, shown
 
 PROXY = "http://proxy.example:3128"
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from roborefer_ros.errors import BackendBadReplyError, BackendFailedError
-from roborefer_ros.pointing.http_session import parse_json
+from roborefer_ros.inference.http_session import parse_json
 
 _DONE = b"[DONE]"
 
