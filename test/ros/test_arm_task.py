@@ -246,7 +246,7 @@ def test_a_node_that_is_killed_ends_the_task_with_2509_and_one_that_comes_back_s
 ) -> None:
     preset = load_preset("simulation")
     values = {"model": "echo", "target_frame": WORLD_FRAME, "use_sim_time": True}
-    values["frame_timeout_s"] = 300.0
+    values["frame_timeout_s"] = 60.0
 
     def start(processes: Processes) -> None:
         processes.start(
