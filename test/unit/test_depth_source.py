@@ -30,6 +30,7 @@ def options(model, depth_source="auto", depth_network="auto"):
         max_new_tokens=4,
         max_instruction_length=100,
         warm_up=False,
+        think="auto",
         lifting=LiftingOptions(),
     )
 
