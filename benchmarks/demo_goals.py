@@ -82,7 +82,6 @@ def ask_pointer(
     rgb: npt.NDArray[np.uint8],
     depth: npt.NDArray[np.uint8] | None,
     instruction: str,
-    mode: Mode,
 ) -> tuple[float, float] | None:
     """First pixel ``(u, v)`` of the answer; None where it says that there is nothing.
 
@@ -90,7 +89,7 @@ def ask_pointer(
         RoboReferError: the answer is of no use.
     """
     try:
-        answer = pointer.point(rgb, depth, instruction, mode)
+        answer = pointer.point(rgb, depth, instruction)
     except NothingFoundError:
         return None
     height, width = rgb.shape[:2]
@@ -127,7 +126,7 @@ def _reply(
     told: str,
 ) -> Reply:
     try:
-        pixel = ask_pointer(pointer, rgb, depth, told, question.mode)
+        pixel = ask_pointer(pointer, rgb, depth, told)
     except RoboReferError:
         return Reply(condition, question, False, False)
     if pixel is None:

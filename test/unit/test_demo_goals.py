@@ -23,7 +23,7 @@ class Knowing:
         self._answers = {q.instruction.casefold(): q for q in scene.questions}
         self._needs_depth = needs_depth
 
-    def point(self, rgb: object, depth: object, instruction: str, mode: object) -> object:
+    def point(self, rgb: object, depth: object, instruction: str) -> object:
         question = self._answers.get(instruction.casefold())
         if question is None:
             raise NothingFoundError("the model answered '[]'")
