@@ -27,6 +27,7 @@ from benchmarks.demo_goals import Goal, Reply, ask_again, goals_of
 from roborefer_ros.arguments import ArgumentParser
 from roborefer_ros.demo.scoring import is_inside, surface_distance_m
 from roborefer_ros.errors import RoboReferError
+from roborefer_ros.lifting import LiftingOptions
 from roborefer_ros.pipeline import ReferPipeline
 from roborefer_ros.pointing.bundled import calibration_of
 from roborefer_ros.pointing.depth_input import relative_depth_from_metric
@@ -73,9 +74,11 @@ def camera_frame(scene: HeldOutScene) -> RGBDFrame:
 def ask(pipeline: ReferPipeline, scene: HeldOutScene) -> Iterator[Outcome]:
     """Ask everything that can be asked about a scene."""
     frame, pose = camera_frame(scene), scene.view.world_T_camera
+    x, y, z = (float(value) for value in pose[2, :3])
+    lifting = LiftingOptions(up=(x, y, z))
     for question in scene.questions:
         try:
-            result = pipeline.refer(frame, question.instruction, question.mode)
+            result = pipeline.refer(frame, question.instruction, question.mode, lifting=lifting)
         except RoboReferError as error:
             yield Outcome(question.kind, question.mode, False, float("nan"), error.code)
             continue
