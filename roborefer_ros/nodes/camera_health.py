@@ -28,8 +28,8 @@ FAST_DDS_HINT = (
 
 #: without a message for this long a topic counts as silent, seconds: longer than two looks
 SILENCE_S = 3.0
-#: names of types whose messages an image can be republished from
-_COMPRESSED = "CompressedImage"
+#: names of types between which the transport chooses
+_IMAGES = ("/CompressedImage", "/Image")
 
 
 def type_name(kind: type[Any]) -> str:
@@ -136,8 +136,10 @@ class CameraHealth:
         if topic.refused:
             return topic.refused
         if not self._node.count_publishers(topic.name):
+            if topic.elsewhere and self._node.count_publishers(topic.elsewhere):
+                return f"no publisher, but '{topic.elsewhere}' has one; {topic.other_transport}"
             return "no publisher; start the camera driver or remap the topic"
-        if topic.kind.__name__ != "Image":
+        if topic.kind.__name__ == "CameraInfo":
             return (
                 "a publisher exists but nothing arrives; if it publishes once only, it must do so "
                 "with durability transient_local"
@@ -154,11 +156,12 @@ class CameraHealth:
         if not wrong or len(wrong) < len({p.topic_type for p in publishers}):
             return ""
         kind, node = next(iter(wrong.items()))
-        remedy = (
-            "remap the uncompressed topic, or republish with image_transport"
-            if kind.endswith(_COMPRESSED)
-            else "remap the topic that carries it"
-        )
+        remedy = "remap the topic that carries it"
+        if topic.parameter and kind.endswith(_IMAGES):
+            remedy = (
+                f"{topic.other_transport} (the topic is then '{topic.elsewhere}', as "
+                f"image_transport names it), or {remedy}"
+            )
         return f"'{topic.name}' carries {kind} (from node {node}), needed is {needed}; {remedy}"
 
     def several_publishers(self) -> list[str]:

@@ -30,7 +30,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo
 
 from roborefer_ros.cancellation import Cancellation
 from roborefer_ros.errors import NodeFaultError
@@ -44,6 +44,7 @@ from roborefer_ros.nodes.camera_topics import (
     SerializedMessage,
     TopicNames,
     TopicState,
+    topic_states,
 )
 from roborefer_ros.nodes.dedicated_node import create_side_node
 from roborefer_ros.nodes.parameters import NodeOptions
@@ -123,7 +124,7 @@ class CameraSubscriber:
         self.matched = 0
         # Topics get the parent's names, already resolved.
         self._node = create_side_node(parent, "camera")
-        self.topics = [TopicState(parent.resolve_topic_name(name), kind) for name, kind in TOPICS]
+        self.topics = topic_states(parent.resolve_topic_name, vars(options))
         self._depth_info_topic = parent.resolve_topic_name(DEPTH_INFO)
         rgb, depth, info = (topic.name for topic in self.topics)
         self.names = TopicNames(rgb, depth, info, self._depth_info_topic)
@@ -201,8 +202,8 @@ class CameraSubscriber:
                 self._wanted -= 1
         depth_info = self._depth_info
         return CameraMessages(
-            deserialize_message(newest.rgb.data, Image),
-            deserialize_message(newest.depth.data, Image),
+            deserialize_message(newest.rgb.data, self.topics[0].kind),
+            deserialize_message(newest.depth.data, self.topics[1].kind),
             deserialize_message(info.data, CameraInfo),
             deserialize_message(depth_info, CameraInfo) if depth_info is not None else None,
             self.names,
@@ -316,9 +317,9 @@ class CameraSubscriber:
     # --- subscriptions -----------------------------------------------------------------
 
     def _subscribe_all(self) -> None:
-        for index, (_, kind) in enumerate(TOPICS[:2]):
-            self._subscribe(self.topics[index], kind, self._image_callback(index))
-        self._subscribe(self.topics[2], CameraInfo, self._info_received)
+        for index, topic in enumerate(self.topics[:2]):
+            self._subscribe(topic, self._image_callback(index))
+        self._subscribe(self.topics[2], self._info_received)
         # Not synchronised: it only matters where depth is not aligned, and hardly ever changes.
         self._node.create_subscription(
             CameraInfo,
@@ -337,12 +338,12 @@ class CameraSubscriber:
 
         return received
 
-    def _subscribe(self, topic: TopicState, kind: type, callback: Any) -> Subscription[Any]:
+    def _subscribe(self, topic: TopicState, callback: Any) -> Subscription[Any]:
         reliable = self._options.image_reliability == "reliable"
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             # Two, so that topics which come at different times still have one moment in common.
-            depth=2 if kind is Image else 5,
+            depth=5 if topic.kind is CameraInfo else 2,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
 
@@ -355,7 +356,7 @@ class CameraSubscriber:
             self._log.error(f"'{topic.name}': {topic.refused}")
 
         return self._node.create_subscription(
-            kind,
+            topic.kind,
             topic.name,
             callback,
             profile,
@@ -399,7 +400,8 @@ class CameraSubscriber:
         """Count an image, and pass it on to the synchroniser; must not raise."""
         topic = self.topics[index]
         try:
-            message = SerializedMessage.parse(data, self._arrivals.arrived_ns(info or {}))
+            arrived_ns = self._arrivals.arrived_ns(info or {})
+            message = SerializedMessage.parse(data, arrived_ns, topic.kind)
             if self._jumped:
                 self._rebuild()
             if self._is_left_over(message.stamp_ns):

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from builtin_interfaces.msg import Time as TimeMsg
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from roborefer_ros.errors import InvalidImageError
+from roborefer_ros.nodes.parameter_table import TRANSPORTS
 
 #: of a depth camera that is not aligned with the colour camera; may stay silent
 DEPTH_INFO = "depth/camera_info"
@@ -61,8 +63,13 @@ class SerializedMessage:
     arrived_ns: int = 0
 
     @staticmethod
-    def parse(data: bytes, arrived_ns: int = 0) -> SerializedMessage:
+    def parse(data: bytes, arrived_ns: int = 0, kind: type[Any] = Image) -> SerializedMessage:
         """Read the header, and the size behind it, from the CDR bytes.
+
+        Args:
+            data: CDR bytes.
+            arrived_ns: When it arrived, nanoseconds of the node's ROS clock.
+            kind: Type of the message; a compressed image tells no size there.
 
         Raises:
             InvalidImageError: Too short.
@@ -75,6 +82,8 @@ class SerializedMessage:
         order = "<" if data[1] & 1 else ">"
         sec, nanosec = struct.unpack_from(f"{order}iI", data, 4)
         frame_id, size = _frame_and_size(data, order)
+        if kind is CompressedImage:
+            size = (0, 0)
         header = _Header(TimeMsg(sec=sec, nanosec=nanosec))
         stamp_ns = sec * 1_000_000_000 + nanosec
         return SerializedMessage(header, data, stamp_ns, frame_id, size, arrived_ns)
@@ -102,10 +111,13 @@ def _frame_and_size(data: bytes, order: str) -> tuple[str, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class CameraMessages:
-    """RGB, depth and camera info of one moment; the depth camera's info where one is published."""
+    """RGB, depth and camera info of one moment; the depth camera's info where one is published.
 
-    rgb: Image
-    depth: Image
+    Images are as they came: ``Image`` or ``CompressedImage``.
+    """
+
+    rgb: Any
+    depth: Any
     info: CameraInfo
     depth_info: CameraInfo | None = None
     topics: TopicNames = TopicNames()
@@ -125,6 +137,9 @@ class TopicState:
         offset_s: Stamp of the newest minus the node's clock when it arrived, seconds.
         period_s: Smoothed distance of neighbouring stamps, seconds; 0 where unknown.
         frame_ids: Frame -> ``time.monotonic()`` of its newest message.
+        parameter: Parameter that chooses the transport of an image.
+        transport: Its value, a word of image_transport.
+        elsewhere: Topic of the other transport.
         refused: Why publishers and this subscription do not match; empty where they do.
     """
 
@@ -137,7 +152,16 @@ class TopicState:
     offset_s: float = 0.0
     period_s: float = 0.0
     frame_ids: dict[str, float] = field(default_factory=dict)
+    parameter: str = ""
+    transport: str = "raw"
+    elsewhere: str = ""
     refused: str = ""
+
+    @property
+    def other_transport(self) -> str:
+        """The setting that would listen to the other topic, in words."""
+        raw, packed = TRANSPORTS[self.parameter]
+        return f"set {self.parameter} to {packed if self.transport == raw else raw}"
 
     def repeats(self, message: SerializedMessage) -> bool:
         """Whether a message carries the stamp of the one before: it shows nothing new."""
@@ -166,3 +190,29 @@ class TopicState:
         self.frame_ids[message.frame_id] = now_s
         if len(self.frame_ids) > 8:
             del self.frame_ids[min(self.frame_ids, key=lambda name: self.frame_ids[name])]
+
+
+def topic_states(resolve: Callable[[str], str], transports: Mapping[str, str]) -> list[TopicState]:
+    """The topics of colour, depth and camera info, in this order.
+
+    Args:
+        resolve: Makes a full name of one that may be remapped.
+        transports: Parameter out of ``TRANSPORTS`` -> its value.
+    """
+    states = []
+    for (name, kind), (parameter, words) in zip(TOPICS[:2], TRANSPORTS.items(), strict=True):
+        raw, packed = resolve(name), words[1]
+        # As image_transport does: the name behind the remapped one, and rules hold for both. Who
+        # remaps to the compressed topic itself is understood, too.
+        suffix = f"/{packed}"
+        raw = raw.removesuffix(suffix)
+        compressed = resolve(raw + suffix)
+        transport = transports[parameter]
+        if transport == packed:
+            state = TopicState(compressed, CompressedImage, elsewhere=raw)
+        else:
+            state = TopicState(resolve(name), kind, elsewhere=compressed)
+        state.parameter, state.transport = parameter, transport
+        states.append(state)
+    name, kind = TOPICS[2]
+    return [*states, TopicState(resolve(name), kind)]

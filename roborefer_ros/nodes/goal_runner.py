@@ -25,6 +25,7 @@ from roborefer_ros.lifting.temporal import DepthHistory
 from roborefer_ros.lifting.tool_poses import ToolConvention
 from roborefer_ros.nodes.camera_subscriber import CameraSubscriber
 from roborefer_ros.nodes.camera_topics import DEPTH_INFO, CameraMessages
+from roborefer_ros.nodes.compressed_images import decompressed
 from roborefer_ros.nodes.conversions import (
     check_frame_ids,
     frame_from_messages,
@@ -321,7 +322,10 @@ class GoalRunner:
             return None
 
     def _converted(self, messages: CameraMessages) -> RGBDFrame:
-        rgb, depth, info = messages.rgb, messages.depth, messages.info
+        names, info = messages.topics, messages.info
+        rgb = decompressed(messages.rgb, names.rgb)
+        depth = decompressed(messages.depth, names.depth, depth=True)
+        messages = replace(messages, rgb=rgb, depth=depth)
         depth_frame = check_frame_ids(
             rgb.header.frame_id, depth.header.frame_id, info.header.frame_id, messages.topics
         )

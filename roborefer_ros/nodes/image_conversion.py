@@ -186,7 +186,7 @@ def _why_no_colour(msg: Image, topic: str) -> str:
     known = ", ".join((*_COLOUR, *_SEMI_PLANAR, "nv24"))
     return (
         f"{what} is none of those that are converted ({known}); set the camera driver to one of "
-        "them, or republish compressed images with image_transport"
+        "them, or to JPEG with rgb_transport set to compressed"
     )
 
 
@@ -204,8 +204,8 @@ def depth_from_message(msg: Image, topic: str = "depth/image") -> DepthImage:
     if known is None:
         raise UnsupportedEncodingError(
             f"'{topic}': depth encoding '{msg.encoding[:40]}' is not one of {', '.join(_DEPTH)} "
-            "(16 bit millimetres or float metres, REP-118); subscribe to the uncompressed depth "
-            "topic"
+            "(16 bit millimetres or float metres, REP-118); remap the depth topic, or set "
+            "depth_transport where it is compressed"
         )
     kind, unit_m = known
     dtype = np.dtype((">" if msg.is_bigendian else "<") + kind)

@@ -19,6 +19,12 @@ from roborefer_ros.lifting.tool_poses import APPROACH_AXES
 
 LIFTING_PREFIX = "lifting."
 
+#: parameter -> words of image_transport that it takes; a topic of the second has its name behind it
+TRANSPORTS = {
+    "rgb_transport": ("raw", "compressed"),
+    "depth_transport": ("raw", "compressedDepth"),
+}
+
 #: options that may be unknown -> how many numbers they have; all zero stands for unknown
 UNKNOWN_AS_ZEROS = {"up": 3, "workspace_m": 6}
 
@@ -309,6 +315,22 @@ _NODE = (
         "'sampled' leaves images in the middleware and takes the newest when a goal needs them, "
         "'continuous' takes every message.",
         choices=("sampled", "continuous"),
+        when=_CONFIGURE_WHEN,
+    ),
+    Spec(
+        "rgb_transport",
+        "raw",
+        "How colour comes, in image_transport's words: 'raw', or 'compressed' (JPEG or PNG of 8 "
+        "bit) on <topic of rgb/image>/compressed.",
+        choices=TRANSPORTS["rgb_transport"],
+        when=_CONFIGURE_WHEN,
+    ),
+    Spec(
+        "depth_transport",
+        "raw",
+        "How depth comes, in image_transport's words: 'raw', or 'compressedDepth' (PNG of 16UC1 or "
+        "32FC1) on <topic of depth/image>/compressedDepth.",
+        choices=TRANSPORTS["depth_transport"],
         when=_CONFIGURE_WHEN,
     ),
     # --- transforms

@@ -80,6 +80,8 @@ class NodeOptions:
     rgb_is_rectified: bool
     image_reliability: str
     camera_mode: str
+    rgb_transport: str
+    depth_transport: str
     transform_timeout_s: float
     publish_target_tf: bool
     target_tf_frame: str
