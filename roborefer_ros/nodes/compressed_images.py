@@ -240,6 +240,6 @@ def _image(msg: CompressedImage, pixels: npt.NDArray[Any], encoding: str) -> Ima
     image.encoding, image.step = encoding, pixels.strides[0]
     image.is_bigendian = int(sys.byteorder == "big")
     data = array.array("B")
-    data.frombytes(memoryview(pixels).cast("B"))
+    data.frombytes(pixels.data.cast("B"))
     image.data = data
     return image
