@@ -67,17 +67,21 @@ def open_the_references_way(folder: Path) -> tuple[RoboRefer, RoboReferProcessor
     config = RoboReferConfig.from_folder(folder)
     with torch.device("meta"):
         network = RoboRefer(config)
-    opened: Any = Qwen2ForCausalLM.from_pretrained(folder / "llm", dtype=torch.float32)
+    opened: Any = Qwen2ForCausalLM.from_pretrained(
+        folder / "llm", dtype=torch.float32, trust_remote_code=False
+    )
     network.llm = opened
     for name in ("vision_tower", "depth_tower"):
-        tower: Any = SiglipVisionModel.from_pretrained(folder / name, dtype=torch.float32)
+        tower: Any = SiglipVisionModel.from_pretrained(
+            folder / name, dtype=torch.float32, trust_remote_code=False
+        )
         setattr(network, name, tower)
     for name in ("mm_projector", "depth_projector"):
         weights: dict[str, torch.Tensor] = {}
         for path in sorted((folder / name).glob("*.safetensors")):
             weights |= load_file(path)
         getattr(network, name).load_state_dict(weights, assign=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder / "llm")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "llm", trust_remote_code=False)
     network.float().eval().requires_grad_(False)
     return network, RoboReferProcessor(tokenizer, config)
 

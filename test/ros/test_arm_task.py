@@ -38,7 +38,7 @@ from roborefer_ros.nodes.refer_node import EXECUTOR_THREADS, ReferNode
 from roborefer_ros.nodes.replay_camera_node import ReplayCameraNode
 from roborefer_ros.nodes.sim_camera_node import camera_transform
 from roborefer_ros.pipeline import ReferPipeline
-from roborefer_ros.pointing.pointer import PointerAnswer
+from roborefer_ros.pointing.prediction import Prediction
 from roborefer_ros.ros_compat import tf2_ros
 from roborefer_ros.simulation.geometry import answer_pixel, project
 from roborefer_ros.simulation.rendering import FIRST_OBJECT
@@ -75,7 +75,7 @@ class TruePointer(ScriptedPointer):
             u, v = answer_pixel(mask)
         else:
             u, v = project(view, np.array([*SPOT, 0.0]))[0]
-        return PointerAnswer(instruction, (((u + 0.5) / width, (v + 0.5) / height),))
+        return Prediction(instruction, (((u + 0.5) / width, (v + 0.5) / height),))
 
 
 class Cell:

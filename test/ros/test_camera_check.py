@@ -79,7 +79,7 @@ def test_two_nodes_of_one_name_are_found(ros: Any) -> None:
 def test_a_remapping_of_another_form_is_one_line(
     line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from roborefer_ros.doctor import report
+    from roborefer_ros.cli import doctor
 
-    assert report.main(["--camera", "--remap", line]) == 2
+    assert doctor.main(["--camera", "--remap", line]) == 2
     assert "is not NAME:=TOPIC" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_replay_of_several_recordings(ros: Any, view: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({}, "no folder"),
+        ({}, "is not a directory"),
         ({"folder": "/nowhere"}, "/nowhere"),
         ({"folder": str(FRAMES), "depth_encoding": "8UC1"}, "depth_encoding"),
     ],

@@ -56,10 +56,10 @@ def test_weak_tokens_are_refused_and_not_repeated() -> None:
     [("--port", "99999"), ("--timeout-s", "-3"), ("--max-body-mib", "nan"), ("--max-batch", "0")],
 )
 def test_senseless_options_are_refused(option: str, value: str) -> None:
-    from roborefer_ros.server.options import parse_arguments
+    from roborefer_ros.server.options import read_options
 
     with pytest.raises(SystemExit):
-        parse_arguments([option, value])
+        read_options([option, value])
 
 
 def test_tls_is_checked_before_the_model_is_loaded(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ NEEDED = {
     "dataset": (),
     "datagen": ("--source", "simulation", "--out", "x"),
     "sft": ("--model", "x"),
+    "label": ("x",),
+    "compare": ("x", "y", "--data", "x", "--out", "z"),
     "rft": ("--model", "x", "--data", "x", "--output", "y"),
     "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
