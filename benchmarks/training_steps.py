@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -135,16 +136,24 @@ def plain(steps: int) -> None:
     print(f"engine / plain loop: {medians['engine'] / medians['plain loop']:.2f}")
 
 
+#: growth of resident memory over the last half of the steps that is a leak, MiB
+GROWTH_MIB = 16.0
+
+
 def soak(steps: int) -> None:
-    """Print resident memory and open files along many steps."""
+    """Print resident memory and open files along many steps; growth ends in status 1."""
     engine, optimizer, batch = fresh()
     page = os.sysconf("SC_PAGE_SIZE")
+    seen = []
     for step in range(steps + 1):
         if step in {steps // 10, steps // 2, steps}:
-            resident = int(Path("/proc/self/statm").read_text().split()[1]) * page
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * page / 2**20
             files = len(os.listdir("/proc/self/fd"))
-            print(f"step {step}: {resident / 2**20:.1f} MiB, {files} open files", flush=True)
+            seen.append((resident, files))
+            print(f"step {step}: {resident:.1f} MiB, {files} open files", flush=True)
         engine.step([batch], optimizer)
+    if seen[-1][0] - seen[-2][0] > GROWTH_MIB or seen[-1][1] > seen[-2][1]:
+        sys.exit("memory or open files grow")
 
 
 def main() -> None:

@@ -32,7 +32,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "label": ("roborefer_ros.cli.label", "label your own pictures on a local page"),
     "sft": ("roborefer_ros.cli.sft", "align depth, or fine-tune RoboRefer on RGB-D data"),
     "rft": ("roborefer_ros.cli.rft", "learn by rewards for points and reasoning steps (GRPO)"),
-    "train": ("roborefer_ros.training.tabletop.train", "train a network on a data set"),
 }
 
 

@@ -81,6 +81,11 @@ def _train(arguments: Sequence[str]) -> int:
         from roborefer_ros.training.sft.loop import Run
 
         data = imported(OBJECTIVES[recipe.objective][1])(options, recipe, group)
+        if (options.overfit or options.dry_run) and recipe.objective != "answers":
+            raise ConfigurationError(
+                f"--overfit and --dry-run are for objective answers, not {recipe.objective}; a "
+                "short run with --max-steps tells the same"
+            )
         if options.overfit:
             from roborefer_ros.training.sft.overfit import overfit
 

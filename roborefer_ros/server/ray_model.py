@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +33,7 @@ from roborefer_ros.inference.model import Completion, Outcome, Request
 from roborefer_ros.inference.options import ModelOptions
 from roborefer_ros.pointing.families import Family
 from roborefer_ros.pointing.pointer import Pointer
+from roborefer_ros.private_ray import ONE_MACHINE, prepare_ray
 from roborefer_ros.server.clients import Client
 from roborefer_ros.types import Think
 
@@ -47,8 +47,6 @@ _ATTEMPTS = 5
 
 _logger = logging.getLogger(__name__)
 
-#: "0": a cluster of this machine alone, on the loopback
-_ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Replica:
         from roborefer_ros.server.metrics import Metrics
         from roborefer_ros.server.scheduler import Scheduler
 
-        if os.environ.get(_ONE_MACHINE) == "0":
+        if os.environ.get(ONE_MACHINE) == "0":
             _listen_on_loopback()
         self._pointer = open_pointer(options)
         self._scheduler = Scheduler(
@@ -204,16 +202,8 @@ class RayModel:
     def __init__(
         self, options: RayOptions, model: ModelOptions, *, max_queued: int, batch_wait_s: float
     ) -> None:
-        # Before the import, which reads them.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         self._owns_cluster = not options.address
-        if self._owns_cluster:
-            # A cluster of one machine, as Ray makes it by default on macOS and Windows: all of its
-            # services and exporters listen on the loopback.  Elsewhere only this variable tells.
-            os.environ.setdefault(_ONE_MACHINE, "0")
-            # Other users of this machine lack the token.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        prepare_ray(self._owns_cluster)
         try:
             import ray
             from ray import serve

@@ -139,7 +139,7 @@ def test_help_lists_the_verbs() -> None:
         ROBOREFER, capture_output=True, text=True, timeout=30.0, env=dict(os.environ)
     )
     assert process.returncode == 2
-    for verb in ("demo", "refer", "doctor", "simulate", "train"):
+    for verb in ("demo", "refer", "doctor", "simulate", "sft"):
         assert f"  {verb}" in process.stdout
     wrong = subprocess.run([*ROBOREFER, "fly"], capture_output=True, text=True, timeout=30.0)
     assert wrong.returncode == 2

@@ -30,7 +30,6 @@ NEEDED = {
     "label": ("x",),
     "compare": ("x", "y", "--data", "x", "--out", "z"),
     "rft": ("--model", "x", "--data", "x", "--output", "y"),
-    "train": ("--data", "x", "--out", "y", "--steps", "1"),
 }
 
 WRONG = [
@@ -58,8 +57,8 @@ WRONG = [
     ("verify", "--batch", "0"),
     ("rft", "--group", "1"),
     ("rft", "--temperature", "0"),
-    ("train", "--minutes", "nan"),
-    ("train", "--device", "abacus"),
+    ("sft", "--threads", "-1"),
+    ("sft", "--overfit", "0"),
 ]
 
 

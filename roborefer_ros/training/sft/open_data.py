@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.training.data.check import check_layout
 from roborefer_ros.training.data.dataset import MixtureDataset, ReadOptions, Sample
 from roborefer_ros.training.data.held_out import HeldOut, held_out_samples
 from roborefer_ros.training.data.mixtures import Part, expand, mixture_digest
@@ -33,6 +34,7 @@ def open_answers_data(options: argparse.Namespace, recipe: SftRecipe, group: Pro
         ConfigurationError: no data is named, or it is not usable.
     """
     parts = _parts(options, recipe)
+    _check_present(parts, options.data_root)
     reading = _reading(options, recipe)
     samples = _opened(parts, reading, group)
     held_out = _held_out(options, recipe, samples, group)
@@ -62,6 +64,31 @@ def _parts(options: argparse.Namespace, recipe: SftRecipe) -> list[Part]:
     if not recipe.mixture:
         raise ConfigurationError("which data? Name a --mixture, or --data with --images")
     return expand(recipe.mixture, open_registry(options.data_root, options.registry))
+
+
+def _check_present(parts: list[Part], root: Path) -> None:
+    """Name everything that is missing at once, before indexes are built.
+
+    Raises:
+        ConfigurationError: a wrong level of folder, packed archives, or missing files.
+    """
+    if any(part.spec.data.is_relative_to(root) for part in parts):
+        try:
+            check_layout(root)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--data-root: {error}") from error
+    missing = sorted({str(part.spec.data) for part in parts if not part.spec.data.is_file()})
+    if missing:
+        raise ConfigurationError(
+            f"{', '.join(missing)} missing: download it, or leave its data sets out of the mixture "
+            f"({', '.join(part.text for part in parts if str(part.spec.data) in missing)})"
+        )
+    for part in parts:
+        for folder in (part.spec.image, part.spec.depth):
+            if folder is not None and not folder.is_dir():
+                raise ConfigurationError(
+                    f"{part.text}: {folder} is not a directory; name the folder of the pictures"
+                )
 
 
 def _reading(options: argparse.Namespace, recipe: SftRecipe) -> ReadOptions:

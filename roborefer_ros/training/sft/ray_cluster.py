@@ -16,6 +16,7 @@ from typing import Any
 
 from roborefer_ros.errors import ConfigurationError, DependencyMissingError
 from roborefer_ros.files import read_yaml
+from roborefer_ros.private_ray import prepare_ray
 from roborefer_ros.suggestions import nearest
 
 #: environment variables of the workers that a run may need
@@ -94,6 +95,8 @@ def start(cluster: Cluster, arguments: Sequence[str], output: Path) -> int:
         DependencyMissingError: Ray Train is not installed.
         ConfigurationError: the run failed; the message is that of the worker.
     """
+    is_local = cluster.address == "local"
+    prepare_ray(is_local)
     try:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -103,12 +106,10 @@ def start(cluster: Cluster, arguments: Sequence[str], output: Path) -> int:
             f"--ray needs Ray Train ({error}): pip install 'roborefer_ros[ray,train]'"
         ) from error
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    ray.init(
-        address=None if cluster.address == "local" else cluster.address,
-        runtime_env={"env_vars": {**env, **cluster.env}},
-        ignore_reinit_error=True,
-        log_to_driver=True,
-    )
+    where: dict[str, Any] = {"address": cluster.address}
+    if is_local:  # what the run asks for is there, whatever the machine has
+        where = {"include_dashboard": False, "num_cpus": 1 + cluster.workers * cluster.cpus}
+    ray.init(runtime_env={"env_vars": {**env, **cluster.env}}, ignore_reinit_error=True, **where)
     trainer = TorchTrainer(
         worker,
         train_loop_config={"arguments": list(arguments), "folder": str(Path.cwd())},

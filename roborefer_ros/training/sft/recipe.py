@@ -37,6 +37,10 @@ OBJECTIVES = {
         "roborefer_ros.training.sft.recipe:SftRecipe",
         "roborefer_ros.training.sft.open_data:open_answers_data",
     ),
+    "tabletop": (
+        "roborefer_ros.training.tabletop.recipe:TabletopRecipe",
+        "roborefer_ros.training.tabletop.task:open_tabletop_data",
+    ),
 }
 
 #: values of ``report_to``

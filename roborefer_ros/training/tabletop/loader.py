@@ -17,7 +17,7 @@ from roborefer_ros.image_files import open_picture
 from roborefer_ros.training.tabletop.auxiliary import PatchLabels
 from roborefer_ros.training.tabletop.dataset import Sample, patch_targets, read_tile
 from roborefer_ros.training.tabletop.packing import PackedBatch, Segment, pack
-from roborefer_ros.training.tabletop.recipe import Recipe
+from roborefer_ros.training.tabletop.recipe import TabletopRecipe
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class BatchLoader:
         root: Path,
         samples: Sequence[Sample],
         segments: Sequence[tuple[Sequence[Segment], Sequence[Segment]]],
-        recipe: Recipe,
+        recipe: TabletopRecipe,
         pad_id: int,
     ) -> None:
         self._root, self._samples, self._segments = root, samples, segments

@@ -17,14 +17,16 @@ from roborefer_ros.training.tabletop.grounding import grounding_loss
 from roborefer_ros.training.tabletop.loader import Batch
 from roborefer_ros.training.tabletop.packed_decoder import packed_decoder
 from roborefer_ros.training.tabletop.packing import IGNORE
-from roborefer_ros.training.tabletop.recipe import Recipe
+from roborefer_ros.training.tabletop.recipe import TabletopRecipe
 from roborefer_ros.training.tabletop.segments import Prefix
 
 
-class Objective(nn.Module):
+class TabletopLosses(nn.Module):
     """The network with its auxiliary heads; ``forward`` gives the losses of a batch."""
 
-    def __init__(self, model: RoboRefer, tokenizer: Any, prefix: Prefix, recipe: Recipe) -> None:
+    def __init__(
+        self, model: RoboRefer, tokenizer: Any, prefix: Prefix, recipe: TabletopRecipe
+    ) -> None:
         super().__init__()
         self.model = model
         self.prefix = prefix

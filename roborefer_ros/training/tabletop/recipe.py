@@ -11,13 +11,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-from torch import nn
 from transformers import Qwen2Config, SiglipVisionConfig
 
+from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig, downsampling
 from roborefer_ros.models.roborefer.modeling import RoboRefer
 from roborefer_ros.simulation.instructions import COLOURS, SHAPES
+from roborefer_ros.training.sft.recipe import SftRecipe
 
 #: share of each kind in what is asked
 _SHARES = {
@@ -30,16 +30,66 @@ _SHARES = {
 
 Projector = Literal["mlp_downsample_3x3_fix", "mlp_downsample_2x2_fix"]
 
+#: values of ``SftRecipe`` that this objective cannot change
+_KNOWN_ONLY: dict[str, Any] = {
+    "parallel": "ddp", "held_out": 0.0, "eval_mixture": "", "parts": (), "lora_rank": 0,
+    "mixture": "", "packing": False, "think": "none", "max_tiles": 0, "tiling": "dynamic",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
-class Recipe:
-    """Sizes, schedule and seed of a run."""
+class TabletopRecipe(SftRecipe):
+    """A recipe of ``roborefer sft`` with what only the bundled network needs.
 
-    # the network: one tile, towers of SigLIP's kind, a language model of Qwen2's kind
+    A row is an image with as many of its questions as fit.
+
+    Attributes:
+        image_size, patch_size: Sides of the one tile and of a patch, pixels.
+        vision_width, depth_width: Channels of the towers.
+        vision_layers, depth_layers: Layers of the towers; the last one is not used, as in
+            RoboRefer.
+        hidden_width, hidden_layers, attention_heads, key_value_heads, mlp_width: Of the language
+            model.
+        vocabulary: Learned entries of the tokenizer.
+        projector: Patches that are joined to one row.
+        compiled: Whether towers and language model are compiled by ``torch.compile``.
+        slots, slot_tokens: Rows of questions behind each image, and their length.
+        in_steps: Share of the images with a question that is answered in steps.
+        without_depth: Share of the images whose depth is not shown.
+        validation_images: First images of the data, whose loss is taken and which are not trained
+            on.
+        auxiliary_weight, grounding_weight, mention_weight, alignment_weight: Of the losses beside
+            that of the answers.
+        mention_layers, grounding_layers: Layers with a head that is told where to look.
+        kind_shares: Kind of question -> share in what is asked.
+        colours, shapes: Names of what patches show.
+    """
+
+    objective: str = "tabletop"
+    seed: int = 0
+    learning_rate: float = 1e-3
+    optimizer: Literal["adamw", "muon"] = "muon"
+    weight_decay: float = 0.05
+    beta2: float = 0.98
+    warmup: float = 0.02
+    schedule: Literal["cosine", "trapezoid"] = "trapezoid"
+    average_decay: float = 0.99
+    average_every: int = 5
+    global_batch: int = 16
+    device_batch: int = 16
+    max_steps: int = 6000
+    precision: Literal["auto", "bf16", "fp32"] = "bf16"
+    parallel: Literal["auto", "ddp", "fsdp"] = "ddp"
+    gradient_checkpointing: bool = False
+    workers: int = 0
+    save_every: int = 500
+    log_every: int = 20
+    eval_every: int = 500
+
     image_size: int = 252
     patch_size: int = 14
     vision_width: int = 128
-    vision_layers: int = 5  # the last one is not used: the feature is the one before (as RoboRefer)
+    vision_layers: int = 5
     depth_width: int = 64
     depth_layers: int = 3
     hidden_width: int = 160
@@ -49,33 +99,44 @@ class Recipe:
     mlp_width: int = 432
     vocabulary: int = 1024
     projector: Projector = "mlp_downsample_2x2_fix"
-
-    # the run
-    seed: int = 0
-    compiled: bool = True  # by torch.compile
-    batch_images: int = 16
-    slots: int = 3  # of questions behind each image
+    compiled: bool = True
+    slots: int = 3
     slot_tokens: int = 144
-    in_steps: float = 0.6  # share of the images with a question that is answered in steps
-    without_depth: float = 0.3  # share of the images
+    in_steps: float = 0.6
+    without_depth: float = 0.3
     validation_images: int = 128
-    learning_rate: float = 1e-3
-    matrix_learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 100
-    cooldown: float = 0.4  # last part of the run, in which the rate falls to zero
     auxiliary_weight: float = 0.3
     grounding_weight: float = 1.0
     mention_weight: float = 1.0
     alignment_weight: float = 0.3
     mention_layers: tuple[int, ...] = (1, 2)
     grounding_layers: tuple[int, ...] = (3, 4)
-    average_decay: float = 0.99  # of the weights' moving average, taken every few steps
-    average_every: int = 5
-
     kind_shares: dict[str, float] = field(default_factory=lambda: dict(_SHARES))
     colours: tuple[str, ...] = tuple(COLOURS)
     shapes: tuple[str, ...] = tuple(SHAPES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, known in _KNOWN_ONLY.items():
+            if getattr(self, key) != known:
+                raise ConfigurationError(
+                    f"{key} is {getattr(self, key)!r}; objective tabletop knows {known!r} only"
+                )
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether there is something to evaluate: the loss of validation images always is."""
+        return True
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Weight of each loss beside that of the answers."""
+        return {
+            "patches": self.auxiliary_weight,
+            "grounding": self.grounding_weight,
+            "mentions": self.mention_weight,
+            "alignment": self.alignment_weight,
+        }
 
     @property
     def block(self) -> int:
@@ -92,34 +153,8 @@ class Recipe:
         """Rows that the projector makes of one tile."""
         return self.projected_grid**2
 
-    def learning_rate_factor(self, done: float, step: int) -> float:
-        """Linear warm-up, constant, then linear to zero over the cooldown."""
-        warm = min(1.0, (step + 1) / self.warmup_steps)
-        return warm * min(1.0, max(0.0, (1.0 - done) / self.cooldown))
 
-    def optimisers(self, module: nn.Module) -> list[torch.optim.Optimizer]:
-        """Muon for the matrices inside the layers, AdamW for everything else."""
-        matrices: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for name, parameter in module.named_parameters():
-            inside = "layers" in name and parameter.ndim == 2
-            (matrices if inside else others).append(parameter)
-        muon = torch.optim.Muon(
-            matrices,
-            lr=self.matrix_learning_rate,
-            weight_decay=self.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
-        adamw = torch.optim.AdamW(
-            others, lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
-        )
-        for optimiser in (muon, adamw):
-            for group in optimiser.param_groups:
-                group["base_lr"] = group["lr"]
-        return [muon, adamw]
-
-
-def build_network(recipe: Recipe, tokenizer: Any) -> RoboRefer:
+def build_network(recipe: TabletopRecipe, tokenizer: Any) -> RoboRefer:
     """A network of the recipe's shape with random weights."""
     head_width = recipe.hidden_width // recipe.attention_heads
 

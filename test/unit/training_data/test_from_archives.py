@@ -50,3 +50,23 @@ def test_archives_become_a_trained_checkpoint_by_the_documented_commands(
     model, _ = load_roborefer(tmp_path / "sft/export", keep_unused=True)
     assert model.is_complete
     assert (tmp_path / "sft/report.html").exists()
+
+
+def test_what_keeps_a_run_from_its_data_is_named_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path / "RefSpatial", rows=1)
+    tiny = ["--recipe", "tiny", "--device", "cpu", "--model", str(TINY), "--mixture", "refspatial"]
+    out = ["--output", str(tmp_path / "run"), "--data-root"]
+    assert sft([*tiny, *out, str(root / "2D")]) == 2
+    assert f"{root} looks like it" in capsys.readouterr().err
+    assert sft([*tiny, *out, str(tmp_path)]) == 2
+    assert f"{root} looks like it" in capsys.readouterr().err
+    (root / "3D/vacant_qa.json").unlink()
+    assert sft([*tiny, *out, str(root)]) == 2
+    error = capsys.readouterr().err
+    assert "3D/vacant_qa.json missing" in error
+    assert "(3D_vacant_qa, 3D_vacant_qa_RGB)" in error
+    pack(root)
+    assert sft([*tiny, *out, str(root)]) == 2
+    assert "is still packed; roborefer dataset unpack" in capsys.readouterr().err

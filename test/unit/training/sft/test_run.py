@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -23,8 +24,10 @@ from sft_golden import GOLDEN, RUN, RUN_STOPS_AFTER, golden_data, golden_items
 
 from roborefer_ros.cli.sft import main
 from roborefer_ros.errors import CheckpointInvalidError, ConfigurationError
+from roborefer_ros.inference.model import Completion, Picture, Request, complete_all
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
 from roborefer_ros.models.roborefer.labels import collate
+from roborefer_ros.pointing.factory import open_pointer
 from roborefer_ros.training.sft.engine import Processes
 from roborefer_ros.training.sft.export import export
 from roborefer_ros.training.sft.loop import Run, open_engine
@@ -118,6 +121,21 @@ def test_the_export_answers_as_the_network_that_was_trained(tmp_path: Path) -> N
     assert model.is_complete
     names = sorted(path.relative_to(TINY) for path in TINY.glob("*/*.safetensors"))
     assert names == sorted(p.relative_to(tmp_path / "e") for p in (tmp_path / "e").glob("*/*.saf*"))
+
+
+def test_the_export_has_the_published_tree_and_answers(whole: Path) -> None:
+    exported, golden = (
+        {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+        for folder in (whole / "export", TINY)
+    )
+    # tokenizer_config.json holds the added tokens
+    assert golden - exported <= {"llm/added_tokens.json"}
+    assert exported - golden <= {"llm/chat_template.jinja"}
+    pointer = open_pointer(f"roborefer:{whole / 'export'}", device="cpu", max_new_tokens=6)
+    grey = Picture.of(np.full((40, 60, 3), 100, np.uint8))
+    (outcome,) = complete_all(pointer.model, [Request("Where is the cup?", (grey,), (grey,))])
+    assert isinstance(outcome, Completion)
+    assert 0 < len(outcome.token_logprobs) <= 6
 
 
 def test_an_export_that_cannot_be_written_leaves_the_old_one(

@@ -1,6 +1,6 @@
 # Copyright 2026 roborefer_ros contributors
 # SPDX-License-Identifier: Apache-2.0
-"""``roborefer train`` killed with SIGKILL while it saves: the old checkpoint or the new one."""
+"""A run killed with SIGKILL while it saves: the old checkpoint or the new one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from test_train import TINY
-
-from roborefer_ros.simulation.dataset import generate
+import pytest
+from tiny_tabletop import tiny_data, tiny_recipe
 
 #: Forks a trainer per moment.  The trainer kills itself at its n-th step on the file system, as
 #: Python's audit events tell it: opening, renaming, removing, calling renameat2.
@@ -24,7 +23,10 @@ import torch
 torch.set_num_threads(1)
 from roborefer_ros.files import restore_folder
 from roborefer_ros.models.roborefer.checkpoint import load_roborefer
-from roborefer_ros.training.tabletop.train import main
+from roborefer_ros.cli.sft import main
+import matplotlib.backends.backend_svg, matplotlib.figure
+import roborefer_ros.training.sft.loop, roborefer_ros.training.sft.report
+import roborefer_ros.training.tabletop.task
 
 base, command = Path(sys.argv[1]), sys.argv[2:]
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "ctypes.dlsym", "os.mkdir"}
@@ -46,7 +48,7 @@ def train(out, steps, kill_at):
             if seen == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
         sys.addaudithook(hook)
-        status = main([*command, "--out", str(out), "--steps", str(steps), "--save-every", "1"])
+        status = main([*command, "--output", str(out), "--max-steps", str(steps)])
         os.write(writer, str(seen).encode())
         os._exit(status)
     os.close(writer)
@@ -64,33 +66,33 @@ def digests(checkpoint):
     return {f.parent.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 train(base / "first", 1, 0)
-old = digests(base / "first/checkpoint")
+old = digests(base / "first/export")
 shutil.copytree(base / "first", base / "whole")
 total = train(base / "whole", 2, 0)
-new = digests(base / "whole/checkpoint")
+new = digests(base / "whole/export")
 kinds = []
-for number in range(8):
-    moment = 1 + number * (total - 1) // 7
+for number in range(6):
+    moment = 1 + number * (total - 1) // 5
     out = base / f"killed{number}"
     shutil.copytree(base / "first", out)
     killed = train(out, 2, moment) is None
-    had_it = (out / "checkpoint").is_dir()
-    restore_folder(out / "checkpoint")  # as the next run does, and nothing else
-    found = digests(out / "checkpoint")
-    load_roborefer(out / "checkpoint")
+    had_it = (out / "export").is_dir()
+    restore_folder(out / "export")  # as the next run does, and nothing else
+    found = digests(out / "export")
+    load_roborefer(out / "export")
     kind = "old" if found == old else "new" if found == new else "mixed"
     assert train(out, 2, 0) is not None  # the same command goes on
     left = sorted(p.name for p in out.iterdir())
-    kinds.append([moment, killed, had_it, kind, digests(out / "checkpoint") == new, left])
+    kinds.append([moment, killed, had_it, kind, digests(out / "export") == new, left])
 print(json.dumps({"total": total, "differ": all(old[k] != new[k] for k in old), "kinds": kinds}))
 """
 
 
+@pytest.mark.timeout(900)
 def test_killed_at_any_moment_of_a_save(tmp_path: Path) -> None:
-    data, recipe = tmp_path / "data", tmp_path / "tiny.json"
-    generate(data, 6, seed=5, size=(80, 60), questions=4, workers=1)
-    recipe.write_text(json.dumps(TINY))
-    command = ["--data", str(data), "--recipe", str(recipe), "--device", "cpu"]
+    data, recipe = tiny_data(tmp_path / "data"), tiny_recipe(tmp_path)
+    often = ["--save-every", "1", "--export-every", "1", "--keep-best", "false"]
+    command = ["--data", str(data), "--recipe", str(recipe), "--device", "cpu", *often]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path), *command],
         capture_output=True, text=True, timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -100,8 +102,11 @@ def test_killed_at_any_moment_of_a_save(tmp_path: Path) -> None:
     assert result["differ"]
     assert result["total"] > 20
     kinds = result["kinds"]
-    assert sum(killed for _, killed, *_ in kinds) >= 6
+    assert sum(killed for _, killed, *_ in kinds) >= 4
     assert {kind for _, _, _, kind, *_ in kinds} == {"old", "new"}
     for moment, _, _, _, goes_on, left in kinds:
         assert goes_on, moment
-        assert left == ["checkpoint", "loss.csv", "loss.png", "state.pt", "tokenizer"], moment
+        assert left == [
+            "evaluation", "export", "finished.json", "log.jsonl", "recipe.yaml", "report.html",
+            "state", "tokenizer",
+        ], moment  # fmt: skip
