@@ -15,7 +15,7 @@ holds one, and nesting bombs have nothing to nest in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from roborefer_ros.errors import NoPointInAnswerError
 from roborefer_ros.pointing.answers import (
@@ -29,7 +29,7 @@ from roborefer_ros.pointing.answers import (
     parse_tuples,
     shortened,
 )
-from roborefer_ros.pointing.point_lists import answer_list, corners_of
+from roborefer_ros.pointing.point_lists import CORNERS, answer_list, corners_of
 
 #: ``(width, height)`` in pixels of the image as the model saw it
 ImageSize = tuple[int, int]
@@ -57,6 +57,9 @@ _THOUSAND_RULE = "its coordinates must lie between 0 and 1000, not 0 and 1, to b
 _TUPLE_2_OR_3 = re.compile(
     rf"\({BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER})(?:{BLANKS},{BLANKS}{NUMBER})?{BLANKS}\)"
 )
+
+#: "[320, 240]", as lists without keys are
+_LIST_OF_TWO = re.compile(rf"\[{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS}\]")
 
 _FOUR = (
     rf"[\[(]{BLANKS}({NUMBER}){BLANKS},{BLANKS}({NUMBER}){BLANKS}(?:,|\){BLANKS},{BLANKS}\()"
@@ -129,7 +132,9 @@ def parse_pixels(text: str, size: ImageSize) -> tuple[TupleMatch, ...]:
         return inside_image(
             boxes, text, f"its boxes must be pixels of the {size[0]}x{size[1]} image that it saw"
         )
-    found = found or answer_list(_TUPLE_2_OR_3, answer, corners_of(*size))
+    corners = corners_of(*size)
+    found = found or answer_list(_TUPLE_2_OR_3, answer, corners)
+    found = found or _bare_pairs(_LIST_OF_TWO, answer, corners)
     if not found:
         raise no_point(text, '{"point_2d": [320, 240]} or (320, 240)')
     width, height = size
@@ -149,6 +154,7 @@ def parse_thousand_json(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     found = _last_json(_POINT_2D, answer)
     if not found and (boxes := _centres(_BOX, answer, 1000.0, 1000.0)):
         return inside_image(boxes, text, _THOUSAND_RULE)
+    found = found or _bare_pairs(_TUPLE_2_OR_3, answer) or _bare_pairs(_LIST_OF_TWO, answer)
     if not found:
         raise no_point(text, '{"point_2d": [412, 655]}')
     return inside_image(
@@ -219,6 +225,13 @@ def parse_paligemma(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
 def parse_bins(text: str, _size: ImageSize) -> tuple[TupleMatch, ...]:
     """``<412><655>``: x, y in 1000 bins; runs of four are boxes (Rex-Omni, LocateAnything)."""
     return _parse_bins(text, _BIN_RUN, 1000, "<412><655>")
+
+
+def _bare_pairs(
+    pattern: re.Pattern[str], answer: str, corners: Collection[float] = CORNERS
+) -> list[re.Match[str]]:
+    """Pairs of an answer without any JSON object; in one, pairs without the key mean others."""
+    return [] if "{" in answer else answer_list(pattern, answer, corners)
 
 
 def _scaled(match: re.Match[str], x_range: float, y_range: float) -> TupleMatch:

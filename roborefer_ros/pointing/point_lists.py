@@ -64,16 +64,15 @@ _OF_PICTURE = re.compile(
     re.IGNORECASE,
 )
 _DIGITS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,12})?")
-_CORNERS = frozenset((0.0, 1.0, 100.0, 999.0, 1000.0))
+#: coordinates of corners in the units of shares, percent and thousandths
+CORNERS = frozenset((0.0, 1.0, 100.0, 999.0, 1000.0))
 #: how far a sentence is looked at around a point
 _REACH = 160
 
 Group = list[re.Match[str]]
 
 
-def answer_list(
-    pattern: re.Pattern[str], text: str, corners: Collection[float] = _CORNERS
-) -> Group:
+def answer_list(pattern: re.Pattern[str], text: str, corners: Collection[float] = CORNERS) -> Group:
     """The points that are the answer.
 
     Points belong together if nothing but marks of a list stands between them, or words with which

@@ -10,6 +10,7 @@ from roborefer_ros.errors import NoPointInAnswerError, PointOutsideImageError
 from roborefer_ros.pointing.formats import (
     Parser,
     parse_pixels,
+    parse_thousand_json,
     parse_thousand_tuples,
     parse_unit_tuples,
 )
@@ -118,6 +119,13 @@ def test_enumerated_pixels_and_thousandths_are_all_kept() -> None:
     assert [m.point for m in pixels] == [(0.2, 0.3), (0.4, 0.5)]
     text = "First (200, 300), then (400, 500). The scale goes from (0, 0) to (1000, 1000)."
     assert [m.point for m in parse_thousand_tuples(text, SIZE)] == POINTS[:2]
+
+
+@pytest.mark.parametrize("text", ["[320, 240]", "The mug is at [320, 240].", "[[320, 240]]"])
+def test_a_pair_without_a_key_is_a_point_of_a_family_that_writes_json(text: str) -> None:
+    assert [m.point for m in parse_pixels(text, SIZE)] == [(0.5, 0.5)]
+    assert [m.point for m in parse_thousand_json(text, SIZE)] == [(0.32, 0.24)]
+    assert [m.point for m in parse_thousand_json("(320, 240)", SIZE)] == [(0.32, 0.24)]
 
 
 @pytest.mark.parametrize(
