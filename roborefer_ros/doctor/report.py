@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from roborefer_ros import __version__
-from roborefer_ros.doctor import installed, proxies, shared_memory
+from roborefer_ros.doctor import arm, installed, proxies, shared_memory
 from roborefer_ros.doctor.check import MARKS, Check
 
 #: checks without arguments that never raise, in the order of the report
@@ -31,6 +31,10 @@ CHECKS: tuple[Callable[[], Check], ...] = (
     proxies.check_proxies,
     installed.check_serve_extra,
     installed.check_eval_extra,
+    arm.check_mujoco,
+    arm.check_mink,
+    arm.check_panda,
+    arm.check_drawing,
 )
 
 
