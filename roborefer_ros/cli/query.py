@@ -330,7 +330,7 @@ def _parser() -> ArgumentParser:
         description="Ask a server (roborefer serve, or the reference's) about an image.",
         epilog="The variable ROBOREFER_API_KEY holds the server's token, if it wants one.",
     )
-    parser.add_argument("image", type=Path, help="PNG, JPEG or WebP file")
+    parser.add_argument("image", type=Path, help="PNG, JPEG, WebP or BMP file")
     parser.add_argument("instruction", nargs="+", help='e.g. "the red mug left of the box"')
     parser.add_argument(
         "--depth",

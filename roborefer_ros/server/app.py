@@ -156,6 +156,19 @@ def _add_reference_routes(app: FastAPI, service: Service) -> None:
         """As the reference's server greets."""
         return "Hello, World!"
 
+    # The reference's Flask answers these by itself.
+    @app.head("/", include_in_schema=False)
+    async def head() -> Response:
+        return Response(media_type="text/html")
+
+    @app.options("/", include_in_schema=False)
+    async def options() -> Response:
+        return Response(headers={"Allow": "GET, HEAD, OPTIONS"})
+
+    @app.options("/query", include_in_schema=False)
+    async def query_options() -> Response:
+        return Response(headers={"Allow": "OPTIONS, POST"})
+
     @app.post("/query", response_model=QueryReply, responses=_FAILURES, tags=["reference"])
     async def query(body: QueryRequest, request: Request) -> Any:
         """The reference's contract: pictures and a text in, the model's text out."""

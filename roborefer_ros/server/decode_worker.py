@@ -87,7 +87,7 @@ def _decode(
         depth = pictures.decode_depth_png(data, task["unit_m"], task["max_pixels"], reserve)
         raw = np.ascontiguousarray(depth.raw)
         return {"shape": raw.shape, "dtype": str(raw.dtype), "digest": ""}, raw
-    decode = pictures.decode_rgb if task["kind"] == "rgb" else pictures.decode_grey
+    decode = pictures.decode_rgb if task["kind"] == "rgb" else pictures.decode_relative_depth
     picture = decode(data, task["max_pixels"], task["what"], reserve)
     facts = {"shape": picture.pixels.shape, "dtype": "uint8", "digest": picture.digest.hex()}
     return facts, picture.pixels

@@ -192,7 +192,7 @@ class Decoder:
         return Picture(*self._decode("rgb", data, what))
 
     def grey(self, data: bytes) -> Picture:
-        """As ``pictures.decode_grey``."""
+        """As ``pictures.decode_relative_depth``."""
         return Picture(*self._decode("grey", data, "the depth picture"))
 
     def depth(self, data: bytes, unit_m: float) -> DepthImage:

@@ -32,7 +32,7 @@ from roborefer_ros.types import DepthImage
 T = TypeVar("T")
 
 #: what is accepted; Pillow tries no other decoder
-FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 #: scans of a JPEG; cameras and programs write up to about ten, and each costs as much as a picture
 MAX_SCANS = 64
@@ -81,7 +81,7 @@ def bytes_from_base64(text: str, what: str) -> bytes:
         return base64.b64decode(text.translate(_BLANKS).encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise InvalidImageError(
-            f"{what} is not base64; send the bytes of a PNG, JPEG or WebP file as base64"
+            f"{what} is not base64; send the bytes of a PNG, JPEG, WebP or BMP file as base64"
         ) from error
 
 
@@ -120,6 +120,23 @@ def decode_grey(
     reserve(_peak_bytes(image, data))
     grey = _guarded(lambda: np.asarray(_to_rgb(image, data).convert("L"), np.uint8), what)
     return Picture.of(grey)
+
+
+def decode_relative_depth(
+    data: bytes, max_pixels: int, what: str = "the depth picture", reserve: Reserve = _unbounded
+) -> Picture:
+    """Decode a relative depth picture as the reference shows it to the model.
+
+    Returns:
+        ``[H, W]`` uint8 where its channels are equal (near = bright), else ``[H, W, 3]``: a picture
+        in colours, of a colour map for example, is shown in them.
+
+    Raises:
+        UnsupportedEncodingError, InvalidImageError: as ``decode_rgb``.
+    """
+    shown = decode_rgb(data, max_pixels, what, reserve).pixels
+    is_grey = (shown[..., 0] == shown[..., 1]).all() and (shown[..., 1] == shown[..., 2]).all()
+    return Picture.of(shown[..., 0]) if is_grey else Picture.of(shown)
 
 
 def decode_depth_png(
@@ -176,7 +193,7 @@ def _open(data: bytes, max_pixels: int, what: str) -> Image.Image:
         if _looks_supported(data):
             raise
         raise UnsupportedEncodingError(
-            f"{what} is no PNG, JPEG or WebP file ({len(data)} bytes); convert it first"
+            f"{what} is no PNG, JPEG, WebP or BMP file ({len(data)} bytes); convert it first"
         ) from error
     width, height = image.size
     _check_size(width, height, max_pixels, what)
@@ -196,7 +213,7 @@ def _webp_canvas(data: bytes) -> tuple[int, int] | None:
 
 def _looks_supported(data: bytes) -> bool:
     riff = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return riff or data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"))
+    return riff or data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"))
 
 
 def _check_size(width: int, height: int, max_pixels: int, what: str) -> None:
@@ -232,6 +249,9 @@ def _check_file(data: bytes, image: Image.Image, what: str) -> None:
         fault = _png_fault(data)
         if fault:
             raise InvalidImageError(f"{what} is broken or cut off ({fault}); send the whole file")
+    elif image.format == "BMP":
+        if len(data) < int.from_bytes(data[2:6], "little"):
+            raise InvalidImageError(f"{what} is cut off; send the whole file")
     elif len(data) < int.from_bytes(data[4:8], "little") + 8:
         raise InvalidImageError(f"{what} is cut off; send the whole file")
 

@@ -21,7 +21,7 @@ Base64Image = Annotated[
     str,
     Field(
         min_length=1,
-        description="A PNG, JPEG or WebP file as base64, or as a data URI.",
+        description="A PNG, JPEG, WebP or BMP file as base64, or as a data URI.",
         json_schema_extra={"format": "image-base64"},
     ),
 ]

@@ -407,7 +407,7 @@ class Service:
         uses_depth = self.pointer.uses_depth
         if body.relative_depth is not None:
             (given,) = self._greys([body.relative_depth], decoder)
-            if given.pixels.shape != image.pixels.shape[:2]:
+            if given.pixels.shape[:2] != image.pixels.shape[:2]:
                 raise _sizes_differ("relative_depth", given.pixels, image)
             given = given if shown is image else Picture.of(given.pixels[window])
             return ((given,), "given") if uses_depth else ((), "none")

@@ -59,6 +59,17 @@ def test_greeting(tiny: Served) -> None:
         assert response.headers["Content-Type"].startswith("text/html")
 
 
+def test_what_flask_answers_by_itself_is_answered(tiny: Served) -> None:
+    with tiny.client() as client:
+        head = client.head("/")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Type"].startswith("text/html")
+        for path, allowed in (("/", "GET"), ("/query", "POST")):
+            reply = client.options(path)
+            assert reply.status_code == 200
+            assert allowed in reply.headers["Allow"]
+
+
 def short(served: Served, **body: Any) -> Any:
     """Ask ``/query`` of a model that would talk for long; the text is what matters."""
     with served.client() as client:

@@ -26,7 +26,12 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.server.decoding import DecodePool, Decoder, Turns, Worker
 from roborefer_ros.server.memory_budget import MemoryBudget
-from roborefer_ros.server.pictures import _scans, decode_depth_png, decode_grey, decode_rgb
+from roborefer_ros.server.pictures import (
+    _scans,
+    decode_depth_png,
+    decode_relative_depth,
+    decode_rgb,
+)
 
 MANY = 10**9
 
@@ -80,7 +85,7 @@ def test_pixels_and_digests_are_those_of_this_process(worker: Worker) -> None:
         assert np.array_equal(there.pixels, expected.pixels)
         assert there.digest == expected.digest
         there.pixels[:] = 0  # whoever has it may write
-        assert np.array_equal(here.grey(data).pixels, decode_grey(data, MANY).pixels)
+        assert np.array_equal(here.grey(data).pixels, decode_relative_depth(data, MANY).pixels)
     depth = written(Image.fromarray(np.arange(96, dtype=np.uint16).reshape(8, 12) * 600), "PNG")
     assert np.array_equal(here.depth(depth, 0.001).raw, decode_depth_png(depth, 0.001, MANY).raw)
 
@@ -93,7 +98,7 @@ def test_jpeg_pixels_are_those_of_pillow() -> None:
 
 
 def test_errors_come_back_with_their_class(worker: Worker) -> None:
-    with pytest.raises(UnsupportedEncodingError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(UnsupportedEncodingError, match="no PNG, JPEG, WebP or BMP"):
         decoder(worker).rgb(b"GIF89a", "it")
     with pytest.raises(InvalidImageError, match="at most 100"):
         decoder(worker, max_pixels=100).rgb(written(scene(), "PNG"), "it")

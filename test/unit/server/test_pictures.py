@@ -24,6 +24,7 @@ from roborefer_ros.server.pictures import (
     decode_depth_float32,
     decode_depth_png,
     decode_grey,
+    decode_relative_depth,
     decode_rgb,
 )
 
@@ -120,9 +121,9 @@ def test_animations_are_refused(kind: str) -> None:
         decode_rgb(data, LIMIT)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM", "ICO"])
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM", "ICO"])
 def test_other_formats_are_refused(kind: str) -> None:
-    with pytest.raises(UnsupportedEncodingError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(UnsupportedEncodingError, match="no PNG, JPEG, WebP or BMP"):
         decode_rgb(encoded(Image.fromarray(QUARTERS), kind), LIMIT)
 
 
@@ -249,3 +250,26 @@ def test_digests_tell_pictures_apart() -> None:
         Picture.of(pixels.reshape(4, 6)[:, ::2]).digest
         == Picture.of(pixels.reshape(4, 6)[:, ::2].copy()).digest
     )
+
+
+def test_bmp_is_read_and_cut_off_ones_are_refused() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (13, 9, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(pixels), "BMP")
+    assert np.array_equal(decode_rgb(data, LIMIT).pixels, pixels)
+    with pytest.raises(InvalidImageError, match="cut off"):
+        decode_rgb(data[:-40], LIMIT)
+    with pytest.raises(InvalidImageError):
+        decode_rgb(data[:30], LIMIT)
+
+
+def test_depth_in_colours_is_shown_in_them_as_the_reference_does() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (12, 16), dtype=np.uint8)
+    shown = decode_relative_depth(encoded(Image.fromarray(grey), "PNG"), LIMIT).pixels
+    assert np.array_equal(shown, grey)
+    three = np.repeat(grey[..., None], 3, axis=2)
+    assert np.array_equal(
+        decode_relative_depth(encoded(Image.fromarray(three), "PNG"), LIMIT).pixels, grey
+    )
+    three[..., 2] = 255 - grey
+    shown = decode_relative_depth(encoded(Image.fromarray(three), "PNG"), LIMIT).pixels
+    assert np.array_equal(shown, three)
