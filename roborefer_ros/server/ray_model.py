@@ -48,7 +48,6 @@ _ATTEMPTS = 5
 _logger = logging.getLogger(__name__)
 
 
-
 @dataclass(frozen=True)
 class RayOptions:
     """What the YAML file says.

@@ -93,7 +93,7 @@ def test_every_value_of_the_recipe_is_an_option() -> None:
     assert parse_arguments([*TINY, "--output", "x", *options]).recipe_lora_alpha == "1"
 
 
-@pytest.mark.parametrize("name", ["tiny"])
+@pytest.mark.parametrize("name", ["tiny", "tabletop"])
 def test_every_value_of_a_recipe_says_what_it_is(name: str) -> None:
     kind = type(load_recipe(name))
     assert descriptions(kind).keys() == {entry.name for entry in fields(kind)}
