@@ -72,7 +72,7 @@ def test_a_quick_response_is_not_lost(graph: Make, client: ReferPointClient) -> 
 
 
 def test_asks_and_gets_a_pose(graph: Make, client: ReferPointClient) -> None:
-    g = graph()
+    g = graph(pointer=scripted(tokens=20, token_s=0.02))  # long enough for feedback to be sent
     states: list[int] = []
     result = client.refer(
         "the red mug", mode=Mode.OBJECT, on_feedback=lambda message: states.append(message.state)
@@ -81,6 +81,7 @@ def test_asks_and_gets_a_pose(graph: Make, client: ReferPointClient) -> None:
     assert result.pose.pose.position.z > 0.1
     assert g.pointer.calls == ["the red mug"]
     assert result.mode == Mode.OBJECT
+    assert states
     assert states == sorted(states)
 
 

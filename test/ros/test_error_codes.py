@@ -29,13 +29,14 @@ from refer_graph import (
     wait,
     wait_until,
 )
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from roborefer_ros import errors
 from roborefer_ros.client import Patience, ReferPointClient
 from roborefer_ros.nodes.interfaces import ReferPoint
 from roborefer_ros.nodes.model_loading import open_pipeline
 from roborefer_ros.ros_compat import tf2_ros
+from roborefer_ros.simulation.held_out import held_out_scene
 
 Make = Callable[..., Graph]
 Case = Callable[[Make], Any]
@@ -466,8 +467,15 @@ def _no_depth_for_the_model(make: Make) -> Any:
     assert "depth_source" in result.error_msg
     assert not result.depth_used
     graph.node.set_parameters([Parameter("depth_source", value="sensor")])
+    scene = held_out_scene(0, WIDTH, HEIGHT)
+    millimetres = np.nan_to_num(1000.0 * scene.view.depth_m).astype("<u2").tobytes()
+
+    def show_scene(rgb: Image, depth: Image, _: CameraInfo) -> None:
+        rgb.data, depth.data = scene.view.rgb.tobytes(), millimetres
+
+    graph.camera.spoil = show_scene  # a wall alone is nothing that the network could point at
     graph.activate()
-    assert graph.refer().depth_used == "sensor"
+    assert graph.refer(scene.questions[0].instruction).depth_used == "sensor"
     return result
 
 

@@ -127,6 +127,7 @@ def test_every_topic_shows_the_answer_in_the_target_frame(graph: Make) -> None:
 
 def test_steps_of_a_reasoning_are_in_the_result_the_picture_and_space(graph: Make) -> None:
     pointer = ScriptedPointer()
+    pointer.tokens, pointer.token_s = 20, 0.02  # long enough for feedback to be sent
     pointer.thought = "I see it.\n[Position] [the lamp]: [(0.250, 0.500)]\n[Size] [the lamp]: 0.300"
     g = graph(pointer=pointer)
     broadcaster = with_transform(g)
