@@ -249,7 +249,11 @@ def kept_packages(python: Path) -> list[str]:
 
 
 def adapt_wheel_paths(python: Path) -> None:
-    """Point the CMake files of the ROS 2 wheels at this Python, not the one that built them."""
+    """Point the CMake files of the ROS 2 wheels at this Python, not the one that built them.
+
+    uv links the files of its cache into each environment: a file is replaced, never written into,
+    or other environments would be told this one's paths.
+    """
     code = (
         "import json, sys, sysconfig, numpy; print(json.dumps([sys.prefix, "
         "sysconfig.get_paths()['include'], numpy.get_include()]))"
@@ -258,7 +262,7 @@ def adapt_wheel_paths(python: Path) -> None:
     built = r"/opt/python/cp3\d+-cp3\d+"
     replacements = [
         (
-            re.compile(built + r"/lib/python3\.\d+/site-packages/numpy/(?:_core|core)/include"),
+            re.compile(r"/[^\s\";]+/lib/python3\.\d+/site-packages/numpy/(?:_core|core)/include"),
             numpy_include,
         ),
         (re.compile(built + r"/include/python3\.\d+"), include),
@@ -270,7 +274,9 @@ def adapt_wheel_paths(python: Path) -> None:
             for pattern, replacement in replacements:
                 new = pattern.sub(lambda _match, text=replacement: text, new)
             if new != old:
-                path.write_text(new, encoding="utf-8", errors="surrogateescape")
+                adapted = path.with_suffix(".adapted")
+                adapted.write_text(new, encoding="utf-8", errors="surrogateescape")
+                adapted.replace(path)
 
 
 # --- message packages ------------------------------------------------------------------

@@ -475,7 +475,9 @@ def _no_depth_for_the_model(make: Make) -> Any:
 
     graph.camera.spoil = show_scene  # a wall alone is nothing that the network could point at
     graph.activate()
-    assert graph.refer(scene.questions[0].instruction).depth_used == "sensor"
+    found = graph.refer(scene.questions[0].instruction)
+    assert found.error_code == 0, found.error_msg
+    assert found.depth_used == "sensor"
     return result
 
 
