@@ -15,18 +15,20 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from roborefer_ros.arguments import ArgumentParser, exit_status, non_negative_int
-from roborefer_ros.errors import ConfigurationError, RoboReferError
-from roborefer_ros.suggestions import nearest
+from roborefer_ros.errors import RoboReferError
 from roborefer_ros.training.rft.prompts import open_prompts
 from roborefer_ros.training.rft.recipe import RftRecipe, load_recipe
 from roborefer_ros.training.sft.engine import processes
+from roborefer_ros.training.sft.recipe_options import (
+    add_recipe_options,
+    parse_known_options,
+    recipe_changes,
+)
 
 _ROOM = "roborefer_ros.training.rft"
 
@@ -113,18 +115,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=non_negative_int, default=0, help="CPU threads (0: torch's)"
     )
-    group = parser.add_argument_group("values of the recipe")
-    for entry in fields(RftRecipe):
-        names = ["--" + entry.name.replace("_", "-")]
-        names += [short for short, name in _SHORT.items() if name == entry.name]
-        group.add_argument(*names, dest=f"recipe_{entry.name}", metavar="VALUE")
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        known = [name for action in parser._actions for name in action.option_strings]
-        named = unknown[0].partition("=")[0]
-        hint = nearest(named, known, 1) if named.startswith("-") else ""
-        raise ConfigurationError(f"unknown argument {named}{hint}")
-    return options
+    add_recipe_options(parser, RftRecipe, _SHORT)
+    return parse_known_options(parser, arguments)
 
 
 def recipe_of(options: argparse.Namespace) -> RftRecipe:
@@ -133,12 +125,7 @@ def recipe_of(options: argparse.Namespace) -> RftRecipe:
     Raises:
         ConfigurationError: a value is not usable.
     """
-    changes: dict[str, Any] = {
-        entry.name: value
-        for entry in fields(RftRecipe)
-        if (value := getattr(options, f"recipe_{entry.name}")) is not None
-    }
-    return load_recipe(options.recipe, changes)
+    return load_recipe(options.recipe, recipe_changes(options))
 
 
 if __name__ == "__main__":

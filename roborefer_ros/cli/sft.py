@@ -13,9 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,18 +21,21 @@ from roborefer_ros.arguments import ArgumentParser, exit_status, non_negative_in
 from roborefer_ros.errors import ConfigurationError, RoboReferError
 from roborefer_ros.models.roborefer.checkpoint import resolve_folder
 from roborefer_ros.models.roborefer.configuration import RoboReferConfig
-from roborefer_ros.suggestions import nearest
 from roborefer_ros.training.data.arguments import add_source_arguments
 from roborefer_ros.training.sft.engine import processes
 from roborefer_ros.training.sft.recipe import (
     OBJECTIVES,
     SftRecipe,
-    descriptions,
     imported,
     load_recipe,
     recipe_class,
     recipe_names,
     recipe_values,
+)
+from roborefer_ros.training.sft.recipe_options import (
+    add_recipe_options,
+    parse_known_options,
+    recipe_changes,
 )
 
 
@@ -141,19 +142,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         help="learn the first N samples by heart, as a check",
     )
     add_source_arguments(parser.add_argument_group("data (or --mixture)"))
-    group = parser.add_argument_group("values of the recipe")
-    kind = _recipe_class(arguments)
-    told = descriptions(kind)
-    for entry in fields(kind):
-        name = "--" + entry.name.replace("_", "-")
-        group.add_argument(
-            name, dest=f"recipe_{entry.name}", metavar="VALUE", help=told.get(entry.name)
-        )
-    options, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        known = [name for action in parser._actions for name in action.option_strings]
-        named = unknown[0].partition("=")[0]
-        raise ConfigurationError(f"unknown argument {named}{_nearest_option(named, known)}")
+    add_recipe_options(parser, _recipe_class(arguments))
+    options = parse_known_options(parser, arguments)
     if options.output is None and not (options.dry_run or options.overfit):
         raise ConfigurationError("name the folder of the run: --output FOLDER")
     return options
@@ -180,21 +170,13 @@ def _recipe_class(arguments: Sequence[str]) -> type[SftRecipe]:
     return recipe_class(named.objective or str(values.get("objective", "answers")))
 
 
-def _nearest_option(name: str, known: list[str]) -> str:
-    return nearest(name, known, 1) if name.startswith("-") else ""
-
-
 def recipe_of(options: argparse.Namespace) -> SftRecipe:
     """The recipe with the changes of the command line.
 
     Raises:
         ConfigurationError: neither a stage nor a recipe is named, or a value is not usable.
     """
-    changes: dict[str, Any] = {
-        key.removeprefix("recipe_"): value
-        for key, value in vars(options).items()
-        if key.startswith("recipe_") and value is not None
-    }
+    changes = recipe_changes(options)
     name = options.recipe
     if name is None:
         stage = changes.get("stage")

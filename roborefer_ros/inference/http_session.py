@@ -19,7 +19,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -439,3 +439,25 @@ def _sleep(duration_s: float, check: Callable[[], None]) -> None:
     while (left := end - time.monotonic()) > 0:
         check()
         time.sleep(min(left, _POLL_S))
+
+
+def open_session(
+    server: str, options: Mapping[str, Any], limits: HttpLimits | None = None
+) -> HttpSession:
+    """A session as the options of a spec want it.
+
+    Args:
+        server: ``http(s)://host[:port][/path]``.
+        options: Options of the spec; ``timeout_s``, ``attempts`` and ``key_env`` are read.
+        limits: Limits in place of those of the options.
+
+    Raises:
+        InvalidPointerSpecError: The key is not usable.
+        ConfigurationError: The environment names a proxy that is none.
+    """
+    limits = limits or HttpLimits(
+        total_s=options.get("timeout_s", HttpLimits.total_s),
+        attempts=options.get("attempts", HttpLimits.attempts),
+    )
+    key = api_key(options.get("key_env", DEFAULT_KEY_VARIABLE))
+    return HttpSession(server, key=key, limits=limits)

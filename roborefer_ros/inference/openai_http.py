@@ -18,14 +18,12 @@ from roborefer_ros.errors import (
 )
 from roborefer_ros.inference.chat_stream import ChatReply
 from roborefer_ros.inference.http_session import (
-    DEFAULT_KEY_VARIABLE,
-    HttpSession,
-    api_key,
+    open_session,
     parse_json,
 )
 from roborefer_ros.inference.images import encode_base64
 from roborefer_ros.inference.model import Completion, Outcome, Picture, Request, side_by_side
-from roborefer_ros.inference.options import HttpLimits, ModelOptions
+from roborefer_ros.inference.options import ModelOptions
 from roborefer_ros.inference.spec import (
     base_url,
     count,
@@ -88,12 +86,7 @@ class OpenAIModel:
         self._image_format: str = chosen.get("image", "png")
         self._left_out: set[str] = set()
         self.server = base_url(parts, chosen.get("tls"))
-        limits = options.http_limits or HttpLimits(
-            total_s=chosen.get("timeout_s", HttpLimits.total_s),
-            attempts=chosen.get("attempts", HttpLimits.attempts),
-        )
-        key = api_key(chosen.get("key_env", DEFAULT_KEY_VARIABLE))
-        self._session = HttpSession(self.server, key=key, limits=limits)
+        self._session = open_session(self.server, chosen, options.http_limits)
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """See ``Model.complete``."""

@@ -16,14 +16,12 @@ from typing import Any
 
 from roborefer_ros.errors import BackendBadReplyError
 from roborefer_ros.inference.http_session import (
-    DEFAULT_KEY_VARIABLE,
-    HttpSession,
-    api_key,
+    open_session,
     parse_json,
 )
 from roborefer_ros.inference.images import encode_base64
 from roborefer_ros.inference.model import Completion, Outcome, Request, side_by_side
-from roborefer_ros.inference.options import HttpLimits, ModelOptions
+from roborefer_ros.inference.options import ModelOptions
 from roborefer_ros.inference.spec import (
     base_url,
     one_of,
@@ -73,12 +71,7 @@ class RoboReferHttpModel:
         self._depth: str = chosen.get("depth", "given")
         self.uses_depth = self._depth == "given" and options.use_depth
         self.server = base_url(parts, chosen.get("tls", False), DEFAULT_PORT)
-        limits = options.http_limits or HttpLimits(
-            total_s=chosen.get("timeout_s", HttpLimits.total_s),
-            attempts=chosen.get("attempts", HttpLimits.attempts),
-        )
-        key = api_key(chosen.get("key_env", DEFAULT_KEY_VARIABLE))
-        self._session = HttpSession(self.server, key=key, limits=limits)
+        self._session = open_session(self.server, chosen, options.http_limits)
 
     def complete(self, requests: Sequence[Request]) -> Iterator[tuple[int, Outcome]]:
         """See ``Model.complete``."""
