@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from rft_golden import ONE, RUN, RUN_STOPS_AFTER, TINY, by_letters, golden_prompts
-from safetensors.torch import load_file
+from run_folders import logged, weights
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.inference.loading import learned_to_reason
@@ -46,21 +46,6 @@ def run(output: Path, stops_after: int = 0, **changes: Any) -> str:
 
     prompts = golden_prompts(output.parent / "prompts")
     return RftRun(recipe, TINY, prompts, output, ONE, judge=judge).run()
-
-
-def logged(output: Path, name: str = "loss") -> dict[int, float]:
-    """Step -> value."""
-    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    return {line["step"]: line[name] for line in lines if name in line}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All weights of a checkpoint, named with their parts."""
-    return {
-        f"{path.parent.name}.{name}": weight
-        for path in sorted(folder.glob("*/*.safetensors"))
-        for name, weight in load_file(path).items()
-    }
 
 
 @pytest.fixture(scope="module")

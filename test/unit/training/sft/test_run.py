@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from run_folders import logged, weights
 from sft_golden import GOLDEN, RUN, RUN_STOPS_AFTER, golden_data, golden_items
 
 from roborefer_ros.cli.sft import main
@@ -43,21 +42,6 @@ def run(output: Path, signal_after: int = 0, **changes: Any) -> str:
     """A run of the golden samples in this process; returns how it ended."""
     data = golden_data(output.parent / "index", signal_after=signal_after)
     return Run(replace(RUN, **changes), TINY, data, output, ONE).run()
-
-
-def logged(output: Path) -> dict[int, float]:
-    """Step -> loss."""
-    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """All weights of a checkpoint, named with their parts."""
-    return {
-        f"{path.parent.name}.{name}": weight
-        for path in sorted(folder.glob("*/*.safetensors"))
-        for name, weight in load_file(path).items()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from run_folders import weights
 from tiny_tabletop import TINY, tiny_data, tiny_recipe
 
 from roborefer_ros.cli.sft import main
@@ -41,14 +41,6 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 
 def steps(run: Path) -> list[dict[str, float]]:
     return [entry for entry in log_of(run) if "gradient_norm" in entry]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return {
-        f"{path.parent.name}.{name}": weight
-        for path in sorted(folder.glob("*/*.safetensors"))
-        for name, weight in load_file(path).items()
-    }
 
 
 def test_a_run_goes_on_bit_for_bit_and_its_export_is_a_model(
