@@ -214,6 +214,26 @@ def load_prompt(prompt: Prompt, number: int, skipped: tuple[str, ...] = ()) -> L
     return LoadedPrompt(prompt, number, images, depths, skipped)
 
 
+def json_lines(path: Path, most_characters: int) -> Iterator[tuple[str, bytes]]:
+    """The lines of a JSONL file that are not blank, each with its place for messages.
+
+    Args:
+        path: JSONL file.
+        most_characters: Greatest length of a line.
+
+    Raises:
+        ConfigurationError: no such file, or a line is too long.
+    """
+    with open_regular(path, ConfigurationError) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            if len(line) > most_characters:
+                raise ConfigurationError(f"{where} is longer than {most_characters} characters")
+            yield where, line
+
+
 def read_prompts(path: Path, *, require_steps: bool = False, depth: bool = True) -> PromptFile:
     """Open a file of prompts and check every line.
 
@@ -226,25 +246,19 @@ def read_prompts(path: Path, *, require_steps: bool = False, depth: bool = True)
         ConfigurationError: no such file, a line that is no prompt, or nothing is left.
     """
     lines, digest = [], hashlib.sha256()
-    with open_regular(path, ConfigurationError) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            if len(line) > _MOST_CHARACTERS:
-                raise ConfigurationError(f"{where} is longer than {_MOST_CHARACTERS} characters")
-            try:
-                text = line.decode()
-            except UnicodeDecodeError as error:
-                raise ConfigurationError(f"{where} is not UTF-8: {error}") from error
-            values = parse_json(text, where)
-            prompt = parse_prompt(values, path.parent, where)
-            if require_steps and not prompt.steps:
-                continue
-            if not depth:
-                values = {**values, "depth": []}
-            digest.update(line)
-            lines.append(json.dumps(values).encode())
+    for where, line in json_lines(path, _MOST_CHARACTERS):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{where} is not UTF-8: {error}") from error
+        values = parse_json(text, where)
+        prompt = parse_prompt(values, path.parent, where)
+        if require_steps and not prompt.steps:
+            continue
+        if not depth:
+            values = {**values, "depth": []}
+        digest.update(line)
+        lines.append(json.dumps(values).encode())
     if not lines:
         raise ConfigurationError(
             f"{path} has no prompts" + (" with key steps" if require_steps else "")

@@ -18,8 +18,14 @@ from typing import Any
 
 from roborefer_ros.arguments import ArgumentParser, positive_int
 from roborefer_ros.errors import ConfigurationError, RoboReferError
-from roborefer_ros.files import open_regular, parse_json, write_text
-from roborefer_ros.training.rft.prompts import Prompt, PromptFile, parse_annotation, read_prompts
+from roborefer_ros.files import parse_json, write_text
+from roborefer_ros.training.rft.prompts import (
+    Prompt,
+    PromptFile,
+    json_lines,
+    parse_annotation,
+    read_prompts,
+)
 from roborefer_ros.training.rft.recipe import RftRecipe, load_recipe
 from roborefer_ros.training.rft.rewards import Annotation, RewardRules, Rewards, score
 
@@ -103,17 +109,11 @@ def read_completions(path: Path, data: Path | None, rules: RewardRules) -> Itera
         ConfigurationError: a line is damaged or belongs to no prompt.
     """
     known = {prompt.id: prompt for prompt in read_prompts(data)} if data else {}
-    with open_regular(path, ConfigurationError) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {number}"
-            if len(line) > _MOST_CHARACTERS:
-                raise ConfigurationError(f"{where} is longer than {_MOST_CHARACTERS} characters")
-            values = parse_json(line.decode("utf-8", "replace"), where)
-            if not isinstance(values, dict) or not isinstance(values.get("completion"), str):
-                raise ConfigurationError(f'{where} has no text named "completion"')
-            yield _scored(values, known, rules, where)
+    for where, line in json_lines(path, _MOST_CHARACTERS):
+        values = parse_json(line.decode("utf-8", "replace"), where)
+        if not isinstance(values, dict) or not isinstance(values.get("completion"), str):
+            raise ConfigurationError(f'{where} has no text named "completion"')
+        yield _scored(values, known, rules, where)
 
 
 def _scored(

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -48,7 +49,7 @@ TRACKERS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
-class TrainingRecipe:
+class TrainingRecipe(ABC):
     """The values that every kind of training has.
 
     Attributes:
@@ -115,6 +116,7 @@ class TrainingRecipe:
         """The parts that learn."""
         return self.parts or tuple(PARTS)
 
+    @abstractmethod
     def accumulation(self, world: int) -> int:
         """What one process takes in turn for one optimizer step.
 
@@ -124,7 +126,6 @@ class TrainingRecipe:
         Raises:
             ConfigurationError: the global batch cannot be split evenly.
         """
-        raise NotImplementedError
 
     def to_yaml(self) -> str:
         """All values, as a recipe file that gives the same run."""
