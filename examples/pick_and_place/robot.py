@@ -34,6 +34,9 @@ from roborefer_ros.ros_compat import tf2_ros
 PERIOD_S = 0.02
 #: for the fingers to close or open, seconds of the ROS clock
 GRIP_S = 0.8
+#: after a turn of the camera, seconds of the ROS clock: the node answers with a picture that is as
+#: much older than the goal as its ``frame_tolerance_s`` (0.1)
+SETTLED_S = 0.2
 #: the arm has arrived within this, rad or metres
 ARRIVED = 0.05
 
@@ -53,6 +56,7 @@ class Robot:
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, self.node)
         self._state: dict[str, float] = {}
+        self._view: int | None = None
         self._clouds: dict[str, PointCloud2] = {}
         self._command = self.node.create_publisher(JointState, options.joint_command, 10)
         if options.joint_states:
@@ -171,9 +175,11 @@ class Robot:
         return points[np.isfinite(points).all(axis=1)]
 
     def look_from(self, view: int) -> None:
-        """Turn the camera, where it is the simulated one."""
-        if self.options.camera and self.options.views > 1:
+        """Turn the camera, where it is the simulated one, and let older pictures pass."""
+        if self.options.camera and self.options.views > 1 and view != self._view:
             self.set_parameter(self.options.camera, "view", view)
+            self._for(SETTLED_S, lambda _: None)
+            self._view = view
 
     def set_parameter(self, node: str, name: str, value: Any) -> None:
         """Set a parameter of another node."""
