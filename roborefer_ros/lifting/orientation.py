@@ -26,6 +26,8 @@ _BODY_IN_OPTICAL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]
 
 
 _IDENTITY = np.eye(3)
+#: square of the length of a + b under which the unit vectors a and b are nearly opposite
+_NEARLY_OPPOSITE = 1e-4
 
 #: variance of a uniform angle, that of a roll which is a choice
 FREE_ROLL_RAD2 = math.pi**2 / 3.0
@@ -61,19 +63,30 @@ def _level_body(up: Array) -> Array:
     return np.column_stack((x, y, z))
 
 
+def _reflection(v: Array) -> Array:
+    """Reflection ``[3, 3]`` in the plane square to ``v``, of any length."""
+    reflection: Array = _IDENTITY - (2.0 / float(v @ v)) * v[:, None] * v
+    return reflection
+
+
 def _smallest_rotation(a: Array, b: Array) -> Array:
     """The rotation about a x b that takes unit vector a to unit vector b.
 
     Half a turn about a and half a turn about the middle between a and b make it.  Unlike Rodrigues'
-    formula, which divides by 1 + a.b, this stays exact where b comes close to -a.
+    formula, which divides by 1 + a.b, this stays exact where b comes close to -a.  Closer still the
+    middle is lost in rounding; there two reflections make it: one that swaps a and b, after one
+    that keeps a.
     """
     middle = a + b
     square = float(middle @ middle)
-    if square < 2e-9:  # half a turn: any axis square to a will do
-        axis = np.eye(3)[int(np.argmin(np.abs(a)))]
-        axis = axis - a * float(a @ axis)
-        half_turn: Array = 2.0 * np.outer(axis, axis) / float(axis @ axis) - np.eye(3)
-        return half_turn
+    if square < _NEARLY_OPPOSITE:
+        across = middle - a * float(a @ middle)
+        if float(across @ across) < 1e-24:  # half a turn: any direction square to a will do
+            axis = np.eye(3)[int(np.argmin(np.abs(a)))]
+            across = np.cross(a, axis - a * float(a @ axis))
+        difference = a - b
+        reversed_: Array = _reflection(difference) @ _reflection(across)
+        return reversed_
     about_a = 2.0 * a[:, None] * a - _IDENTITY
     about_middle = (2.0 / square) * middle[:, None] * middle - _IDENTITY
     rotation: Array = about_middle @ about_a

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from roborefer_ros.lifting.orientation import approach_rotation, quaternion_xyzw, rotation_matrix
@@ -68,6 +68,8 @@ def test_what_is_placed_stands_on_the_support() -> None:
 
 
 @given(st.tuples(*[st.floats(-1.0, 1.0)] * 3))
+@example((0.0, 1e-5, 1.0))
+@example((0.0, 1e-9, 1.0))
 def test_conventions_hold_for_every_surface(normal: tuple[float, float, float]) -> None:
     n = np.array(normal)
     if np.linalg.norm(n) < 0.1:
