@@ -55,6 +55,10 @@ _LEAST_CORRELATION = 0.03
 _TRIANGULATING = ("stereo", "structured_light")
 
 
+#: readings outside of this, in metres or millimetres, are no sensor's; their squares may overflow
+_LEAST_READING, _GREATEST_READING = 1e-6, 1e9
+
+
 @dataclass(frozen=True)
 class DepthStatistics:
     """What a depth image shows all over.
@@ -177,8 +181,8 @@ def statistics_of(raw: npt.NDArray[np.generic]) -> DepthStatistics:
     readings = raw.reshape(-1)[index].astype(np.float64)
     middles = readings[:, readings.shape[1] // 2]
     middles = middles[(middles > 0.0) & (middles < np.inf)]
-    # "not (0 < z < inf)" also catches NaN
-    whole = ((readings > 0.0) & (readings < np.inf)).all(axis=1)
+    # also false for NaN
+    whole = ((readings > _LEAST_READING) & (readings < _GREATEST_READING)).all(axis=1)
     inverse = 1.0 / readings[whole]
     off = inverse @ _off_plane()
     if not len(inverse):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import replace
 
 import cv2
@@ -103,3 +104,12 @@ def test_a_judgement_belongs_to_its_image_and_its_options() -> None:
     assert plausible.judge_depth(good.depth, OPTIONS.bound_to(good))
     quiet = replace(OPTIONS, disparity_noise_px=0.005)
     assert not plausible.judge_depth(good.depth, quiet.bound_to(good))
+
+
+@pytest.mark.parametrize("reading", [5e-324, 1e-200, 1e200, 1.7e308])
+def test_readings_that_no_sensor_means_are_left_out_of_the_statistics(reading: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        statistics = statistics_of(np.full((60, 80), reading))
+    assert len(statistics.depths) == 0
+    assert len(statistics.middles) > 0
