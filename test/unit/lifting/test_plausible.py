@@ -110,6 +110,6 @@ def test_a_judgement_belongs_to_its_image_and_its_options() -> None:
 def test_readings_that_no_sensor_means_are_left_out_of_the_statistics(reading: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        statistics = statistics_of(np.full((60, 80), reading))
+        statistics = plausible.statistics_of(np.full((60, 80), reading))
     assert len(statistics.depths) == 0
     assert len(statistics.middles) > 0
