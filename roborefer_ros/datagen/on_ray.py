@@ -12,6 +12,7 @@ from roborefer_ros.datagen.generate import Runner, make_shard
 from roborefer_ros.datagen.source import Source
 from roborefer_ros.datagen.write import Options
 from roborefer_ros.errors import ConfigurationError
+from roborefer_ros.private_ray import prepare_ray
 
 
 def on_ray(address: str) -> Runner:
@@ -23,6 +24,7 @@ def on_ray(address: str) -> Runner:
     Raises:
         ConfigurationError: Ray is not installed, or there is no cluster.
     """
+    prepare_ray(address == "local")
     try:
         import ray
         import ray.data

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,9 @@ import psutil
 import pytest
 from serving import TINY, Start  # type: ignore[import-not-found]
 
-pytest.importorskip("ray")
+# Not imported here: Ray reads its environment once, and other tests of this process set it first.
+if find_spec("ray") is None:
+    pytest.skip("Ray is not installed", allow_module_level=True)
 
 from roborefer_ros.errors import ConfigurationError
 from roborefer_ros.server.ray_model import RayOptions, read_options
